@@ -1,0 +1,49 @@
+"""What a node is told when it is built: the file system it belongs to and its own part in it.
+
+Plain data without rules, so that it can cross a process boundary. Stands for the configuration
+logs that an MGS serves (target list and `lctl conf_param` records) and for mkfs.lustre's labels.
+
+A node is built as `Client(host, config)`, `Mds(host, config)` or `Oss(host, config)`. The host of a
+server carries one OSD per target: `host.osd[target.name]`; a client's `host.osd` is empty.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class TargetInfo(msgspec.Struct, frozen=True):
+    """One MDT or OST, as a client's configuration log names it."""
+
+    name: str
+    """"lustre-MDT0000", "lustre-OST0003": the file system, the kind, the index in hex."""
+    uuid: str
+    """"lustre-OST0003_UUID"."""
+    kind: Literal["mdt", "ost"]
+    index: int
+    nid: str
+    """The NID of the server it runs on: "10.0.0.3@tcp"; read it with `Nid.parse`."""
+
+
+class FsConfig(msgspec.Struct, frozen=True):
+    """One file system: all of its targets, and the parameters set for good."""
+
+    fsname: str
+    targets: tuple[TargetInfo, ...]
+    """MDTs first, then OSTs, each by index."""
+    params: tuple[tuple[str, str], ...] = ()
+    """(pattern, text) in the order of `lctl set_param -P`; applied once a node has started."""
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """What one node is: which file system, which instance of it, which targets it serves."""
+
+    fs: FsConfig
+    index: int = 0
+    """0 for c0, mds0, oss0; counts within the kind of node."""
+    targets: tuple[TargetInfo, ...] = ()
+    """What this node serves; empty for a client."""
+    incarnation: int = 1
+    """1 at the first start, one more after each: a restarted server tells its clients apart by it."""

@@ -1,0 +1,88 @@
+"""The simulated runtime: virtual time that jumps from event to event.
+
+Does not know nodes. Stands for the kernel's scheduler and timers. `LABSIM_KERNEL` chooses who runs
+the events: "simpy" (the default, and the oracle), or the name of a module that offers the same
+API and event order as a class `Environment`.
+"""
+
+from __future__ import annotations
+
+import os
+from heapq import heappop
+from importlib import import_module
+from typing import Any
+
+import simpy
+from simpy.core import StopSimulation
+from simpy.events import URGENT
+
+from labsim.base.errors import InputError
+
+KERNEL_VARIABLE = "LABSIM_KERNEL"
+
+
+class SimEnvironment(simpy.Environment):
+    """simpy with its loop unrolled; `now` is int nanoseconds from 0 on."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.steps = 0
+        """Events run so far: names the place when an assertion stops the run."""
+
+    def run(self, until: Any = None) -> Any:
+        """As simpy's: until an event has happened, a time is reached, or nothing is left."""
+        if until is None:
+            self._drain()
+            return None
+        if not isinstance(until, simpy.Event):
+            until = self._moment(until)
+        elif until.callbacks is None:
+            return until.value
+        until.callbacks.append(StopSimulation.callback)
+        try:
+            self._drain()
+        except StopSimulation as stop:
+            return stop.args[0]
+        raise RuntimeError("nothing is left to happen, and what the run waits for has not happened")
+
+    def _moment(self, at_ns: int) -> Any:
+        """An event at that time, ahead of all timers of that time."""
+        if at_ns <= self._now:
+            raise ValueError(f"the run is at {self._now} ns already, past {at_ns}")
+        event = simpy.Event(self)
+        event._ok, event._value = True, None
+        self.schedule(event, URGENT, at_ns - self._now)
+        return event
+
+    def _drain(self) -> None:
+        """Run events until none is left; the hottest loop of a simulation."""
+        queue = self._queue
+        steps = self.steps
+        try:
+            while queue:
+                steps += 1
+                self._now, _, _, event = heappop(queue)
+                callbacks, event.callbacks = event.callbacks, None
+                try:
+                    for callback in callbacks:
+                        callback(event)
+                except StopSimulation:
+                    event.callbacks = callbacks[callbacks.index(callback) + 1 :]
+                    self.schedule(event, -1)
+                    raise
+                if not event._ok and not hasattr(event, "_defused"):
+                    raise event._value
+        finally:
+            self.steps = steps
+
+
+def environment() -> Any:
+    """A fresh simulated environment from the kernel that `LABSIM_KERNEL` names."""
+    name = os.environ.get(KERNEL_VARIABLE, "simpy")
+    if name == "simpy":
+        return SimEnvironment()
+    try:
+        return import_module(name).Environment()
+    except ImportError as error:
+        what = f"no kernel '{name}'; use simpy, or the name of a module"
+        raise InputError(what, KERNEL_VARIABLE) from error
