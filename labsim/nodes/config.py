@@ -46,4 +46,4 @@ class NodeConfig(msgspec.Struct, frozen=True):
     targets: tuple[TargetInfo, ...] = ()
     """What this node serves; empty for a client."""
     incarnation: int = 1
-    """1 at the first start, one more after each: a restarted server tells its clients apart by it."""
+    """1 at the first start, one more at each restart."""
