@@ -1,0 +1,125 @@
+"""Bulk data: which match bits, which pieces, and who moves them.
+
+The server always moves the data: it GETs what a client writes and PUTs what a client reads, one
+match entry for each MiB. Stands for ptlrpc_bulk_desc and ptlrpc/niobuf.c.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.payload import Payload, join, piece
+from labsim.net.ptlrpc.request import Request
+from labsim.runtime.ports import Steps
+
+LNET_MTU = 1 << 20
+"""The most that one LNet message carries, in bytes (lnet-types.h)."""
+
+BULK_OPS_COUNT = 16
+"""PTLRPC_BULK_OPS_COUNT: match bits reserved for one bulk, hence the steps of xids."""
+
+
+def pieces_of(nbytes: int) -> int:
+    """How many LNet messages `nbytes` take; an empty bulk still takes one."""
+    return max(1, -(-nbytes // LNET_MTU))
+
+
+def first_bits(mbits: int) -> int:
+    """The first match bits of a bulk whose last are `mbits`."""
+    return mbits & ~(BULK_OPS_COUNT - 1)
+
+
+def expose(lnet: Any, request: Request, portal: int, base: int) -> None:
+    """Open the client's side of a bulk before its request goes out; sets `request.mbits`."""
+    nbytes = len(request.bulk_out) if request.bulk_out is not None else request.bulk_in or 0
+    count = pieces_of(nbytes)
+    request.mbits = base + count - 1
+    request.drop_chunks()
+    for number in range(count):
+        low, high = number * LNET_MTU, min((number + 1) * LNET_MTU, nbytes)
+        if request.bulk_out is not None:
+            data = piece(request.bulk_out, low, high)
+            request.exposed.append(lnet.expose(portal, base + number, data))
+            continue
+
+        def landed(packet: Any, number: int = number, room: int = high - low) -> None:
+            if len(packet.payload) <= room:
+                request.take_chunk(number, packet.payload)
+
+        request.exposed.append(lnet.post(portal, base + number, landed))
+
+
+def withdraw(request: Request) -> None:
+    """Close what `expose` opened."""
+    for entry in request.exposed:
+        entry.unlink()
+    request.exposed.clear()
+
+
+class Transfer:
+    """The server's side of one bulk: all pieces at once, done when the last is."""
+
+    def __init__(self, rpc: Any, peer: int, portal: int, mbits: int, limit_ns: int) -> None:
+        self._rpc = rpc
+        self._peer = peer
+        self._portal = portal
+        self._first = first_bits(mbits)
+        self._limit_ns = limit_ns
+        self._left = 0
+        self._got: dict[int, Payload] = {}
+        self._done: Any = None
+        self._entries: list[Any] = []
+
+    def pull(self, nbytes: int) -> Steps[Payload | None]:
+        """GET `nbytes` from the client; None where it did not answer in time or sent too little."""
+        count = self._begin(nbytes)
+        for number in range(count):
+            length = min(LNET_MTU, nbytes - number * LNET_MTU)
+            self._entries.append(
+                self._rpc.lnet.get(
+                    self._peer, self._portal, self._first + number, length, self._taker(number)
+                )
+            )
+        complete = yield from self._finish()
+        data = join([self._got[number] for number in range(count)]) if complete else b""
+        return data if len(data) == nbytes else None
+
+    def push(self, data: Payload) -> Steps[bool]:
+        """PUT `data` to the client; False where it was not acknowledged in time."""
+        count = self._begin(len(data))
+        for number in range(count):
+            part = piece(data, number * LNET_MTU, min((number + 1) * LNET_MTU, len(data)))
+            self._entries.append(
+                self._rpc.lnet.put(
+                    self._peer, self._portal, self._first + number, part, ack=self._taker(number)
+                )
+            )
+        return (yield from self._finish())
+
+    def _begin(self, nbytes: int) -> int:
+        self._left = pieces_of(nbytes)
+        self._done = self._rpc.env.event()
+        return self._left
+
+    def _taker(self, number: int) -> Any:
+        def take(packet: Any) -> None:
+            if number not in self._got:
+                self._got[number] = packet.payload
+                self._left -= 1
+                if self._left == 0 and not self._done.triggered:
+                    self._done.succeed(True)
+
+        return take
+
+    def _finish(self) -> Steps[bool]:
+        def expired() -> None:
+            if not self._done.triggered:
+                self._done.succeed(False)
+
+        deadline = self._rpc.deadlines.add(self._rpc.env.now + self._limit_ns, expired)
+        complete: bool = yield self._done
+        deadline.cancel()
+        for entry in self._entries:
+            if entry is not None:
+                entry.unlink()
+        return complete

@@ -1,0 +1,179 @@
+"""Exports: a target's view of its clients.
+
+Knows connections, not what clients do over them. Stands for struct obd_export, target_handle_connect
+(ldlm/ldlm_lib.c) and the pinger's evictor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.net.ptlrpc.request import Request
+from labsim.net.ptlrpc.rpc import PtlRpc
+from labsim.net.ptlrpc.sender import Sender
+from labsim.net.ptlrpc.server_request import ServerRequest
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import (
+    LDLM_CB_REPLY_PORTAL,
+    LDLM_CB_REQUEST_PORTAL,
+    MSG_CONNECT_INITIAL,
+    MSG_CONNECT_RECONNECT,
+)
+from labsim.wire.message import Message
+from labsim.wire.ptlrpc import ObdConnectData
+
+EBUSY, EALREADY = 16, 114
+
+EVICT_INTERVALS = 6
+"""PING_EVICT_TIMEOUT: ping intervals without a word before a client is evicted."""
+
+
+class Reverse(Sender):
+    """The way back to a client, for its lock callbacks (exp_imp_reverse)."""
+
+    def __init__(self, rpc: PtlRpc, peer: int, handle: int) -> None:
+        super().__init__(rpc, peer, (LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL))
+        self.handle = handle
+
+    def call(self, request: Request) -> Steps[Message]:
+        """Send a callback; raises ETIMEDOUT where the client does not answer in time."""
+        self.launch(request, request.timeout_ns or self.rpc.timeout_ns)
+        try:
+            reply: Message = yield request.done
+        finally:
+            self.retire(request)
+        if reply.status < 0:
+            raise LustreError(-reply.status, f"callback {request.opcode}", reply)
+        return reply
+
+
+class Export:
+    """One client of one target; or, on a client, its own end for callbacks."""
+
+    def __init__(self, rpc: PtlRpc, target: Any, client_uuid: str, cookie: int, nid: int) -> None:
+        self.rpc = rpc
+        self.target = target
+        self.client_uuid = client_uuid
+        self.cookie = cookie
+        self.nid = nid
+        self.conn_cnt = 0
+        self.connect_data = ObdConnectData()
+        self.last_heard_ns = rpc.env.now
+        self.last_xid = 0
+        self.running: dict[int, ServerRequest] = {}
+        """Requests being handled, by xid: a second copy of one is dropped."""
+        self.replies: dict[int, Message] = {}
+        """What was answered and may be asked for again, until the client says it has it."""
+        self.closed = False
+        self.on_close: list[Callable[[Export], None]] = []
+        self.reverse: Reverse | None = None
+
+    def granted(self, flag: int) -> bool:
+        """True when the connect flag was negotiated."""
+        return bool(self.connect_data.connect_flags & flag)
+
+    def forget_replies(self, last_xid: int) -> None:
+        """The client has every reply up to `last_xid`."""
+        if last_xid > self.last_xid:
+            self.last_xid = last_xid
+            for xid in [xid for xid in self.replies if xid <= last_xid]:
+                del self.replies[xid]
+
+    def evict(self, why: str) -> None:
+        """Throw the client out: its locks and open files go, its next request gets ENOTCONN."""
+        if not self.closed:
+            self.rpc.trace.emit("export.evict", self.target.name, self.client_uuid, why)
+            self.target.exports.remove(self)
+
+
+class Exports:
+    """The clients of one target, and how they come and go."""
+
+    def __init__(
+        self,
+        rpc: PtlRpc,
+        target: Any,
+        negotiate: Callable[[Export, ObdConnectData], ObdConnectData],
+    ) -> None:
+        self._rpc = rpc
+        self._target = target
+        self._negotiate = negotiate
+        self._by_uuid: dict[str, Export] = {}
+        self._watch: Any = None
+
+    def __iter__(self) -> Iterator[Export]:
+        return iter(list(self._by_uuid.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_uuid)
+
+    def connect(self, req: ServerRequest) -> Message:
+        """Handle a connect request: a new client, or one that comes back."""
+        uuid: str = req["cluuid"]
+        export = self._by_uuid.get(uuid)
+        op_flags = 0
+        if export is not None:
+            self._check_again(export, req)
+            op_flags = MSG_CONNECT_RECONNECT
+        else:
+            export = Export(self._rpc, self._target, uuid, self._rpc.cookie(), req.peer)
+        granted = self._negotiate(export, req["connect_data"])
+        self._install(export, req, granted)
+        req.export = export
+        reply = req.reply(connect_data=granted)
+        reply.body.op_flags = op_flags
+        return reply
+
+    def _check_again(self, export: Export, req: ServerRequest) -> None:
+        """Refuse a reconnect that is stale, or that comes while requests of it still run."""
+        fresh = bool(req.body.op_flags & MSG_CONNECT_INITIAL)
+        if fresh or req.body.conn_cnt <= export.conn_cnt:
+            raise LustreError(EALREADY, f"{export.client_uuid} is connected")
+        if any(not one.resent for one in export.running.values() if one.export is export):
+            busy = len(export.running)
+            self._rpc.trace.emit("export.busy", self._target.name, export.client_uuid, busy)
+
+    def _install(self, export: Export, req: ServerRequest, granted: ObdConnectData) -> None:
+        export.connect_data = granted
+        export.conn_cnt = req.body.conn_cnt
+        export.nid = req.peer
+        export.last_heard_ns = self._rpc.env.now
+        export.reverse = Reverse(self._rpc, req.peer, req["conn"])
+        self._by_uuid[export.client_uuid] = export
+        self._rpc.exports[export.cookie] = export
+        if self._watch is None:
+            self._schedule()
+
+    def remove(self, export: Export) -> None:
+        """Drop a client; what it held is released by the hooks that were left on the export."""
+        if export.closed:
+            return
+        export.closed = True
+        self._by_uuid.pop(export.client_uuid, None)
+        self._rpc.exports.pop(export.cookie, None)
+        for hook in export.on_close:
+            hook(export)
+
+    def close(self) -> None:
+        """The target stops: forget everybody without a word."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        for export in self:
+            self.remove(export)
+
+    def _schedule(self) -> None:
+        at_ns = self._rpc.env.now + self._rpc.ping_interval_ns
+        self._watch = self._rpc.deadlines.add(at_ns, self._evict_silent)
+
+    def _evict_silent(self) -> None:
+        """Evict who has said nothing for six ping intervals (ping_evictor_main)."""
+        limit_ns = self._rpc.env.now - EVICT_INTERVALS * self._rpc.ping_interval_ns
+        for export in self:
+            if export.last_heard_ns < limit_ns:
+                export.evict("silent")
+        self._watch = None
+        if self._by_uuid:
+            self._schedule()

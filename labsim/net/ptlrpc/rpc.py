@@ -1,0 +1,82 @@
+"""What the imports, exports and services of one node share.
+
+Does not know any target. Stands for the module state of ptlrpc: the xid counter, the handle hash,
+the obd timeouts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from labsim.base.errors import ProtocolError
+from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc.bulk import BULK_OPS_COUNT
+from labsim.runtime.ports import Host
+from labsim.runtime.sync import Deadlines
+
+
+class Timeouts(Protocol):
+    """The global parameters that ptlrpc reads, in seconds."""
+
+    timeout: int
+    ldlm_timeout: int
+    bulk_timeout: int
+
+
+class DefaultTimeouts:
+    """Lustre's defaults (obd_support.h), where a node mounts no globals of its own."""
+
+    timeout = 100
+    ldlm_timeout = 20
+    bulk_timeout = 100
+
+
+class PtlRpc:
+    """One node's ptlrpc."""
+
+    def __init__(self, host: Host, timeouts: Timeouts | None = None) -> None:
+        self.host = host
+        self.env = host.env
+        self.lnet = host.lnet
+        self.trace = host.trace
+        self.timeouts: Timeouts = timeouts or DefaultTimeouts()
+        self.deadlines = Deadlines(host.env)
+        self.exports: dict[int, Any] = {}
+        """Every export of the node's targets and callback services, by cookie."""
+        self.targets: dict[str, Any] = {}
+        """The node's targets by uuid, as connect requests name them."""
+        self.refused = 0
+        """Messages that were no valid lustre_msg."""
+        self._xid = host.clock.seconds() << 20
+
+    def next_xid(self) -> int:
+        """A fresh xid: a multiple of 16, shared by all imports of the node."""
+        self._xid += BULK_OPS_COUNT
+        return self._xid
+
+    def cookie(self) -> int:
+        """A handle that this node has not given out before (class_handle_hash)."""
+        while True:
+            cookie = self.host.rng.getrandbits(64)
+            if cookie and cookie not in self.exports:
+                return cookie
+
+    @property
+    def timeout_ns(self) -> int:
+        """obd_timeout."""
+        return self.timeouts.timeout * NS_PER_S
+
+    @property
+    def ping_interval_ns(self) -> int:
+        """PING_INTERVAL: a quarter of obd_timeout, a second at least."""
+        return max(self.timeout_ns // 4, NS_PER_S)
+
+    @property
+    def connect_timeout_ns(self) -> int:
+        """INITIAL_CONNECT_TIMEOUT: a twentieth of obd_timeout, 5 s at least."""
+        return max(self.timeout_ns // 20, 5 * NS_PER_S)
+
+    def refuse(self, peer: int, error: ProtocolError) -> None:
+        """Count and record a message that does not fit the protocol."""
+        self.refused += 1
+        self.trace.emit("rpc.refused", peer, str(error))

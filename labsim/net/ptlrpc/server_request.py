@@ -1,0 +1,126 @@
+"""A request as its receiver sees it.
+
+Does not know the target that handles it. Stands for struct ptlrpc_request on the server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.faults import Dropped
+from labsim.base.payload import Payload
+from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc.bulk import Transfer
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import (
+    MSG_RESENT,
+    PTL_RPC_MSG_ERR,
+    PTL_RPC_MSG_REPLY,
+    PTLRPC_MSG_VERSION,
+)
+from labsim.wire.message import Message
+from labsim.wire.opcodes import bulk_portal, portals_of
+from labsim.wire.ptlrpc import PtlrpcBody
+
+PLAIN_FAILURES = frozenset({28, 13, 1, 2, 115, 122})
+"""ENOSPC EACCES EPERM ENOENT EINPROGRESS EDQUOT go out as normal replies (target/tgt_handler.c)."""
+
+
+class ServerRequest:
+    """One request under way on a server: its message, who sent it, and what the reply will say."""
+
+    __slots__ = (
+        "arrival_ns",
+        "body",
+        "export",
+        "format",
+        "hooks",
+        "msg",
+        "opcode",
+        "peer",
+        "pre_versions",
+        "pushed",
+        "reply_portal",
+        "rpc",
+        "transno",
+        "xid",
+    )
+
+    def __init__(self, rpc: Any, peer: int, xid: int, msg: Message, default_reply: int) -> None:
+        self.rpc = rpc
+        self.peer = peer
+        self.xid = xid
+        self.msg = msg
+        self.body = msg.body
+        self.format = msg.fmt
+        self.opcode: int = msg.body.opc
+        self.arrival_ns = rpc.env.now
+        self.export: Any = None
+        self.transno = 0
+        self.pre_versions = (0, 0, 0, 0)
+        self.pushed = False
+        self.hooks: list[Any] = []
+        portals = portals_of(self.opcode)
+        self.reply_portal = portals[1] if portals else default_reply
+
+    def __getitem__(self, field: str) -> Any:
+        return self.msg[field]
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """The buffer `field`, or `default` where the sender left it out."""
+        return self.msg.get(field, default)
+
+    def has(self, field: str) -> bool:
+        """True when the sender filled the buffer `field`."""
+        return self.msg.has(field)
+
+    @property
+    def resent(self) -> bool:
+        """True when the client sends this for a second time (MSG_RESENT)."""
+        return bool(self.body.flags & MSG_RESENT)
+
+    # ---- bulk
+
+    def _transfer(self) -> Transfer:
+        limit_ns = self.rpc.timeouts.bulk_timeout * NS_PER_S
+        mbits = self.body.mbits or self.xid
+        return Transfer(self.rpc, self.peer, bulk_portal(self.opcode), mbits, limit_ns)
+
+    def pull(self, nbytes: int) -> Steps[Payload]:
+        """Fetch the `nbytes` that the client wants to write.
+
+        A bulk that fails gets no reply, so that the client sends the RPC again.
+        """
+        data = yield from self._transfer().pull(nbytes)
+        if data is None:
+            raise Dropped("bulk GET")
+        return data
+
+    def push(self, data: Payload) -> Steps[None]:
+        """Put `data` into the client's buffers."""
+        self.pushed = True
+        if not (yield from self._transfer().push(data)):
+            raise Dropped("bulk PUT")
+
+    # ---- answering
+
+    def reply(self, status: int = 0, **fields: Any) -> Message:
+        """The reply, with its buffers by name; `status` may be positive (bytes, ELDLM codes)."""
+        body = PtlrpcBody(
+            handle=self.export.cookie if self.export is not None else self.body.handle,
+            type=PTL_RPC_MSG_REPLY,
+            version=PTLRPC_MSG_VERSION,
+            opc=self.opcode,
+            status=status,
+            transno=self.transno,
+            conn_cnt=self.body.conn_cnt,
+            pre_versions=self.pre_versions,
+        )
+        return Message(self.format, fields, body, request=False)
+
+    def fail_reply(self, errno: int, **fields: Any) -> Message:
+        """A reply that says -errno; without buffers most errnos make it an error message."""
+        reply = self.reply(-errno, **fields)
+        if not fields and errno not in PLAIN_FAILURES:
+            reply.body.type = PTL_RPC_MSG_ERR
+        return reply
