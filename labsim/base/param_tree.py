@@ -1,0 +1,279 @@
+"""The parameter tree of one node: what lctl sees, and what a node mounts its components into.
+
+Does not know which components there are. Stands for /proc/fs/lustre, /sys/fs/lustre and
+/sys/kernel/debug/lustre, searched as if they were one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import re
+from collections.abc import Callable, Generator, Iterator
+from inspect import isgenerator
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
+
+from labsim.base.component import Component
+from labsim.base.dialect import GLOBAL_ROOTS, PLAIN, ROOTS, Dialect, Rule
+from labsim.base.errors import InputError, LustreError
+from labsim.base.ids import Nid
+from labsim.base.params import Param
+
+T = TypeVar("T")
+MODES = {"ro": 0o444, "rw": 0o644, "wo": 0o200}
+
+
+class Planned(NamedTuple):
+    """One file of a component class under one dialect."""
+
+    param: Param
+    rule: Rule
+    location: str
+    root: str
+    access: str
+
+
+class Mount(NamedTuple):
+    """Where one component's files are."""
+
+    tree: ParamTree
+    component: Component
+    path: tuple[str, ...]
+    plan: dict[str, Planned]
+
+    def rule(self, param: Param) -> Rule:
+        """The dialect's rule for that file of this component."""
+        return self.plan[param.attr].rule
+
+
+class File(NamedTuple):
+    """One parameter file as lctl meets it."""
+
+    mount: Mount
+    planned: Planned
+
+    @property
+    def mode(self) -> int:
+        """The permission bits."""
+        return MODES[self.planned.access]
+
+    @property
+    def location(self) -> str:
+        """procfs, sysfs or debugfs."""
+        return self.planned.location
+
+    def show(self) -> Any:
+        """The text, or a generator that returns it."""
+        return getattr(self.mount.component, "show_" + self.planned.param.method)()
+
+    def store(self, text: str) -> Any:
+        """Take the text; may be a generator."""
+        return getattr(self.mount.component, "store_" + self.planned.param.method)(text)
+
+
+class Entry(NamedTuple):
+    """One path that a pattern matched: a file, or a directory where `file` is None."""
+
+    path: str
+    parts: tuple[str, ...]
+    file: File | None
+
+    @property
+    def name(self) -> str:
+        """The dotted name that lctl prints."""
+        return ".".join(self.parts)
+
+
+Entries = list[Entry]
+Files = list[tuple[Entry, File]]
+Names = list[str]
+Texts = list[tuple[str, str]]
+Mounts = list[Mount]
+
+
+class ParamTree:
+    """The mounted components of one node, in its dialect.
+
+    `wall_ns` gives the date of snapshots, `hz` the kernel's HZ (files in jiffies), `console` takes
+    what the kernel would log.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect | None = None,
+        wall_ns: Callable[[], int] = lambda: 0,
+        hz: int = 1000,
+        console: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.dialect = dialect or PLAIN
+        self.wall_ns = wall_ns
+        self.hz = hz
+        self.console = console
+        self.mounts: Mounts = []
+        self._index: dict[str, Entries] | None = None
+
+    def mount(self, component: Component, **names: str) -> Mount:
+        """Put the component's files where its class says; `names` fill the braces of its `tree`."""
+        if component.tree is None:
+            raise TypeError(f"{type(component).__name__} has no place in the parameter tree")
+        path = tuple(part.format(**names) for part in component.tree.split(".") if part)
+        made = Mount(self, component, path, plan_of(self.dialect, type(component)))
+        component.mounted = made
+        for attr, planned in made.plan.items():
+            if planned.rule.default is not None and attr not in vars(component):
+                setattr(component, attr, planned.rule.default)
+        self.mounts.append(made)
+        self._index = None
+        return made
+
+    def unmount(self, component: Component) -> None:
+        """Take the component's files away."""
+        self.mounts = [mount for mount in self.mounts if mount.component is not component]
+        component.mounted = None
+        self._index = None
+
+    # ---- by pattern, without lctl's words
+
+    def list(self, pattern: str) -> Names:
+        """The dotted names of the files and directories that match."""
+        return [entry.name for entry in self.glob(slashed(pattern))]
+
+    def get(self, pattern: str) -> Texts:
+        """(dotted name, text) of every file that matches; ENOENT where none does."""
+        return [(entry.name, at_once(file.show())) for entry, file in self._files(pattern)]
+
+    def set(self, pattern: str, text: str) -> int:
+        """Write to every file that matches, and say to how many; the first error is raised."""
+        files = self._files(pattern)
+        for _, file in files:
+            at_once(file.store(text))
+        return len(files)
+
+    def _files(self, pattern: str) -> Files:
+        found = [(e, e.file) for e in self.glob(slashed(pattern)) if e.file is not None]
+        if not found:
+            raise LustreError(errno.ENOENT, pattern)
+        return found
+
+    # ---- as glob(3) over all roots
+
+    def glob(self, pattern: str) -> Entries:
+        """What a slashed pattern with * ? [..] {a,b} matches, root by root, each sorted by path."""
+        found: Entries = []
+        index = self._entries()
+        expansions = [expanded.strip("/").split("/") for expanded in braces(pattern)]
+        for root in self.dialect.roots:
+            entries = index.get(root, [])
+            for parts in expansions:
+                matchers = [re.compile(fnmatch.translate(part.replace("[^", "[!"))).match
+                            for part in parts]  # fmt: skip
+                found += [
+                    entry
+                    for entry in entries
+                    if len(entry.parts) == len(matchers)
+                    and all(match(p) for match, p in zip(matchers, entry.parts, strict=True))
+                ]
+        return found
+
+    def _entries(self) -> dict[str, Entries]:
+        """Every file and directory by root, sorted by path."""
+        if self._index is None:
+            index: dict[str, dict[tuple[str, ...], File | None]] = {}
+            for mount in self.mounts:
+                for planned in mount.plan.values():
+                    under = index.setdefault(planned.root, {})
+                    parts = (*mount.path, *planned.param.file.split("."))
+                    for depth in range(1, len(parts)):
+                        under.setdefault(parts[:depth], None)
+                    under[parts] = File(mount, planned)
+            self._index = {
+                root: sorted(
+                    (Entry(f"{root}/{'/'.join(p)}", p, f) for p, f in under.items()),
+                    key=lambda entry: entry.path,
+                )
+                for root, under in index.items()
+            }
+        return self._index
+
+
+def plan_of(dialect: Dialect, kind: type[Component]) -> dict[str, Planned]:
+    """The files of a component class under a dialect, by attribute; made once."""
+    plan: dict[str, Planned] | None = dialect.plans.get(kind)
+    if plan is None:
+        plan = {}
+        stars = [re.sub(r"\{[^}]*\}", "*", part) for part in (kind.tree or "").split(".") if part]
+        for attr, param in kind.declared.items():
+            rule = dialect.rule(".".join([*stars, param.file]))
+            location = rule.location if rule.location != "default" else dialect.location
+            if param.kind == "absent" or location == "absent":
+                continue
+            root = rule.root or (ROOTS if stars else GLOBAL_ROOTS)[location]
+            plan[attr] = Planned(param, rule, location, root, rule.access or param.access)
+        dialect.plans[kind] = plan
+    return plan
+
+
+def slashed(pattern: str) -> str:
+    """A dotted pattern as a path pattern: dots become slashes, except inside a NID."""
+    pattern = pattern.replace("\\", "")
+    nid = _nid_in(pattern)
+    head, tail = [], pattern
+    while "." in tail:
+        if nid and tail.removeprefix("MGC").startswith(nid):
+            cut = tail.index(nid) + len(nid)
+            head.append(tail[:cut])
+            tail = tail[cut:]
+            continue
+        part, _, tail = tail.partition(".")
+        head.append(part + "/")
+    return "".join([*head, tail])
+
+
+def _nid_in(pattern: str) -> str:
+    """The NID that a pattern holds, or an empty string."""
+    before, at, after = pattern.partition("@")
+    if not at:
+        return ""
+    candidate = before + at + after.partition(".")[0]
+    while "." in candidate:
+        _, _, candidate = candidate.partition(".")
+        text = candidate.removeprefix("MGC")
+        try:
+            return str(Nid.parse(text))
+        except (InputError, ValueError):
+            continue
+    return ""
+
+
+def braces(pattern: str) -> Iterator[str]:
+    """The patterns that {a,b} stands for, in order; nested braces too."""
+    start = pattern.find("{")
+    if start < 0:
+        yield pattern
+        return
+    depth, cuts = 0, [start]
+    for place in range(start, len(pattern)):
+        letter = pattern[place]
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 1:
+            cuts.append(place)
+        if depth == 0:
+            cuts.append(place)
+            break
+    else:
+        yield pattern
+        return
+    for left, right in pairwise(cuts):
+        yield from braces(pattern[:start] + pattern[left + 1 : right] + pattern[cuts[-1] + 1 :])
+
+
+def at_once(result: T | Generator[Any, Any, T]) -> T:
+    """The result of a show or store that need not wait; one that waits wants `yield from`."""
+    if not isgenerator(result):
+        return result  # type: ignore[return-value]
+    try:
+        next(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("this parameter waits for an event; read or write it with `yield from`")
