@@ -1,0 +1,64 @@
+"""What every node is: a host, its ptlrpc, its global parameters.
+
+Does not know which node. Stands for a booted kernel with Lustre's modules loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from labsim.net.ptlrpc import PtlRpc, Service
+from labsim.nodes.config import NodeConfig
+from labsim.nodes.globals import Globals
+from labsim.runtime.ports import Host, Steps
+
+T = TypeVar("T")
+
+
+class Node:
+    """Base of the client and the servers.
+
+    `make(Component, ...)` builds a part with the overlays of this node's kit. `start` and `stop` are
+    generators; `snapshot` tells, as plain data, what the invariants need to see.
+    """
+
+    kind = "node"
+
+    def __init__(self, host: Host, config: NodeConfig) -> None:
+        self.host = host
+        self.config = config
+        self.services: list[Service] = []
+        self.globals = self.make(Globals, host)
+        host.params.mount(self.globals)
+        self.rpc = PtlRpc(host, self.globals)
+
+    def make(self, component: type[T], *args: Any, **kwargs: Any) -> T:
+        """An instance of `component`, with the kit's overlays mixed in."""
+        return self.host.kit.build(component)(*args, **kwargs)
+
+    def serve(self, name: str, portal: int, reply_portal: int, threads: int = 64) -> Service:
+        """Open a request portal."""
+        service = Service(self.rpc, name, portal, reply_portal, threads)
+        self.services.append(service)
+        return service
+
+    def start(self) -> Steps[None]:
+        """Bring the node up; returns when it is usable."""
+        return
+        yield
+
+    def stop(self) -> Steps[None]:
+        """Shut the node down in order."""
+        for service in self.services:
+            service.stop()
+        return
+        yield
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants: numbers, strings, lists and dicts with string keys."""
+        return {
+            "name": self.host.name,
+            "kind": self.kind,
+            "refused": self.rpc.refused,
+            "running": sum(service.busy for service in self.services),
+        }
