@@ -1,0 +1,23 @@
+"""The one place that chooses between a native module and its pure twin.
+
+Does not know what either computes. With LABSIM_PURE=1 in the environment everything runs on the
+twins in `labsim/pure`. Stands for no part of Lustre.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+PURE = os.environ.get("LABSIM_PURE", "") not in ("", "0")
+"""Whether the twins were asked for."""
+
+if TYPE_CHECKING or PURE:
+    from labsim.pure.extents import ExtentMap
+else:
+    try:
+        from labsim._extents import ExtentMap
+    except ImportError:
+        from labsim.pure.extents import ExtentMap
+
+__all__ = ["PURE", "ExtentMap"]

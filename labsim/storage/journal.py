@@ -1,0 +1,126 @@
+"""The running transaction, and how it becomes durable.
+
+Does not know objects or media: a `Medium` seals what has joined and makes it durable. Stands for
+jbd2 under ldiskfs: one transaction runs, at most one is being committed; operations go on joining
+meanwhile. The interval is the mount option commit=5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from labsim.base.units import NS_PER_S
+from labsim.runtime.ports import Env, Steps
+
+COMMIT_INTERVAL_NS = 5 * NS_PER_S
+"""ldiskfs's default (JBD2_DEFAULT_MAX_COMMIT_AGE)."""
+
+
+class Medium(Protocol):
+    """What an OSD does for its journal."""
+
+    def seal(self) -> Any:
+        """End the running transaction; the result goes to `flush`."""
+        ...
+
+    def flush(self, sealed: Any) -> Steps[None]:
+        """Make a sealed transaction durable."""
+        ...
+
+
+class Journal:
+    """Counts transactions by `tid`, commits them one after the other, calls back in order."""
+
+    def __init__(self, env: Env, medium: Medium, interval_ns: int, full_bytes: int) -> None:
+        self._env = env
+        self._medium = medium
+        self.interval_ns = interval_ns
+        self.full_bytes = full_bytes
+        self.tid = 1
+        """The running transaction."""
+        self.committed = 0
+        """The last durable one."""
+        self.crashes = 0
+        self._callbacks: list[Callable[[], object]] = []
+        self._joined = False
+        self._bytes = 0
+        self._wanted = 0
+        self._committing = False
+        self._waiters: list[tuple[int, Any]] = []
+        self._throttled: list[Any] = []
+
+    def room(self) -> Steps[None]:
+        """Wait while the running transaction is full and the one before is not durable yet."""
+        while self._bytes >= self.full_bytes:
+            event = self._env.event()
+            self._throttled.append(event)
+            yield event
+
+    def join(self, callbacks: list[Callable[[], object]], nbytes: int) -> None:
+        """Operations have changed the medium by so many bytes; call back when they are durable."""
+        if not self._joined:
+            self._joined = True
+            self._env.process(self._expire(self.tid, self.crashes))
+        self._callbacks += callbacks
+        self._bytes += nbytes
+        if self._bytes >= self.full_bytes:
+            self.commit()
+
+    def commit(self) -> None:
+        """Begin to commit what has joined, without waiting."""
+        if self._joined:
+            self._wanted = self.tid
+            if not self._committing:
+                self._committing = True
+                self._env.process(self._commit(self.crashes))
+
+    def sync(self) -> Steps[None]:
+        """Wait until all that has joined is durable."""
+        self.commit()
+        target = self.tid if self._joined else self.tid - 1
+        if target > self.committed:
+            event = self._env.event()
+            self._waiters.append((target, event))
+            yield event
+
+    def crash(self) -> None:
+        """Forget what was not durable, and everybody who waits for it."""
+        self.crashes += 1
+        self._callbacks = []
+        self._joined = self._committing = False
+        self._bytes = 0
+        self.committed = self.tid
+        self.tid += 1
+        self._waiters.clear()
+        self._throttled.clear()
+
+    def _expire(self, tid: int, life: int) -> Steps[None]:
+        yield self._env.timeout(self.interval_ns)
+        if life == self.crashes and tid == self.tid:
+            self.commit()
+
+    def _commit(self, life: int) -> Steps[None]:
+        """Commit as long as the running transaction is wanted; one such process at a time."""
+        while life == self.crashes and self._joined and self._wanted == self.tid:
+            sealed = self._medium.seal()
+            tid, callbacks = self.tid, self._callbacks
+            self.tid, self._callbacks, self._joined, self._bytes = tid + 1, [], False, 0
+            throttled, self._throttled = self._throttled, []
+            for event in throttled:
+                event.succeed()
+            yield from self._medium.flush(sealed)
+            if life != self.crashes:
+                return
+            self.committed = tid
+            for call in callbacks:
+                call()
+            self._wake(tid)
+        if life == self.crashes:
+            self._committing = False
+
+    def _wake(self, tid: int) -> None:
+        due = [event for target, event in self._waiters if target <= tid]
+        self._waiters = [waiter for waiter in self._waiters if waiter[0] > tid]
+        for event in due:
+            event.succeed()
