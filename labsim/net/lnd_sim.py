@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from labsim.base.ids import Nid
 from labsim.base.units import NS_PER_S, NS_PER_US
 from labsim.net.lnet import Lnet, Packet
+from labsim.runtime.ports import Env
 
 
 class Link(NamedTuple):
@@ -69,7 +70,7 @@ class Port:
 class Fabric:
     """The network that all nodes of a simulated cluster share."""
 
-    def __init__(self, env: Any, link: Link = PRESETS[DEFAULT]) -> None:
+    def __init__(self, env: Env, link: Link = PRESETS[DEFAULT]) -> None:
         self._env = env
         self.link = link
         self._ports: dict[int, Port] = {}
