@@ -1,0 +1,333 @@
+"""The OST: objects, their attributes and their space.
+
+Knows objects, not files, stripes or names. Stands for lustre/ofd (ofd_dev.c, ofd_objects.c).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import Fid
+from labsim.base.params import Param
+from labsim.base.payload import tobytes
+from labsim.base.units import MIB, PAGE_SIZE
+from labsim.ldlm.handlers import LdlmHandlers
+from labsim.ldlm.policy import Extent
+from labsim.ldlm.resource import ost_resource
+from labsim.ldlm.server import ServerNamespace
+from labsim.net.ptlrpc import Export, ServerRequest, handles
+from labsim.nodes.config import TargetInfo
+from labsim.nodes.node import Node
+from labsim.nodes.oss import points
+from labsim.nodes.oss.grants import Grants
+from labsim.nodes.oss.objects import (
+    changes_of,
+    describe,
+    last_id_fid,
+    lvb_of,
+    object_fid,
+)
+from labsim.nodes.target import Target
+from labsim.runtime.ports import Steps
+from labsim.storage.osd import Attrs, Tx
+from labsim.wire.constants import (
+    LCK_PW,
+    LDLM_FL_AST_DISCARD_DATA,
+    OBD_CONNECT_BRW_SIZE,
+    OBD_CONNECT_CKSUM,
+    OBD_CONNECT_GRANT,
+    OBD_CONNECT_GRANT_PARAM,
+    OBD_CONNECT_INDEX,
+    OBD_CONNECT_MAXBYTES,
+    OBD_FL_DELORPHAN,
+    OBD_FL_SRVLOCK,
+    OBD_MD_FLBLOCKS,
+    OBD_MD_FLFLAGS,
+    OBD_MD_FLGROUP,
+    OBD_MD_FLID,
+    OBD_MD_FLSIZE,
+    OBD_OBJECT_EOF,
+    OST_CONNECT_SUPPORTED,
+    OST_MAX_PRECREATE,
+)
+from labsim.wire.message import Message
+from labsim.wire.opcodes import (
+    OST_CREATE,
+    OST_DESTROY,
+    OST_GETATTR,
+    OST_PUNCH,
+    OST_SETATTR,
+    OST_STATFS,
+    OST_SYNC,
+)
+from labsim.wire.ost import Obdo, ObdStatfs, OstBody, OstId
+from labsim.wire.ptlrpc import ObdConnectData
+
+MAX_BRW = 4 * MIB
+MAXBYTES = 1 << 44
+"""16 TiB: the largest object of ldiskfs with 4 KiB blocks."""
+BLKBITS = 12
+NEW_OBJECT = Attrs(mode=0o107666)
+"""S_IFREG | S_ISUID | S_ISGID | 0666: an object that nobody has written to (ofd_objects.c)."""
+
+NOT_YET = (
+    OBD_CONNECT_CKSUM
+)
+"""What a real OST would grant and this one does not do."""
+
+
+class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
+    """Creating, destroying and describing objects."""
+
+    supported = OST_CONNECT_SUPPORTED & ~NOT_YET
+
+    def __init__(self, node: Node, info: TargetInfo) -> None:
+        super().__init__(node, info)
+        self.index = info.index
+        self.grants = Grants()
+        self.ldlm = node.make(ServerNamespace, self)
+        self.last_id = 0
+
+    def start(self) -> Steps[None]:
+        """Open the storage; the last id says how far objects have been created."""
+        yield from super().start()
+        fid = last_id_fid(self.index)
+        if self.osd.exists(fid):
+            data = yield from self.osd.read(fid, 0, 8)
+            self.last_id = int.from_bytes(tobytes(data), "little")
+        else:
+            tx = self.begin()
+            tx.create(fid, Attrs(mode=0o100644))
+            tx.write(fid, 0, bytes(8))
+            yield from tx.stop()
+
+    # ---- clients
+
+    def negotiate(
+        self, export: Export, want: ObdConnectData, granted: ObdConnectData
+    ) -> ObdConnectData:
+        """Sizes, space and identity of this OST."""
+        if granted.connect_flags & OBD_CONNECT_INDEX and want.index != self.index:
+            raise LustreError(errno.EBADF, f"{self.name} is not index {want.index}")
+        changes: dict[str, int] = {"instance": self.last_rcvd.mount_count}
+        if granted.connect_flags & OBD_CONNECT_BRW_SIZE:
+            changes["brw_size"] = min(want.brw_size, MAX_BRW)
+        if granted.connect_flags & OBD_CONNECT_MAXBYTES:
+            changes["maxbytes"] = MAXBYTES
+        if granted.connect_flags & OBD_CONNECT_GRANT_PARAM:
+            changes |= {"grant_blkbits": BLKBITS, "grant_inobits": 8, "grant_tax_kb": 24,
+                        "grant_max_blks": 1 << 15}  # fmt: skip
+        if granted.connect_flags & OBD_CONNECT_GRANT:
+            wanted = max(want.grant, 2 * MAX_BRW)
+            changes["grant"] = self.grants.connect(export.cookie, wanted, self.available())
+        return granted.replace(**changes)
+
+    def on_disconnect(self, export: Export) -> None:
+        """A client's promised space is free again."""
+        self.grants.forget(export.cookie)
+
+    def available(self) -> int:
+        """Bytes that may still be written, promised or not."""
+        statfs = self.osd.statfs()
+        return statfs.bavail * statfs.bsize
+
+    def lvb(self, resource: tuple[int, ...]) -> bytes:
+        """The value block of an object's extent locks (ofd_lvbo_update); ENOENT."""
+        fid = object_fid(OstId(id=resource[0], seq=resource[1]), self.index)
+        return lvb_of(self.osd.attrs(fid)).pack()
+
+    def fid(self, oa: Obdo) -> Fid:
+        """The object that an obdo names; ENOENT where there is none."""
+        fid = object_fid(oa.oi, self.index)
+        if not self.osd.exists(fid):
+            raise LustreError(errno.ENOENT, f"object {oa.oi.id}")
+        return fid
+
+    # ---- creating and destroying
+
+    @handles(OST_CREATE)
+    def create(self, req: ServerRequest) -> Steps[Message]:
+        """Precreate up to an id, or destroy what is above one (ofd_create_hdl)."""
+        yield from self.at(points.OST_CREATE_NET)
+        oa: Obdo = req["ost_body"].oa
+        if oa.oi.seq != 0:
+            raise LustreError(errno.EINVAL, f"sequence {oa.oi.seq:#x}")
+        if oa.valid & OBD_MD_FLFLAGS and oa.flags & OBD_FL_DELORPHAN:
+            yield from self._destroy_orphans(req, oa.oi.id)
+        else:
+            yield from self._precreate(req, oa.oi.id)
+        reply = oa.replace(
+            oi=OstId(id=self.last_id, seq=0), valid=oa.valid | OBD_MD_FLID | OBD_MD_FLGROUP
+        )
+        return req.reply(ost_body=OstBody(oa=reply))
+
+    def _precreate(self, req: ServerRequest, wanted: int) -> Steps[None]:
+        """Make the objects after the last id; fewer where there is no room for all."""
+        wanted = min(wanted, self.last_id + OST_MAX_PRECREATE)
+        if wanted <= self.last_id:
+            return
+        room = self.osd.statfs().ffree
+        if room == 0:
+            raise LustreError(errno.ENOSPC, f"{self.name} has no free inode")
+        wanted = min(wanted, self.last_id + room)
+        tx = self.begin(req)
+        for oid in range(self.last_id + 1, wanted + 1):
+            tx.create(object_fid(OstId(id=oid, seq=0), self.index), NEW_OBJECT)
+        self._set_last_id(tx, wanted)
+        yield from tx.stop()
+
+    def _destroy_orphans(self, req: ServerRequest, used: int) -> Steps[None]:
+        """Destroy what was precreated and never used; ids are not used again (SKIP_ORPHAN)."""
+        if self.last_id - used > OST_MAX_PRECREATE:
+            tx = self.begin(req)
+            self._set_last_id(tx, self.last_id + 1)
+            yield from tx.stop()
+            return
+        tx = self.begin(req)
+        for oid in range(used + 1, self.last_id + 1):
+            fid = object_fid(OstId(id=oid, seq=0), self.index)
+            if self.osd.exists(fid):
+                tx.destroy(fid)
+        self._set_last_id(tx, max(used, self.last_id))
+        yield from tx.stop()
+
+    def _set_last_id(self, tx: Tx, last_id: int) -> None:
+        self.last_id = last_id
+        tx.write(last_id_fid(self.index), 0, last_id.to_bytes(8, "little"))
+
+    @handles(OST_DESTROY)
+    def destroy(self, req: ServerRequest) -> Steps[Message]:
+        """Destroy an object, after its clients have thrown away what they cached of it."""
+        yield from self.at(points.OST_DESTROY_NET)
+        oa: Obdo = req["ost_body"].oa
+        fid = self.fid(oa)
+        lock = yield from self.ldlm.acquire(
+            ost_resource(oa.oi.id, oa.oi.seq), LCK_PW, extent=Extent(), flags=LDLM_FL_AST_DISCARD_DATA
+        )
+        try:
+            tx = self.begin(req)
+            tx.destroy(fid)
+            yield from tx.stop()
+        finally:
+            self.ldlm.release(lock)
+        return req.reply(ost_body=OstBody(oa=oa))
+
+    # ---- attributes
+
+    @handles(OST_GETATTR)
+    def getattr(self, req: ServerRequest) -> Steps[Message]:
+        """An object's attributes, under a lock of the server's own if so asked."""
+        yield from self.at(points.OST_GETATTR_NET)
+        oa: Obdo = req["ost_body"].oa
+        fid = self.fid(oa)
+        return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
+
+    @handles(OST_SETATTR)
+    def setattr(self, req: ServerRequest) -> Steps[Message]:
+        """Times and owner of an object; later of two ctimes wins, as ofd_attr_set has it."""
+        yield from self.at(points.OST_SETATTR_NET)
+        oa: Obdo = req["ost_body"].oa
+        fid = self.fid(oa)
+        changes = changes_of(oa)
+        if changes and self.osd.attrs(fid).ctime <= changes.get("ctime", 1 << 62):
+            tx = self.begin(req)
+            tx.set_attrs(fid, **changes)
+            yield from tx.stop()
+        return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
+
+    @handles(OST_PUNCH)
+    def punch(self, req: ServerRequest) -> Steps[Message]:
+        """Cut an object, or make it longer: o_size to o_blocks (EOF) goes (ofd_punch_hdl)."""
+        yield from self.at(points.OST_PUNCH_NET)
+        oa: Obdo = req["ost_body"].oa
+        wanted = OBD_MD_FLSIZE | OBD_MD_FLBLOCKS
+        if oa.valid & wanted != wanted or oa.blocks != OBD_OBJECT_EOF:
+            raise LustreError(errno.EPROTO, "a punch names its start, and ends at EOF")
+        fid = self.fid(oa)
+        lock = None
+        if oa.valid & OBD_MD_FLFLAGS and oa.flags & OBD_FL_SRVLOCK:
+            start = oa.size - oa.size % PAGE_SIZE
+            lock = yield from self.ldlm.acquire(
+                ost_resource(oa.oi.id, oa.oi.seq), LCK_PW, extent=Extent(start, OBD_OBJECT_EOF)
+            )
+        try:
+            tx = self.begin(req)
+            tx.truncate(fid, oa.size)
+            if changes := changes_of(oa):
+                tx.set_attrs(fid, **changes)
+            yield from tx.stop()
+        finally:
+            if lock is not None:
+                self.ldlm.release(lock)
+        return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
+
+    # ---- the whole target
+
+    @handles(OST_STATFS)
+    def statfs(self, req: ServerRequest) -> Steps[Message]:
+        """How full this OST is; space promised to others does not count as available."""
+        yield from self.at(points.OST_STATFS_NET)
+        now = self.osd.statfs()
+        promised = self.grants.tot_granted + self.grants.tot_pending
+        own = self.grants.account(req.export.cookie).granted
+        held = -(-(promised - own) // now.bsize)
+        return req.reply(
+            obd_statfs=ObdStatfs(
+                type=0xEF53,
+                blocks=now.blocks,
+                bfree=now.bfree,
+                bavail=max(now.bavail - held, 0),
+                files=now.files,
+                ffree=now.ffree,
+                bsize=now.bsize,
+                namelen=255,
+                maxbytes=MAXBYTES,
+            )
+        )
+
+    @handles(OST_SYNC)
+    def sync(self, req: ServerRequest) -> Steps[Message]:
+        """Everything that was answered so far is on disk when this is answered."""
+        yield from self.at(points.OST_SYNC_NET)
+        yield from self.osd.sync()
+        return req.reply(ost_body=req["ost_body"])
+
+    # ---- parameters
+
+    @Param.computed(unit="bytes", help="grant promised to clients")
+    def tot_granted(self) -> int:
+        """Bytes promised to clients."""
+        return self.grants.tot_granted
+
+    @Param.computed(unit="bytes", help="dirty data that clients said they hold")
+    def tot_dirty(self) -> int:
+        """Bytes that clients hold dirty."""
+        return self.grants.tot_dirty
+
+    @Param.computed(unit="bytes", help="grant in use by writes under way")
+    def tot_pending(self) -> int:
+        """Bytes of writes under way."""
+        return self.grants.tot_pending
+
+    @Param.computed(unit="exports", help="clients connected to this OST")
+    def num_exports(self) -> int:
+        """Connected clients."""
+        return len(self.exports)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants."""
+        objects = {
+            str(fid.oid | (fid.seq & 0xFFFF) << 32): self.osd.attrs(fid).size
+            for fid in self.osd.objects()
+            if fid.seq >> 32 == 1 and fid.oid
+        }
+        return super().snapshot() | {
+            "index": self.index,
+            "last_id": self.last_id,
+            "objects": objects,
+            "granted": self.grants.tot_granted,
+            "pending": self.grants.tot_pending,
+            "locks": self.ldlm.snapshot(),
+        }

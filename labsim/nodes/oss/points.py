@@ -1,0 +1,33 @@
+"""The fault points of an OST, with the numbers of obd_support.h.
+
+Rows only. A request that meets a *_NET point is dropped, as tgt_request_handle does.
+"""
+
+from __future__ import annotations
+
+from labsim.base.faults import Point
+
+EIO, EFAULT, ENOSPC, EROFS = 5, 14, 28, 30
+
+OST_CREATE_NET = Point(0x204, "an OST is asked to precreate", "OST_CREATE_NET")
+OST_DESTROY_NET = Point(0x205, "an OST is asked to destroy an object", "OST_DESTROY_NET")
+OST_GETATTR_NET = Point(0x206, "an OST is asked for attributes", "OST_GETATTR_NET")
+OST_SETATTR_NET = Point(0x207, "an OST is told to set attributes", "OST_SETATTR_NET")
+OST_BRW_NET = Point(0x20A, "an OST gets a bulk read or write", "OST_BRW_NET")
+OST_PUNCH_NET = Point(0x20B, "an OST is told to punch", "OST_PUNCH_NET")
+OST_STATFS_NET = Point(0x20C, "an OST is asked how full it is", "OST_STATFS_NET")
+OST_BRW_WRITE_BULK = Point(
+    0x20E, "before an OSS pulls the pages of a write", "OST_BRW_WRITE_BULK", "fail", EIO
+)
+OST_BRW_READ_BULK = Point(
+    0x20F, "before an OSS reads the pages of a read", "OST_BRW_READ_BULK", "fail", EIO
+)
+OST_SYNC_NET = Point(0x210, "an OST is asked to sync", "OST_SYNC_NET")
+OST_BRW_PAUSE_BULK = Point(
+    0x214, "an OSS pauses before the transaction of a BRW", "OST_BRW_PAUSE_BULK", "delay"
+)
+OST_ENOSPC = Point(0x215, "an OST says it is full", "OST_ENOSPC", "fail", ENOSPC)
+OST_EROFS = Point(0x216, "an OST says it is read-only", "OST_EROFS", "fail", EROFS)
+OST_BRW_WRITE_BULK2 = Point(
+    0x220, "an OSS cannot set up the pages of a write", "OST_BRW_WRITE_BULK2", "fail", EFAULT
+)
