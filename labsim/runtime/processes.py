@@ -56,7 +56,7 @@ class Child:
         return status
 
     def kill(self) -> None:
-        """kill -9: it gets no chance to say or write anything."""
+        """Kill -9: it gets no chance to say or write anything."""
         self._signal(signal.SIGKILL)
 
     def terminate(self) -> None:

@@ -76,6 +76,66 @@ class SimEnvironment(simpy.Environment):
             self.steps = steps
 
 
+class PowerLoss(BaseException):
+    """Thrown into the processes of a node whose power goes; nobody catches it."""
+
+
+class NodeEnvironment:
+    """One node's view of the environment, which can lose its power.
+
+    What the node started runs in the environment that all share. `power_off` ends it all: its
+    processes go no further, what it starts from then on never runs.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+        self._processes: dict[Any, None] = {}
+        self.powered = True
+        self.timeout = env.timeout
+        self.event = env.event
+        self.all_of = env.all_of
+        self.any_of = env.any_of
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the start of the run."""
+        now: int = self._env._now
+        return now
+
+    def process(self, generator: Any) -> Any:
+        """Run a generator until it returns or the power goes."""
+        if not self.powered:
+            generator.close()
+            return self._env.event()
+        process = self._env.process(generator)
+        self._processes[process] = None
+        process.callbacks.append(self._ended)
+        return process
+
+    def _ended(self, process: Any) -> None:
+        self._processes.pop(process, None)
+
+    def power_off(self) -> None:
+        """Stop every process where it stands. Not to be called by one of them."""
+        self.powered = False
+        processes, self._processes = self._processes, {}
+        for process in processes:
+            target = process._target
+            if target is not None and target.callbacks is not None:
+                target.callbacks.remove(process._resume)
+            _stop(process._generator)
+
+
+def _stop(generator: Any) -> None:
+    """End a generator; what it still waits for while it cleans up, it does not get."""
+    for _ in range(100):
+        try:
+            generator.throw(PowerLoss)
+        except (PowerLoss, Exception):
+            return
+    raise AssertionError("a process does not end when its power goes")
+
+
 def environment() -> Any:
     """A fresh simulated environment from the kernel that `LABSIM_KERNEL` names."""
     name = os.environ.get(KERNEL_VARIABLE, "simpy")
