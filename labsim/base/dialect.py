@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import msgspec
@@ -17,18 +18,12 @@ OutOfRange = Literal["ERANGE", "EINVAL", "clamp", "ignore", "truth"]
 """What a value outside its range does; truth: a flag takes anything but 0 for 1."""
 Unit = Literal["", "ns", "us", "ms", "s", "jiffies", "bytes", "KiB", "MiB", "pages"]
 
-GLOBAL_ROOTS: Mapping[str, str] = {
-    "procfs": "/proc/sys/lustre",
-    "sysfs": "/sys/fs/lustre",
-    "debugfs": "/sys/kernel/debug/lustre",
-}
-"""Where a file without directory lives when its rule names no root of its own."""
-
 ROOTS: Mapping[str, str] = {
     "procfs": "/proc/fs/lustre",
     "sysfs": "/sys/fs/lustre",
     "debugfs": "/sys/kernel/debug/lustre",
 }
+"""Where the files of a location live, unless a rule names another root."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +46,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A size that is no whole number of its unit shows up to two decimals."""
     default: int | str | None = None
     """What this tree starts with, where it is not the declared default."""
+    style: str = ""
+    """A form of the text that the component knows by this name."""
     verified: bool = True
     """False: the sources at hand did not tell; taken from the nearest tree."""
 
@@ -73,10 +70,21 @@ class StatsStyle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LctlStyle(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs in what lctl prints."""
+    """What differs in what lctl prints and how it ends; the defaults are the middle years."""
 
-    wraps_at: int = 80
-    """NAME=VALUE of that many characters or more puts the value on its own line; 0: never."""
+    old: bool = False
+    """Its first form: "Found no match", other wording and exit statuses, no NIDs in names."""
+    names_roots: bool = False
+    """`old`: a pattern without a match is told with all the roots in front."""
+    wraps: Literal["name80", "value60", "lines"] = "name80"
+    """A value with inner newlines goes below its NAME=; so does one that makes NAME=VALUE 80 columns
+    wide (name80), or one of more than 60 characters (value60)."""
+    hushes_reads: bool = False
+    """An error of a read is told, but does not count in the exit status, and EIO not even told."""
+    repeats: bool = False
+    """set_param tells a failure a second time, by name and value, and stops there."""
+    exit_help: int = 4
+    """The exit status of a wrong command line (CMD_HELP)."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -100,8 +108,15 @@ class Dialect:
     """What the rules came to for each component class; filled as nodes are built."""
 
     def rule(self, key: str) -> Rule:
-        """The rule of the file `key`."""
-        return self.rules.get(key, ANY)
+        """The rule of the file `key`; a star in a rule's own key stands for any one word."""
+        found = self.rules.get(key)
+        if found is None:
+            words = key.split(".")
+            for known, rule in self.rules.items():
+                parts = known.split(".")
+                if len(parts) == len(words) and all(map(fnmatchcase, words, parts)):
+                    return rule
+        return found or ANY
 
     def grammar(self, rule: Rule, kind: str, location: str) -> str:
         """The grammar a file of that kind and place reads with."""
@@ -113,15 +128,15 @@ ANY = Rule()
 """What holds where nothing is said."""
 
 USUAL_GRAMMARS: Mapping[str, str] = {
-    "procfs/count": "number",
-    "procfs/flag": "number",
-    "procfs/size": "units",
-    "procfs/time": "number",
+    "procfs/count": "lax",
+    "procfs/flag": "lax",
+    "procfs/size": "lax_units",
+    "procfs/time": "lax",
     "sysfs/flag": "kstrtobool",
-    "debugfs/count": "number",
+    "debugfs/count": "lax",
     "debugfs/flag": "kstrtobool",
-    "debugfs/size": "units",
-    "debugfs/time": "number",
+    "debugfs/size": "lax_units",
+    "debugfs/time": "lax",
 }
 """How text is read where the dialect says nothing else."""
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
-from fractions import Fraction
 
 from labsim.base.errors import LustreError
 
 Grammar = Callable[[str, int], int]
 
-_SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
-_LEADING_NUMBER = re.compile(r"(-?)(\d*)(?:\.(\d*))?([A-Za-z]?)")
-_MEMORY = re.compile(r"(\d+)(?:\.(\d+))?\s*([A-Za-z]*)\Z")
+_SHIFTS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_LEADING = re.compile(r"(-?)(\d+)(?:\.(\d*))?(.?)", re.DOTALL)
+_WHOLE = re.compile(r"(-?)(0[xX])?([0-9A-Fa-f]*)(?:\.([0-9A-Fa-f]+))?([^\n]?)\n?\Z")
+_MEMORY = re.compile(r"(\d+)(?:\.(\d+))?([A-Za-z]*)\Z")
 
 
 def refuse(what: str, number: int = errno.EINVAL) -> LustreError:
@@ -28,33 +28,65 @@ def refuse(what: str, number: int = errno.EINVAL) -> LustreError:
     return LustreError(number, what)
 
 
-def number(text: str, scale: int = 1) -> int:
-    """A whole number at the start of the text, base 10; what follows is not looked at (procfs)."""
-    match = re.match(r"(-?)(\d+)", text)
-    if match is None:
+def lax(text: str, scale: int = 1) -> int:
+    """A decimal number, perhaps with a fraction; what follows is not looked at (early procfs)."""
+    return _lax(text, scale, room=19, decimals=5)
+
+
+def lax_units(text: str, scale: int = 1) -> int:
+    """As `lax`, and a suffix K M G T P stands in place of the file's unit."""
+    match = _LEADING.match(text)
+    shift = _SHIFTS.get(match.group(4).lower()) if match else None
+    return _lax(text, 1 << shift if shift else scale, room=21, decimals=10)
+
+
+def _lax(text: str, scale: int, room: int, decimals: int) -> int:
+    match = _LEADING.match(text)
+    if match is None or len(text) > room:
         raise refuse(f"no number in '{text}'")
-    value = int(match.group(2)) * scale
-    return -value if match.group(1) else value
+    sign, whole, fraction, _ = match.groups()
+    value = int(whole) * scale + _part((fraction or "")[:decimals], 10, scale)
+    return -value if sign else value
 
 
-def units(text: str, scale: int = 1) -> int:
-    """A number with optional fraction and one of K M G T P E, powers of 1024 (procfs).
+def _part(digits: str, base: int, scale: int) -> int:
+    """The digits behind a point, times scale, cut to an integer."""
+    return int(digits, base) * scale // base ** len(digits) if digits else 0
 
-    A suffix replaces the file's own unit: "64M" and "64" mean the same in a file of MiB.
+
+def strict(text: str, scale: int = 1) -> int:
+    """The whole text is a number: decimal or 0x, perhaps a fraction, one newline (later procfs).
+
+    Stands for lprocfs_str_to_s64.
     """
-    match = _LEADING_NUMBER.match(text)
-    assert match is not None
-    sign, whole, fraction, suffix = match.groups()
-    if not whole and not fraction:
-        raise refuse(f"no number in '{text}'")
-    shift = _SUFFIXES.get(suffix.lower())
-    if shift is None:
-        raise refuse(f"unknown unit in '{text}'")
+    return _strict_number(text, scale, suffixes=False)
+
+
+def strict_units(text: str, scale: int = 1) -> int:
+    """As `strict`, with one of K M G T P % behind it (lprocfs_str_with_units_to_s64)."""
+    return _strict_number(text, scale, suffixes=True)
+
+
+def _strict_number(text: str, scale: int, suffixes: bool) -> int:
+    match = _WHOLE.match(text)
+    if match is None or len(text) > 21:
+        raise refuse(f"'{text.rstrip()}' is no number")
+    sign, hexadecimal, whole, fraction, suffix = match.groups()
+    base = 16 if hexadecimal else 10
     if suffix:
+        shift = 0 if suffix == "%" else _SHIFTS.get(suffix.lower())
+        if not suffixes or shift is None:
+            raise refuse(f"'{text.rstrip()}' has an unknown suffix")
         scale = 1 << shift
-    value = int(whole or "0") * scale
-    if fraction:
-        value += int(fraction[:10]) * scale // 10 ** len(fraction[:10])
+    try:
+        value = int(whole, base) * scale if whole else 0
+        value += _part((fraction or "")[:10], base, scale)
+    except ValueError:
+        raise refuse(f"'{text.rstrip()}' is no number") from None
+    if not whole and not fraction:
+        raise refuse("no number")
+    if value >= 1 << 63:
+        raise refuse(f"'{text.rstrip()}' does not fit", errno.ERANGE)
     return -value if sign else value
 
 
@@ -115,38 +147,44 @@ def kstrtobool(text: str, scale: int = 1) -> int:
 
 
 def memparse(text: str, scale: int = 1) -> int:
-    """A number with optional fraction and unit: B, K or KiB (1024), KB (1000), M, MiB, MB ...
+    """A number with optional fraction (three digits count) and unit; bare in the file's unit.
 
-    A bare number is in the file's unit.
+    Units: B; K, M, G, T, P, E and KiB, MiB ... (1024); kB, MB ... (1000). See sysfs_memparse.
     """
-    match = _MEMORY.match(text.rstrip())
+    stripped = text.rstrip()
+    match = _MEMORY.match(stripped)
     if match is None:
-        raise refuse(f"'{text.rstrip()}' is no size")
+        raise refuse(f"'{stripped}' is no size")
+    if len(stripped) > 19:
+        raise refuse(f"'{stripped}' is too long", errno.E2BIG)
     whole, fraction, unit = match.groups()
-    factor = scale if not unit else _memory_unit(unit)
-    value = Fraction(int(whole)) + Fraction(int(fraction or "0"), 10 ** len(fraction or ""))
-    return int(value * factor)
+    factor = _memory_unit(unit) if unit else scale
+    value = int(whole) * factor + int(f"{fraction or '':0<3}"[:3]) * factor // 1000
+    if value >= 1 << 64:
+        raise refuse(f"'{stripped}' does not fit", errno.EOVERFLOW)
+    return value
 
 
 def _memory_unit(unit: str) -> int:
-    letters = unit.lower()
-    if letters == "b":
+    power = "KMGTPE".find(unit[0].upper()) + 1
+    if unit == "B":
         return 1
-    power = "kmgtpe".find(letters[0]) + 1
-    if power and letters[1:] in {"", "ib"}:
+    if power and unit[1:] in {"", "iB"}:
         return 1 << 10 * power
-    if power and letters[1:] == "b":
+    if power and unit[1:] == "B":
         return int(1000**power)
     raise refuse(f"'{unit}' is no unit of size")
 
 
 GRAMMARS: dict[str, Grammar] = {
-    "number": number,
-    "units": units,
+    "lax": lax,
+    "lax_units": lax_units,
+    "strict": strict,
+    "strict_units": strict_units,
     "memparse": memparse,
     "kstrtobool": kstrtobool,
 }
-"""Every grammar by name; strict integers as "kstrtouint" (base 0) and "kstrtouint10"."""
+"""Every grammar by name; the kernel's integers as "kstrtouint" (base 0) and "kstrtouint10"."""
 
 for _name, _low, _high in (
     ("kstrtou8", 0, 2**8 - 1),

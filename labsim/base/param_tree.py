@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from labsim.base.component import Component
-from labsim.base.dialect import GLOBAL_ROOTS, PLAIN, ROOTS, Dialect, Rule
+from labsim.base.dialect import PLAIN, ROOTS, Dialect, Rule
 from labsim.base.errors import InputError, LustreError
 from labsim.base.ids import Nid
 from labsim.base.params import Param
@@ -208,7 +208,7 @@ def plan_of(dialect: Dialect, kind: type[Component]) -> dict[str, Planned]:
             location = rule.location if rule.location != "default" else dialect.location
             if param.kind == "absent" or location == "absent":
                 continue
-            root = rule.root or (ROOTS if stars else GLOBAL_ROOTS)[location]
+            root = rule.root or ROOTS[location]
             plan[attr] = Planned(param, rule, location, root, rule.access or param.access)
         dialect.plans[kind] = plan
     return plan

@@ -157,10 +157,12 @@ class Param:
     @staticmethod
     def trigger(*, help: str, unit: str = "any", file: str = "") -> Callable[[F], F]:
         """Decorator: a write-only file; the method gets the text and may be a generator."""
-        return lambda function: cast(
-            F,
-            Param("trigger", None, help=help, unit=unit, file=file, access="wo", function=function),
-        )
+
+        def declare(function: F) -> F:
+            return cast(F, Param("trigger", None, help=help, unit=unit, file=file, access="wo",
+                                 function=function))  # fmt: skip
+
+        return declare
 
     @staticmethod
     def stats(*, help: str, order: Iterable[str] = (), word: str = "reqs", file: str = "") -> Stats:
