@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Generic, TypeVar
 
+from labsim.base.errors import LabsimError
 from labsim.runtime.ports import Env, Steps
 
 T = TypeVar("T")
@@ -240,3 +241,26 @@ class Deadlines:
                 callback()
         if self._heap and (self._armed_ns is None or self._heap[0][0] < self._armed_ns):
             self._arm(self._heap[0][0])
+
+
+def gather(env: Env, works: list[Steps[T]]) -> Steps[list[T]]:
+    """Run several generators side by side; their results in order, or the first error in order.
+
+    Returns when all have ended, so that nothing goes on behind the caller's back.
+    """
+    if len(works) == 1:
+        return [(yield from works[0])]
+    results: list[Any] = [None] * len(works)
+    errors: list[Exception | None] = [None] * len(works)
+
+    def one(number: int, work: Steps[T]) -> Steps[None]:
+        try:
+            results[number] = yield from work
+        except LabsimError as error:
+            errors[number] = error
+
+    yield env.all_of([env.process(one(number, work)) for number, work in enumerate(works)])
+    for error in errors:
+        if error is not None:
+            raise error
+    return results
