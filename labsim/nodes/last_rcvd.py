@@ -13,7 +13,7 @@ from labsim.base.payload import tobytes
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Attrs, Tx
 from labsim.wire.constants import LR_CLIENT_SIZE, LR_CLIENT_START, LR_SERVER_SIZE
-from labsim.wire.target import LrServerData, LsdClientData
+from labsim.wire.last_rcvd import LrServerData, LsdClientData
 
 FID_SEQ_LOCAL_FILE = 0x200000001
 LAST_RCVD = Fid(FID_SEQ_LOCAL_FILE, 11)

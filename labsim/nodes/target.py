@@ -24,7 +24,7 @@ from labsim.wire.opcodes import (
     OST_CONNECT,
     OST_DISCONNECT,
 )
-from labsim.wire.ptlrpc import ObdConnectData
+from labsim.wire.lustre_msg import ObdConnectData
 
 
 class Target(Component, Handlers):

@@ -22,7 +22,7 @@ from labsim.wire.constants import (
     MSG_CONNECT_RECONNECT,
 )
 from labsim.wire.message import Message
-from labsim.wire.ptlrpc import ObdConnectData
+from labsim.wire.lustre_msg import ObdConnectData
 
 EBUSY, EALREADY = 16, 114
 

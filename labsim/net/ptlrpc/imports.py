@@ -21,7 +21,7 @@ from labsim.runtime.sync import Gate, Permits
 from labsim.wire.constants import MSG_CONNECT_INITIAL, MSG_RESENT
 from labsim.wire.message import Message
 from labsim.wire.opcodes import OBD_PING
-from labsim.wire.ptlrpc import ObdConnectData
+from labsim.wire.lustre_msg import ObdConnectData
 
 EIO, EAGAIN, EALREADY, EINPROGRESS, ENOTCONN, ETIMEDOUT = 5, 11, 114, 115, 107, 110
 ESHUTDOWN = 108

@@ -15,7 +15,7 @@ from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.wire.constants import PTL_RPC_MSG_REQUEST
 from labsim.wire.message import Message
 from labsim.wire.opcodes import bulk_portal, message_version, portals_of
-from labsim.wire.ptlrpc import PtlrpcBody
+from labsim.wire.lustre_msg import PtlrpcBody
 
 
 class Sender:

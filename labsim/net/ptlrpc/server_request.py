@@ -20,7 +20,7 @@ from labsim.wire.constants import (
 )
 from labsim.wire.message import Message
 from labsim.wire.opcodes import bulk_portal, portals_of
-from labsim.wire.ptlrpc import PtlrpcBody
+from labsim.wire.lustre_msg import PtlrpcBody
 
 PLAIN_FAILURES = frozenset({28, 13, 1, 2, 115, 122})
 """ENOSPC EACCES EPERM ENOENT EINPROGRESS EDQUOT go out as normal replies (target/tgt_handler.c)."""

@@ -10,7 +10,6 @@ from labsim.base.ids import Fid
 from labsim.storage.osd import Attrs
 from labsim.wire.constants import (
     FID_SEQ_IDIF,
-    FID_SEQ_NORMAL,
     OBD_MD_FLATIME,
     OBD_MD_FLBLKSZ,
     OBD_MD_FLBLOCKS,
@@ -24,7 +23,8 @@ from labsim.wire.constants import (
     OBD_MD_FLTYPE,
     OBD_MD_FLUID,
 )
-from labsim.wire.ost import Obdo, OstId, OstLvb
+from labsim.wire.ost import Obdo, OstLvb
+from labsim.wire.schema import OstId
 
 EINVAL, ENOENT = 22, 2
 
@@ -54,10 +54,12 @@ def object_fid(oi: OstId, index: int) -> Fid:
 
     IDIF keeps the low 32 bits of the id in the oid, the OST index and the high 16 in the sequence.
     """
-    if oi.seq >= FID_SEQ_NORMAL:
+    if oi.seq != 0:
+        if oi.fid.seq < FID_SEQ_IDIF:
+            raise LustreError(EINVAL, f"no object {oi.id:#x} in sequence {oi.seq:#x}")
         return oi.fid
-    if oi.seq != 0 or not 0 < oi.id < 1 << 48:
-        raise LustreError(EINVAL, f"no object {oi.id} in sequence {oi.seq:#x}")
+    if not 0 < oi.id < 1 << 48:
+        raise LustreError(EINVAL, f"no object {oi.id}")
     return Fid(FID_SEQ_IDIF | index << 16 | oi.id >> 32, oi.id & 0xFFFFFFFF, 0)
 
 

@@ -62,8 +62,9 @@ from labsim.wire.opcodes import (
     OST_STATFS,
     OST_SYNC,
 )
-from labsim.wire.ost import Obdo, ObdStatfs, OstBody, OstId
-from labsim.wire.ptlrpc import ObdConnectData
+from labsim.wire.ost import Obdo, ObdStatfs, OstBody
+from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.schema import OstId
 
 MAX_BRW = 4 * MIB
 MAXBYTES = 1 << 44

@@ -1,0 +1,342 @@
+"""One OST as a client sees it: objects, and the bulk RPCs that move their bytes.
+
+Knows objects, not files or stripes. Stands for lustre/osc (osc_request.c, osc_cache.c) without its
+page cache: what is written goes out at once, under the lock that the caller holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.errors import LustreError
+from labsim.base.ids import Fid, Nid
+from labsim.base.params import Param
+from labsim.base.payload import Payload, join, piece
+from labsim.base.units import MIB, PAGE_SIZE
+from labsim.ldlm.client import ClientNamespace
+from labsim.net.ptlrpc import Import, Request
+from labsim.nodes.client.grant import GrantAccount
+from labsim.nodes.config import TargetInfo
+from labsim.runtime.ports import Steps
+from labsim.runtime.sync import Permits, gather
+from labsim.wire.constants import (
+    OBD_BRW_FROM_GRANT,
+    OBD_CONNECT_BRW_SIZE,
+    OBD_CONNECT_BULK_MBITS,
+    OBD_CONNECT_CANCELSET,
+    OBD_CONNECT_EINPROGRESS,
+    OBD_CONNECT_FID,
+    OBD_CONNECT_FLAGS2,
+    OBD_CONNECT_FULL20,
+    OBD_CONNECT_GRANT,
+    OBD_CONNECT_INDEX,
+    OBD_CONNECT_LVB_TYPE,
+    OBD_CONNECT_MAXBYTES,
+    OBD_CONNECT_REQPORTAL,
+    OBD_CONNECT_SRVLOCK,
+    OBD_CONNECT_TRUNCLOCK,
+    OBD_CONNECT_VERSION,
+    OBD_MD_FLATIME,
+    OBD_MD_FLBLOCKS,
+    OBD_MD_FLCTIME,
+    OBD_MD_FLFID,
+    OBD_MD_FLGRANT,
+    OBD_MD_FLGROUP,
+    OBD_MD_FLHANDLE,
+    OBD_MD_FLID,
+    OBD_MD_FLMTIME,
+    OBD_MD_FLSIZE,
+    OBD_OBJECT_EOF,
+    OSC_REPLY_PORTAL,
+    OST_REQUEST_PORTAL,
+)
+from labsim.wire.opcodes import (
+    OST_CONNECT,
+    OST_DISCONNECT,
+    OST_PUNCH,
+    OST_READ,
+    OST_SETATTR,
+    OST_STATFS,
+    OST_SYNC,
+    OST_WRITE,
+)
+from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, ObdStatfs, OstBody
+from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.schema import OstId
+
+ERANGE, EAGAIN = 34, 11
+
+MAX_BRW_PAGES = 16 * MIB // PAGE_SIZE
+"""PTLRPC_MAX_BRW_PAGES: the most that any BRW may ask for."""
+
+WANTED = (
+    OBD_CONNECT_GRANT | OBD_CONNECT_INDEX | OBD_CONNECT_VERSION | OBD_CONNECT_REQPORTAL
+    | OBD_CONNECT_BRW_SIZE | OBD_CONNECT_CANCELSET | OBD_CONNECT_FID | OBD_CONNECT_SRVLOCK
+    | OBD_CONNECT_TRUNCLOCK | OBD_CONNECT_FULL20 | OBD_CONNECT_MAXBYTES | OBD_CONNECT_EINPROGRESS
+    | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_BULK_MBITS | OBD_CONNECT_FLAGS2
+)  # fmt: skip
+
+
+class Osc(Component, tree="osc.{name}"):
+    """An object storage client: the way to one OST."""
+
+    max_rpcs_in_flight = Param.count(
+        8, low=1, high=256, unit="RPCs", help="bulk RPCs this OSC may have on the wire"
+    )
+    max_pages_per_rpc = Param.count(
+        1024,
+        low=1,
+        high=lambda osc: osc.max_pages_bound(),
+        unit="pages",
+        help="pages that one bulk RPC may carry",
+    )
+    max_dirty_bytes = Param.size_mb(
+        32 * MIB, low=1, high=2047, help="dirty data this OSC may hold before a writer waits"
+    )
+    active = Param.flag(True, help="whether the import may be used")
+    resend_count = Param.count(10, unit="count", help="how often a failed bulk RPC is sent again")
+    stats = Param.stats(help="one counter for each RPC of this OSC")
+
+    def __init__(self, node: Any, info: TargetInfo, name: str, client_uuid: str) -> None:
+        self.node = node
+        self.host = node.host
+        self.info = info
+        self.name = name
+        self.grant = GrantAccount()
+        self.dirty = 0
+        self.imp = Import(
+            node.rpc,
+            name=name,
+            target_uuid=info.uuid,
+            client_uuid=client_uuid,
+            nids=[Nid.parse(info.nid)],
+            portals=(OST_REQUEST_PORTAL, OSC_REPLY_PORTAL),
+            opcodes=(OST_CONNECT, OST_DISCONNECT),
+            want=self.wanted,
+        )
+        self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
+        self.imp.on_active.append(self._connected)
+        self._slots: Permits | None = None
+
+    # ---- connecting
+
+    def wanted(self) -> ObdConnectData:
+        """What this client asks of the OST."""
+        return ObdConnectData(
+            connect_flags=WANTED,
+            version=self.host.kit.traits.ocd_version,
+            index=self.info.index,
+            brw_size=4 * MIB,
+            grant=self.grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), 8),
+        )
+
+    def _connected(self) -> None:
+        granted = self.imp.connect_data
+        self.grant.connected(granted.grant)
+        self.max_pages_per_rpc = min(self.max_pages_per_rpc, self.brw_pages() or 1)
+
+    def brw_pages(self) -> int:
+        """Pages in the largest BRW that the server takes; 0 until it was asked."""
+        return self.imp.connect_data.brw_size // PAGE_SIZE
+
+    def max_pages_bound(self) -> int:
+        """The largest max_pages_per_rpc: the server's BRW size, once that is known."""
+        return self.brw_pages() or MAX_BRW_PAGES
+
+    def rpc_bytes(self) -> int:
+        """Bytes of one full BRW."""
+        return self.max_pages_per_rpc * PAGE_SIZE
+
+    # ---- calling
+
+    def call(self, request: Request, counter: str) -> Steps[Any]:
+        """Send a request and count it."""
+        if not self.active:
+            raise LustreError(EAGAIN, f"{self.name} is not active")
+        start_ns = self.host.env.now
+        reply = yield from self.imp.call(request)
+        self.stats.op(counter, (self.host.env.now - start_ns) // 1000)
+        return reply
+
+    def _obdo(self, oi: OstId, **fields: Any) -> Obdo:
+        valid = fields.pop("valid", 0) | OBD_MD_FLID | OBD_MD_FLGROUP
+        return Obdo(valid=valid, oi=oi, **fields)
+
+    def _brw_obdo(self, oi: OstId, parent: Fid, handle: int, **fields: Any) -> Obdo:
+        """The obdo of a BRW: whose object it is, which lock covers it, and what grant is held."""
+        return self._obdo(
+            oi,
+            valid=OBD_MD_FLFID | OBD_MD_FLGRANT | OBD_MD_FLBLOCKS | OBD_MD_FLHANDLE
+            | fields.pop("valid", 0),
+            parent_seq=parent.seq,
+            parent_oid=parent.oid,
+            parent_ver=parent.ver,
+            handle=handle,
+            blocks=self.dirty,
+            mode=self.grant.wanted(
+                self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight
+            ),
+            grant=self.grant.avail,
+            misc=self.grant.announce(),
+            **fields,
+        )  # fmt: skip
+
+    def _slot(self) -> Permits:
+        if self._slots is None:
+            self._slots = Permits(self.host.env, self.max_rpcs_in_flight)
+        elif self._slots.size != self.max_rpcs_in_flight:
+            self._slots.resize(self.max_rpcs_in_flight)
+        return self._slots
+
+    def _chunks(self, offset: int, length: int) -> list[tuple[int, int]]:
+        """(start, length) of the BRWs for a range; their bounds are multiples of a full BRW."""
+        full = self.rpc_bytes()
+        chunks = []
+        at, end = offset, offset + length
+        while at < end:
+            take = min(full - at % full, end - at)
+            chunks.append((at, take))
+            at += take
+        return chunks
+
+    # ---- bulk
+
+    def write(self, oi: OstId, parent: Fid, handle: int, offset: int, data: Payload) -> Steps[None]:
+        """Write `data` at byte `offset` of an object, as several BRWs at once where it is long."""
+        yield from gather(
+            self.host.env,
+            [
+                self._write_one(
+                    oi, parent, handle, at, piece(data, at - offset, at - offset + take)
+                )
+                for at, take in self._chunks(offset, len(data))
+            ],
+        )
+
+    def _write_one(
+        self, oi: OstId, parent: Fid, handle: int, offset: int, data: Payload
+    ) -> Steps[None]:
+        slots = self._slot()
+        yield from slots.take()
+        granted = self.grant.reserve(len(data))
+        now = self.host.clock.seconds()
+        oa = self._brw_obdo(
+            oi, parent, handle, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=now, ctime=now
+        )
+        try:
+            reply = yield from self.call(self._brw(OST_WRITE, oa, offset, data, granted), "ost_write")
+        finally:
+            slots.give()
+            if granted:
+                self.grant.used(len(data))
+        self.grant.avail += reply["ost_body"].oa.grant
+        failed = next((code for code in reply["rcs"] if code), 0)
+        if failed:
+            raise LustreError(abs(failed), f"{self.name}: write at {offset}")
+
+    def _brw(
+        self, opcode: int, oa: Obdo, offset: int, data: Payload | int, granted: bool = False
+    ) -> Request:
+        """A BRW of one range of one object; `data` is what to write, or how much to read."""
+        write = not isinstance(data, int)
+        length = len(data) if write else data
+        count = max(1, -(-length // MIB))
+        return Request(
+            opcode,
+            bulk_out=data if write else None,
+            bulk_in=None if write else data,
+            ost_body=OstBody(oa=oa),
+            obd_ioobj=[ObdIoobj(oid=oa.oi, max_brw=(count - 1) << 16, bufcnt=1)],
+            niobuf_remote=[
+                NiobufRemote(
+                    offset=offset, len=length, flags=OBD_BRW_FROM_GRANT if granted else 0
+                )
+            ],
+        )
+
+    def read(self, oi: OstId, parent: Fid, handle: int, offset: int, length: int) -> Steps[Payload]:
+        """Read up to `length` bytes of an object; short where it ends."""
+        parts: list[Payload] = yield from gather(
+            self.host.env,
+            [
+                self._read_one(oi, parent, handle, at, take)
+                for at, take in self._chunks(offset, length)
+            ],
+        )
+        return join(parts)
+
+    def _read_one(
+        self, oi: OstId, parent: Fid, handle: int, offset: int, length: int
+    ) -> Steps[Payload]:
+        slots = self._slot()
+        yield from slots.take()
+        request = self._brw(OST_READ, self._brw_obdo(oi, parent, handle), offset, length)
+        try:
+            reply = yield from self.call(request, "ost_read")
+        finally:
+            slots.give()
+        return piece(request.data, 0, reply.status)
+
+    # ---- attributes
+
+    def punch(self, oi: OstId, handle: int, size: int, **times: int) -> Steps[Obdo]:
+        """Make an object `size` bytes long."""
+        valid = OBD_MD_FLSIZE | OBD_MD_FLBLOCKS | OBD_MD_FLHANDLE | _valid_of(times)
+        oa = self._obdo(oi, valid=valid, size=size, blocks=OBD_OBJECT_EOF, handle=handle, **times)
+        reply = yield from self.call(Request(OST_PUNCH, ost_body=OstBody(oa=oa)), "ost_punch")
+        return reply["ost_body"].oa
+
+    def setattr(self, oi: OstId, **times: int) -> Steps[None]:
+        """Set atime, mtime and ctime of an object (seconds since 1970)."""
+        oa = self._obdo(oi, valid=_valid_of(times), **times)
+        yield from self.call(Request(OST_SETATTR, ost_body=OstBody(oa=oa)), "ost_setattr")
+
+    def sync(self, oi: OstId) -> Steps[None]:
+        """Have the object's bytes on disk."""
+        oa = self._obdo(oi, valid=OBD_MD_FLSIZE | OBD_MD_FLBLOCKS, blocks=OBD_OBJECT_EOF)
+        yield from self.call(Request(OST_SYNC, ost_body=OstBody(oa=oa)), "ost_sync")
+
+    def statfs(self) -> Steps[ObdStatfs]:
+        """How full the OST is; not resent, so that a slow OST cannot hang it."""
+        reply = yield from self.call(Request(OST_STATFS, no_resend=True), "ost_statfs")
+        return reply["obd_statfs"]
+
+    # ---- parameters
+
+    @Param.computed(unit="bytes", help="dirty data this OSC holds")
+    def cur_dirty_bytes(self) -> int:
+        """Bytes dirty."""
+        return self.dirty
+
+    @Param.computed(unit="bytes", help="grant this OSC holds")
+    def cur_grant_bytes(self) -> int:
+        """Bytes of grant."""
+        return self.grant.avail + self.grant.reserved
+
+    @Param.computed(unit="bytes", help="grant lost to partly written pages, not yet given back")
+    def cur_lost_grant_bytes(self) -> int:
+        """Bytes of grant lost."""
+        return self.grant.lost
+
+    @Param.computed(unit="NID", help="where the OST is connected at")
+    def ost_conn_uuid(self) -> str:
+        """The NID in use."""
+        return str(self.imp.peer)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants."""
+        return {
+            "name": self.name,
+            "target": self.info.name,
+            "state": self.imp.state.name,
+            "grant": self.grant.avail + self.grant.reserved,
+            "locks": self.ldlm.snapshot(),
+        }
+
+
+def _valid_of(times: dict[str, int]) -> int:
+    bits = {"atime": OBD_MD_FLATIME, "mtime": OBD_MD_FLMTIME, "ctime": OBD_MD_FLCTIME}
+    return sum(bits[name] for name in times)
+
+
