@@ -17,7 +17,10 @@ if TYPE_CHECKING or PURE:
 else:
     try:
         from labsim._extents import ExtentMap
-    except ImportError:
-        from labsim.pure.extents import ExtentMap
+    except ImportError as error:
+        raise ImportError(
+            "labsim's native modules are not built: install the package with pip, "
+            "or set LABSIM_PURE=1"
+        ) from error
 
 __all__ = ["PURE", "ExtentMap"]

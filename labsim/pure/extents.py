@@ -74,7 +74,7 @@ class ExtentMap(Generic[V]):
     def __iter__(self) -> Iterator[Piece[V]]:
         return iter(self.pieces())
 
-    def insert(self, start: int, end: int, value: V, offset: int = 0) -> None:
+    def insert(self, start: int, end: int, value: V, offset: int = 0, /) -> None:
         """Let [start, end) be `value` from `offset` on."""
         self._free_to_change()
         start, end = _range(start, end)
@@ -92,7 +92,7 @@ class ExtentMap(Generic[V]):
         if at + 1 < len(self._starts):
             self._join(at)
 
-    def punch(self, start: int, end: int) -> int:
+    def punch(self, start: int, end: int, /) -> int:
         """Make [start, end) a hole; how many bytes of data went."""
         self._free_to_change()
         start, end = _range(start, end)
@@ -101,7 +101,7 @@ class ExtentMap(Generic[V]):
             self._clear(start, end)
         return before - self._total
 
-    def truncate(self, size: int) -> int:
+    def truncate(self, size: int, /) -> int:
         """Make all from `size` on a hole; how many bytes of data went."""
         return self.punch(size, EOF)
 
@@ -109,17 +109,18 @@ class ExtentMap(Generic[V]):
         """Make all a hole."""
         self.punch(0, EOF)
 
-    def pieces(self, start: int = 0, end: int = EOF) -> list[Piece[V]]:
+    def pieces(self, start: int = 0, end: int = EOF, /) -> list[Piece[V]]:
         """The data in [start, end), cut to it, in order."""
         start, end = _range(start, end)
         found: list[Piece[V]] = []
-        for at in range(bisect_right(self._ends, start), bisect_left(self._starts, end)):
+        last = bisect_left(self._starts, end) if start < end else 0
+        for at in range(bisect_right(self._ends, start), last):
             low, high, value, offset = self._piece(at)
             cut = max(start - low, 0)
             found.append((low + cut, min(high, end), value, offset + cut))
         return found
 
-    def walk(self, start: int, end: int) -> list[Piece[V] | Gap]:
+    def walk(self, start: int, end: int, /) -> list[Piece[V] | Gap]:
         """All of [start, end) in order: pieces, and holes as (start, end, None, 0)."""
         start, end = _range(start, end)
         found: list[Piece[V] | Gap] = []
@@ -137,17 +138,17 @@ class ExtentMap(Generic[V]):
             at += 1
         return found
 
-    def covered(self, start: int, end: int) -> bool:
+    def covered(self, start: int, end: int, /) -> bool:
         """Whether [start, end) has no hole; true for an empty range."""
         start, end = _range(start, end)
         return start == end or self.next_hole(start) >= end
 
-    def next_data(self, position: int) -> int | None:
+    def next_data(self, position: int, /) -> int | None:
         """The first byte at or after `position` that holds data, as SEEK_DATA; None: no more."""
         at = bisect_right(self._ends, _u64(position))
         return max(self._starts[at], position) if at < len(self._starts) else None
 
-    def next_hole(self, position: int) -> int:
+    def next_hole(self, position: int, /) -> int:
         """The first byte at or after `position` that holds none, as SEEK_HOLE; at most EOF."""
         position = _u64(position)
         at = bisect_right(self._ends, position)
