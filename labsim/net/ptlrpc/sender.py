@@ -14,7 +14,7 @@ from labsim.net.ptlrpc.request import Request, as_message
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.wire.constants import PTL_RPC_MSG_REQUEST
 from labsim.wire.message import Message
-from labsim.wire.opcodes import bulk_portal, message_version, portals_of
+from labsim.wire.opcodes import ROUTES, pb_version
 from labsim.wire.lustre_msg import PtlrpcBody
 
 
@@ -44,13 +44,13 @@ class Sender:
         """Post the reply and bulk buffers, then put the request on the wire."""
         rpc = self.rpc
         opcode = request.opcode
-        request_portal, reply_portal = portals_of(opcode) or self.portals
-        if request.portal is not None:
-            request_portal = request.portal
+        route = ROUTES[opcode]
+        request_portal = request.portal or route.request_portal or self.portals[0]
+        reply_portal = route.reply_portal or self.portals[1]
         if request.bulk_in is not None or request.bulk_out is not None:
             bulk.withdraw(request)
             base = rpc.next_xid() if fresh_mbits else request.xid
-            bulk.expose(rpc.lnet, request, bulk_portal(opcode), base)
+            bulk.expose(rpc.lnet, request, route.bulk_portal, base)
         if request.entry is None:
             request.entry = rpc.lnet.post(reply_portal, request.xid, self._receiver(request))
         request.sent_ns = rpc.env.now
@@ -63,7 +63,7 @@ class Sender:
         return PtlrpcBody(
             handle=self.handle,
             type=PTL_RPC_MSG_REQUEST,
-            version=message_version(request.opcode),
+            version=pb_version(request.opcode),
             opc=request.opcode,
             last_xid=self._last_replied(),
             tag=request.tag,

@@ -19,7 +19,7 @@ from labsim.wire.constants import (
     PTLRPC_MSG_VERSION,
 )
 from labsim.wire.message import Message
-from labsim.wire.opcodes import bulk_portal, portals_of
+from labsim.wire.opcodes import ROUTES
 from labsim.wire.lustre_msg import PtlrpcBody
 
 PLAIN_FAILURES = frozenset({28, 13, 1, 2, 115, 122})
@@ -60,8 +60,8 @@ class ServerRequest:
         self.pre_versions = (0, 0, 0, 0)
         self.pushed = False
         self.hooks: list[Any] = []
-        portals = portals_of(self.opcode)
-        self.reply_portal = portals[1] if portals else default_reply
+        route = ROUTES.get(self.opcode)
+        self.reply_portal = route.reply_portal if route and route.reply_portal else default_reply
 
     def __getitem__(self, field: str) -> Any:
         return self.msg[field]
@@ -84,7 +84,8 @@ class ServerRequest:
     def _transfer(self) -> Transfer:
         limit_ns = self.rpc.timeouts.bulk_timeout * NS_PER_S
         mbits = self.body.mbits or self.xid
-        return Transfer(self.rpc, self.peer, bulk_portal(self.opcode), mbits, limit_ns)
+        portal = ROUTES[self.opcode].bulk_portal
+        return Transfer(self.rpc, self.peer, portal, mbits, limit_ns)
 
     def pull(self, nbytes: int) -> Steps[Payload]:
         """Fetch the `nbytes` that the client wants to write.

@@ -18,7 +18,7 @@ from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import PTL_RPC_MSG_REQUEST
 from labsim.wire.message import Message
-from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, message_version
+from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, pb_version
 
 ENODEV, EPROTO, EOPNOTSUPP, ENOTCONN, EINVAL = 19, 71, 95, 107, 22
 
@@ -85,7 +85,7 @@ class Service:
         body = req.body
         if req.opcode in CONNECTS:
             return True
-        if body.version != message_version(req.opcode):
+        if body.version != pb_version(req.opcode):
             self._send(req, req.fail_reply(EINVAL))
             return False
         export = self._rpc.exports.get(body.handle)
