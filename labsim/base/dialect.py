@@ -73,16 +73,18 @@ class LctlStyle(msgspec.Struct, frozen=True, kw_only=True):
     """What differs in what lctl prints and how it ends; the defaults are the middle years."""
 
     old: bool = False
-    """Its first form: "Found no match", other wording and exit statuses, no NIDs in names."""
+    """Its first form: "Found no match", other wording and exit statuses."""
+    nids: Literal["escaped", "parsed", "prefixed"] = "parsed"
+    """How it tells the dots of a NID from those between words; see `param_names.slashed`."""
     names_roots: bool = False
     """`old`: a pattern without a match is told with all the roots in front."""
     wraps: Literal["name80", "value60", "lines"] = "name80"
-    """A value with inner newlines goes below its NAME=; so does one that makes NAME=VALUE 80 columns
-    wide (name80), or one of more than 60 characters (value60)."""
+    """A value with inner newlines goes below its NAME=; so does one that makes NAME=VALUE
+    80 columns wide (name80), or one of more than 60 characters (value60)."""
     hushes_reads: bool = False
     """An error of a read is told, but does not count in the exit status, and EIO not even told."""
     repeats: bool = False
-    """set_param tells a failure a second time, by name and value, and stops there."""
+    """set_param tells a failure a second time, by name and value; the last one is its status."""
     exit_help: int = 4
     """The exit status of a wrong command line (CMD_HELP)."""
 

@@ -37,7 +37,7 @@ def show(param: Param, component: Any) -> str:
     value = getattr(component, param.attr)
     if param.kind == "stats":
         now_ns = component.mounted.tree.wall_ns() if component.mounted else 0
-        return str(value.render(now_ns, dialect.stats, param.file in dialect.stats.blank_padded))
+        return str(value.render(now_ns, dialect.stats, padded_with_blanks(param, component)))
     text = number_text(param, rule, component, value)
     if not text.endswith("\n") and rule.newline:
         text += "\n"
@@ -150,6 +150,12 @@ def text_scale(param: Param, rule: Rule, component: Any) -> int:
 def attribute_ns(param: Param) -> int:
     """Nanoseconds of one in the attribute of a time: 1 where it is named NAME_ns."""
     return UNITS[param.unit] // param.scale
+
+
+def padded_with_blanks(param: Param, component: Any) -> bool:
+    """Whether this file's nanoseconds are padded with blanks where zeros belong."""
+    mounted = component.mounted
+    return mounted is not None and mounted.key(param) in mounted.tree.dialect.stats.blank_padded
 
 
 def placed(param: Param, component: Any) -> tuple[Rule, Dialect]:

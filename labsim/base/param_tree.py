@@ -7,26 +7,25 @@ Does not know which components there are. Stands for /proc/fs/lustre, /sys/fs/lu
 from __future__ import annotations
 
 import errno
-import fnmatch
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from inspect import isgenerator
-from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from labsim.base.component import Component
-from labsim.base.dialect import PLAIN, ROOTS, Dialect, Rule
-from labsim.base.errors import InputError, LustreError
-from labsim.base.ids import Nid
+from labsim.base.dialect import ANY, PLAIN, ROOTS, Dialect, Rule
+from labsim.base.errors import LustreError
+from labsim.base.param_names import braces, slashed, word_matcher
 from labsim.base.params import Param
 
 T = TypeVar("T")
-MODES = {"ro": 0o444, "rw": 0o644, "wo": 0o200}
 
 
 class Planned(NamedTuple):
     """One file of a component class under one dialect."""
 
+    key: str
+    """The file's name with a star for each instance: "osc.*.max_dirty_mb"."""
     param: Param
     rule: Rule
     location: str
@@ -44,7 +43,13 @@ class Mount(NamedTuple):
 
     def rule(self, param: Param) -> Rule:
         """The dialect's rule for that file of this component."""
-        return self.plan[param.attr].rule
+        planned = self.plan.get(param.attr)
+        return planned.rule if planned is not None else ANY
+
+    def key(self, param: Param) -> str:
+        """The file's name with a star for each instance."""
+        planned = self.plan.get(param.attr)
+        return planned.key if planned is not None else param.file
 
 
 class File(NamedTuple):
@@ -54,9 +59,9 @@ class File(NamedTuple):
     planned: Planned
 
     @property
-    def mode(self) -> int:
-        """The permission bits."""
-        return MODES[self.planned.access]
+    def access(self) -> str:
+        """ro, rw or wo."""
+        return self.planned.access
 
     @property
     def location(self) -> str:
@@ -166,8 +171,7 @@ class ParamTree:
         for root in self.dialect.roots:
             entries = index.get(root, [])
             for parts in expansions:
-                matchers = [re.compile(fnmatch.translate(part.replace("[^", "[!"))).match
-                            for part in parts]  # fmt: skip
+                matchers = [word_matcher(part) for part in parts]
                 found += [
                     entry
                     for entry in entries
@@ -204,68 +208,15 @@ def plan_of(dialect: Dialect, kind: type[Component]) -> dict[str, Planned]:
         plan = {}
         stars = [re.sub(r"\{[^}]*\}", "*", part) for part in (kind.tree or "").split(".") if part]
         for attr, param in kind.declared.items():
-            rule = dialect.rule(".".join([*stars, param.file]))
+            key = ".".join([*stars, param.file])
+            rule = dialect.rule(key)
             location = rule.location if rule.location != "default" else dialect.location
             if param.kind == "absent" or location == "absent":
                 continue
             root = rule.root or ROOTS[location]
-            plan[attr] = Planned(param, rule, location, root, rule.access or param.access)
+            plan[attr] = Planned(key, param, rule, location, root, rule.access or param.access)
         dialect.plans[kind] = plan
     return plan
-
-
-def slashed(pattern: str) -> str:
-    """A dotted pattern as a path pattern: dots become slashes, except inside a NID."""
-    pattern = pattern.replace("\\", "")
-    nid = _nid_in(pattern)
-    head, tail = [], pattern
-    while "." in tail:
-        if nid and tail.removeprefix("MGC").startswith(nid):
-            cut = tail.index(nid) + len(nid)
-            head.append(tail[:cut])
-            tail = tail[cut:]
-            continue
-        part, _, tail = tail.partition(".")
-        head.append(part + "/")
-    return "".join([*head, tail])
-
-
-def _nid_in(pattern: str) -> str:
-    """The NID that a pattern holds, or an empty string."""
-    before, at, after = pattern.partition("@")
-    if not at:
-        return ""
-    candidate = before + at + after.partition(".")[0]
-    while "." in candidate:
-        _, _, candidate = candidate.partition(".")
-        text = candidate.removeprefix("MGC")
-        try:
-            return str(Nid.parse(text))
-        except (InputError, ValueError):
-            continue
-    return ""
-
-
-def braces(pattern: str) -> Iterator[str]:
-    """The patterns that {a,b} stands for, in order; nested braces too."""
-    start = pattern.find("{")
-    if start < 0:
-        yield pattern
-        return
-    depth, cuts = 0, [start]
-    for place in range(start, len(pattern)):
-        letter = pattern[place]
-        depth += (letter == "{") - (letter == "}")
-        if letter == "," and depth == 1:
-            cuts.append(place)
-        if depth == 0:
-            cuts.append(place)
-            break
-    else:
-        yield pattern
-        return
-    for left, right in pairwise(cuts):
-        yield from braces(pattern[:start] + pattern[left + 1 : right] + pattern[cuts[-1] + 1 :])
 
 
 def at_once(result: T | Generator[Any, Any, T]) -> T:
