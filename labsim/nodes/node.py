@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Node:
     """Base of the client and the servers.
 
-    `make(Component, ...)` builds a part with the overlays of this node's kit. `start` and `stop` are
-    generators; `snapshot` tells, as plain data, what the invariants need to see.
+    `make(Component, ...)` builds a part with the overlays of this node's kit. `start` and `stop`
+    are generators; `snapshot` tells, as plain data, what the invariants need to see.
     """
 
     kind = "node"

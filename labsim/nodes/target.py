@@ -16,6 +16,7 @@ from labsim.nodes.last_rcvd import LastRcvd
 from labsim.nodes.node import Node
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Osd, Tx
+from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
     MDS_CONNECT,
@@ -24,7 +25,6 @@ from labsim.wire.opcodes import (
     OST_CONNECT,
     OST_DISCONNECT,
 )
-from labsim.wire.lustre_msg import ObdConnectData
 
 
 class Target(Component, Handlers):

@@ -1,7 +1,7 @@
 """Exports: a target's view of its clients.
 
-Knows connections, not what clients do over them. Stands for struct obd_export, target_handle_connect
-(ldlm/ldlm_lib.c) and the pinger's evictor.
+Knows connections, not what clients do over them. Stands for struct obd_export,
+target_handle_connect (ldlm/ldlm_lib.c) and the pinger's evictor.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from labsim.wire.constants import (
     MSG_CONNECT_INITIAL,
     MSG_CONNECT_RECONNECT,
 )
-from labsim.wire.message import Message
 from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.message import Message
 
 EBUSY, EALREADY = 16, 114
 

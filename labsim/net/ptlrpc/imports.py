@@ -19,9 +19,9 @@ from labsim.net.ptlrpc.states import State, after_connect, check_granted, follow
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Gate, Permits
 from labsim.wire.constants import MSG_CONNECT_INITIAL, MSG_RESENT
+from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import OBD_PING
-from labsim.wire.lustre_msg import ObdConnectData
 
 EIO, EAGAIN, EALREADY, EINPROGRESS, ENOTCONN, ETIMEDOUT = 5, 11, 114, 115, 107, 110
 ESHUTDOWN = 108
@@ -135,6 +135,11 @@ class Import(Sender):
         request.tag = 0
         self.mod_slots.give()
 
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self.state is State.CLOSED
+
     def granted(self, flag: int) -> bool:
         """True when the server granted the connect flag."""
         return bool(self.connect_data.connect_flags & flag)
@@ -196,7 +201,7 @@ class Import(Sender):
             try:
                 reply = yield from self._exchange(first, timeout_ns)
             except LustreError as error:
-                if self.state is State.CLOSED:
+                if self.closed:
                     return
                 self._go(State.DISCON)
                 if first and error.errno not in (ETIMEDOUT, EAGAIN, EALREADY, 16, 19):
@@ -206,7 +211,7 @@ class Import(Sender):
                 pause_ns = min(RETRY_NS, self.rpc.ping_interval_ns)
                 if error.errno != ETIMEDOUT:
                     yield self.rpc.env.timeout(pause_ns)
-                if self.state is State.CLOSED:
+                if self.closed:
                     return
                 continue
             if self.state is State.CONNECTING:

@@ -108,6 +108,4 @@ def as_message(payload: Any, *, request: bool, format_: Any = None) -> Message:
     """
     if isinstance(payload, Message):
         return payload
-    if request:
-        return Message.decode_request(payload)
-    return Message.decode_reply(payload, format_)
+    return Message.decode(payload, request, format_)

@@ -13,9 +13,9 @@ from labsim.net.ptlrpc import bulk
 from labsim.net.ptlrpc.request import Request, as_message
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.wire.constants import PTL_RPC_MSG_REQUEST
+from labsim.wire.lustre_msg import PtlrpcBody
 from labsim.wire.message import Message
 from labsim.wire.opcodes import ROUTES, pb_version
-from labsim.wire.lustre_msg import PtlrpcBody
 
 
 class Sender:

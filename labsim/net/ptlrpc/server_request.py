@@ -18,9 +18,9 @@ from labsim.wire.constants import (
     PTL_RPC_MSG_REPLY,
     PTLRPC_MSG_VERSION,
 )
+from labsim.wire.lustre_msg import PtlrpcBody
 from labsim.wire.message import Message
 from labsim.wire.opcodes import ROUTES
-from labsim.wire.lustre_msg import PtlrpcBody
 
 PLAIN_FAILURES = frozenset({28, 13, 1, 2, 115, 122})
 """ENOSPC EACCES EPERM ENOENT EINPROGRESS EDQUOT go out as normal replies (target/tgt_handler.c)."""
@@ -117,7 +117,7 @@ class ServerRequest:
             conn_cnt=self.body.conn_cnt,
             pre_versions=self.pre_versions,
         )
-        return Message(self.format, fields, body, request=False)
+        return Message(self.format, fields, body)
 
     def fail_reply(self, errno: int, **fields: Any) -> Message:
         """A reply that says -errno; without buffers most errnos make it an error message."""

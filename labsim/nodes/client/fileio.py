@@ -8,7 +8,7 @@ what is cached under a lock is how long an object is and when it changed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.base.payload import Fill, Payload, join, piece
@@ -16,7 +16,9 @@ from labsim.base.units import PAGE_SIZE
 from labsim.ldlm.client_lock import ClientLock
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
-from labsim.nodes.client.lov import Layout, Run, Stripe, file_size, object_size, parse, runs
+from labsim.nodes.client.data import Sizes
+from labsim.nodes.client.inode import Inode
+from labsim.nodes.client.lov import Run, Stripe, file_size, object_size, parse, runs
 from labsim.nodes.client.osc import Osc
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import gather
@@ -33,16 +35,6 @@ from labsim.wire.ost import ObdStatfs, OstLvb
 EIO, ENODATA = 5, 61
 
 WHOLE = Extent(0, OBD_OBJECT_EOF)
-
-
-class Glimpse(NamedTuple):
-    """What the OSTs say of a file: bytes, sectors of 512 bytes, and dates."""
-
-    size: int
-    blocks: int
-    mtime: int
-    atime: int
-    ctime: int
 
 
 class ObjectState:
@@ -90,7 +82,7 @@ class FileData:
 
     # ---- what llite calls
 
-    def read(self, inode: Any, offset: int, length: int) -> Steps[Payload]:
+    def read(self, inode: Inode, offset: int, length: int) -> Steps[Payload]:
         """Up to `length` bytes at `offset`; short at the end of the file, holes read as zeros."""
         glimpse = yield from self.glimpse(inode)
         length = min(length, max(glimpse.size - offset, 0))
@@ -104,47 +96,66 @@ class FileData:
         pieces = sorted((part for run in parts for part in run), key=lambda part: part[0])
         return join([data for _, data in pieces])
 
-    def write(self, inode: Any, offset: int, data: Payload) -> Steps[int]:
-        """Put `data` at `offset`; returns how many bytes, which are on the OSTs then."""
-        if not len(data):
-            return 0
+    def write(self, inode: Inode, offset: int | None, payload: Payload) -> Steps[int]:
+        """Put `payload` at `offset`, None: at the end; returns the offset after it.
+
+        What was written is on the OSTs then. An append holds the whole file meanwhile.
+        """
+        if offset is None:
+            return (yield from self._append(inode, payload))
+        if not len(payload):
+            return offset
         state = self._state(inode)
         yield from gather(
             self.env,
             [
-                self._write_run(inode, state, run, data)
-                for run in runs(state.layout, offset, len(data))
+                self._write_run(inode, state, run, payload)
+                for run in runs(state.layout, offset, len(payload))
             ],
         )
-        return len(data)
+        end = offset + len(payload)
+        inode.size = max(inode.size, end)
+        inode.mtime = inode.ctime = self.clock.seconds()
+        return end
 
-    def truncate(self, inode: Any, size: int) -> Steps[None]:
-        """Make the file `size` bytes long: cut every object, lengthen the one that ends the file."""
-        if not inode.layout:
-            return
+    def _append(self, inode: Inode, payload: Payload) -> Steps[int]:
+        """O_APPEND: lock every object whole, in stripe order, then see how long the file is."""
         state = self._state(inode)
-        stripes = range(len(state.layout.stripes))
-        yield from gather(
-            self.env, [self._punch(state, number, size) for number in stripes]
-        )
+        held: list[tuple[Osc, ClientLock]] = []
+        try:
+            for number, stripe in enumerate(state.layout.stripes):
+                lock = yield from self._lock(state, number, LCK_PW, 0, OBD_OBJECT_EOF)
+                held.append((self._osc(stripe), lock))
+            sizes = yield from self.glimpse(inode)
+            return (yield from self.write(inode, sizes.size, payload))
+        finally:
+            for osc, lock in held:
+                osc.ldlm.put(lock)
 
-    def setattr(self, inode: Any, **times: int) -> Steps[None]:
-        """Set atime, mtime and ctime of the objects, so that a later glimpse does not undo them."""
+    def truncate(self, inode: Inode, size: int) -> Steps[None]:
+        """Make the file `size` bytes long: every object gets its share of that."""
+        if inode.layout:
+            state = self._state(inode)
+            stripes = range(len(state.layout.stripes))
+            yield from gather(self.env, [self._punch(state, number, size) for number in stripes])
+        inode.size = size
+        inode.mtime = inode.ctime = self.clock.seconds()
+
+    def set_times(self, inode: Inode, atime: int, mtime: int, ctime: int) -> Steps[None]:
+        """Set the objects' dates, so that a later glimpse does not undo a utimes(2)."""
+        times = {"atime": atime, "mtime": mtime, "ctime": ctime}
         if not inode.layout:
             return
         state = self._state(inode)
         yield from gather(
             self.env,
-            [
-                self._osc(stripe).setattr(stripe.oi, **times)
-                for stripe in state.layout.stripes
-            ],
+            [self._osc(stripe).setattr(stripe.oi, **times) for stripe in state.layout.stripes],
         )
         for known in state.objects.values():
             for name, value in times.items():
                 setattr(known, name, value)
 
-    def flush(self, inode: Any) -> Steps[None]:
+    def flush(self, inode: Inode) -> Steps[None]:
         """Have everything that was written on disk (fsync)."""
         if not inode.layout:
             return
@@ -153,19 +164,17 @@ class FileData:
             self.env, [self._osc(stripe).sync(stripe.oi) for stripe in state.layout.stripes]
         )
 
-    def glimpse(self, inode: Any) -> Steps[Glimpse]:
+    def glimpse(self, inode: Inode) -> Steps[Sizes]:
         """How long the file is and when it changed, without taking the writer's lock away."""
         if not inode.layout:
-            return Glimpse(inode.size, inode.blocks, inode.mtime, inode.atime, inode.ctime)
+            return Sizes(inode.size, inode.blocks, inode.mtime, inode.atime, inode.ctime)
         state = self._state(inode)
         known: list[ObjectState] = yield from gather(
             self.env,
             [self._glimpse_object(state, number) for number in range(len(state.layout.stripes))],
         )
-        size = max(
-            file_size(state.layout, number, one.size) for number, one in enumerate(known)
-        )
-        return Glimpse(
+        size = max(file_size(state.layout, number, one.size) for number, one in enumerate(known))
+        return Sizes(
             size,
             sum(one.blocks for one in known),
             max(one.mtime for one in known),
@@ -173,8 +182,14 @@ class FileData:
             max(one.ctime for one in known),
         )
 
-    def drop(self, inode: Any) -> None:
-        """Forget what is known of the file's objects."""
+    def drop(self, inode: Inode) -> Steps[bool]:
+        """Forget what is known of the file's objects; nothing is ever dirty here."""
+        inode.data = None
+        return True
+        yield
+
+    def lost(self, inode: Inode) -> None:
+        """The layout may have changed; the next call reads it again from `inode.layout`."""
         inode.data = None
 
     def statfs(self) -> Steps[ObdStatfs]:
@@ -202,7 +217,7 @@ class FileData:
 
     # ---- one object
 
-    def _state(self, inode: Any) -> FileState:
+    def _state(self, inode: Inode) -> FileState:
         """The file's objects; ENODATA where it has none."""
         if not inode.layout:
             raise LustreError(ENODATA, f"{inode.fid} has no objects")
@@ -217,7 +232,7 @@ class FileData:
             raise LustreError(EIO, f"no OST{stripe.index:04x}")
         return osc
 
-    def _write_run(self, inode: Any, state: FileState, run: Run, data: Payload) -> Steps[None]:
+    def _write_run(self, inode: Inode, state: FileState, run: Run, data: Payload) -> Steps[None]:
         stripe = state.layout.stripes[run.stripe]
         osc = self._osc(stripe)
         part = join([piece(data, start, start + length) for start, length in run.parts])
@@ -231,7 +246,7 @@ class FileData:
             osc.ldlm.put(lock)
 
     def _read_run(
-        self, inode: Any, state: FileState, run: Run
+        self, inode: Inode, state: FileState, run: Run
     ) -> Steps[list[tuple[int, Payload]]]:
         """The pieces of one object, each with its place in the file's range; holes filled."""
         stripe = state.layout.stripes[run.stripe]
@@ -259,9 +274,7 @@ class FileData:
         lock = yield from self._lock(state, number, LCK_PW, start, OBD_OBJECT_EOF - start)
         now = self.clock.seconds()
         try:
-            oa = yield from osc.punch(
-                stripe.oi, lock.server_handle, length, mtime=now, ctime=now
-            )
+            oa = yield from osc.punch(stripe.oi, lock.server_handle, length, mtime=now, ctime=now)
             known = state.objects.get(number)
             if known is not None:
                 known.take(oa)
@@ -361,8 +374,3 @@ def _unpack_lvb(lvb: Any) -> OstLvb:
     if value.blocks & OST_LVB_ERR_MASK == OST_LVB_ERR_INIT & OST_LVB_ERR_MASK:
         raise LustreError(value.blocks & 0xFFFF or EIO, "value block")
     return value
-
-
-def layout_of(inode: Any) -> Layout | None:
-    """The layout of a regular file, None where it has no objects."""
-    return parse(inode.layout) if inode.layout else None

@@ -36,7 +36,7 @@ class GrantAccount:
         return True
 
     def used(self, nbytes: int) -> None:
-        """A write that had grant is over; the OST has taken the bytes, the rest of its pages is lost."""
+        """A write that had grant is over; what it did not fill of its pages is lost."""
         need = pages(nbytes)
         self.reserved -= need
         self.lost += need - nbytes

@@ -51,6 +51,7 @@ from labsim.wire.constants import (
     OSC_REPLY_PORTAL,
     OST_REQUEST_PORTAL,
 )
+from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.opcodes import (
     OST_CONNECT,
     OST_DISCONNECT,
@@ -62,7 +63,6 @@ from labsim.wire.opcodes import (
     OST_WRITE,
 )
 from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, ObdStatfs, OstBody
-from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.schema import OstId
 
 ERANGE, EAGAIN = 34, 11
@@ -225,7 +225,8 @@ class Osc(Component, tree="osc.{name}"):
             oi, parent, handle, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=now, ctime=now
         )
         try:
-            reply = yield from self.call(self._brw(OST_WRITE, oa, offset, data, granted), "ost_write")
+            request = self._brw(OST_WRITE, oa, offset, data, granted)
+            reply = yield from self.call(request, "ost_write")
         finally:
             slots.give()
             if granted:
@@ -249,9 +250,7 @@ class Osc(Component, tree="osc.{name}"):
             ost_body=OstBody(oa=oa),
             obd_ioobj=[ObdIoobj(oid=oa.oi, max_brw=(count - 1) << 16, bufcnt=1)],
             niobuf_remote=[
-                NiobufRemote(
-                    offset=offset, len=length, flags=OBD_BRW_FROM_GRANT if granted else 0
-                )
+                NiobufRemote(offset=offset, len=length, flags=OBD_BRW_FROM_GRANT if granted else 0)
             ],
         )
 
@@ -338,5 +337,3 @@ class Osc(Component, tree="osc.{name}"):
 def _valid_of(times: dict[str, int]) -> int:
     bits = {"atime": OBD_MD_FLATIME, "mtime": OBD_MD_FLMTIME, "ctime": OBD_MD_FLCTIME}
     return sum(bits[name] for name in times)
-
-

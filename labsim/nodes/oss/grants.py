@@ -15,7 +15,7 @@ BLOCK = 4096
 
 
 class Account:
-    """What one client was promised (ted_grant), uses (ted_dirty) and has under way (ted_pending)."""
+    """One client: promised (ted_grant), dirty (ted_dirty), being written (ted_pending)."""
 
     __slots__ = ("dirty", "granted", "pending")
 
@@ -53,7 +53,11 @@ class Grants:
         dropped = min(dropped, account.granted)
         account.granted -= dropped
         self.tot_granted -= dropped
-        dirty = min(dirty, account.granted)
+        self._set_dirty(account, dirty)
+
+    def _set_dirty(self, account: Account, dirty: int) -> None:
+        """A client can hold no more dirty data than grant, whatever it says."""
+        dirty = max(min(dirty, account.granted), 0)
         self.tot_dirty += dirty - account.dirty
         account.dirty = dirty
 
@@ -62,8 +66,7 @@ class Grants:
         used = min(nbytes, account.granted)
         account.granted -= used
         self.tot_granted -= used
-        account.dirty = max(account.dirty - used, 0)
-        self.tot_dirty = sum(one.dirty for one in self._accounts.values())
+        self._set_dirty(account, account.dirty - used)
         self.pend(account, used)
         return used
 
@@ -99,6 +102,7 @@ class Grants:
         given = min(given, account.granted)
         account.granted -= given
         self.tot_granted -= given
+        self._set_dirty(account, account.dirty)
 
     def forget(self, cookie: int) -> None:
         """A client is gone, and with it what it was promised."""

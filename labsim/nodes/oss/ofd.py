@@ -52,6 +52,7 @@ from labsim.wire.constants import (
     OST_CONNECT_SUPPORTED,
     OST_MAX_PRECREATE,
 )
+from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
     OST_CREATE,
@@ -63,7 +64,6 @@ from labsim.wire.opcodes import (
     OST_SYNC,
 )
 from labsim.wire.ost import Obdo, ObdStatfs, OstBody
-from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.schema import OstId
 
 MAX_BRW = 4 * MIB
@@ -73,9 +73,7 @@ BLKBITS = 12
 NEW_OBJECT = Attrs(mode=0o107666)
 """S_IFREG | S_ISUID | S_ISGID | 0666: an object that nobody has written to (ofd_objects.c)."""
 
-NOT_YET = (
-    OBD_CONNECT_CKSUM
-)
+NOT_YET = OBD_CONNECT_CKSUM
 """What a real OST would grant and this one does not do."""
 
 
@@ -204,8 +202,9 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         yield from self.at(points.OST_DESTROY_NET)
         oa: Obdo = req["ost_body"].oa
         fid = self.fid(oa)
+        resource = ost_resource(oa.oi.id, oa.oi.seq)
         lock = yield from self.ldlm.acquire(
-            ost_resource(oa.oi.id, oa.oi.seq), LCK_PW, extent=Extent(), flags=LDLM_FL_AST_DISCARD_DATA
+            resource, LCK_PW, extent=Extent(), flags=LDLM_FL_AST_DISCARD_DATA
         )
         try:
             tx = self.begin(req)
