@@ -51,7 +51,8 @@ class Op(NamedTuple):
     size: int
     code: str = ""
     """Letters of the struct module, one per integer; of one element for INTS and TAIL."""
-    count: int = 1
+    length: int = 1
+    """Elements of INTS; of TAIL, how many there must be at least."""
     make: Any = None
     """The named tuple of RECORD; the element's record type of TAIL."""
     table: Table | None = None
@@ -153,7 +154,7 @@ def _refuse_unfit(table: Table, value: Any) -> NoReturn:
             if op.kind is Kind.INT:
                 struct.pack("<" + op.code, held)
             elif op.kind in (Kind.INTS, Kind.RECORD):
-                struct.pack("<" + (op.code * op.count if op.kind is Kind.INTS else op.code), *held)
+                struct.pack("<" + (op.code * op.length if op.kind is Kind.INTS else op.code), *held)
             elif op.kind is Kind.STRUCT and op.table is not None:
                 held.pack()
         except (struct.error, TypeError) as error:
@@ -180,7 +181,11 @@ def _chooser(table: Table, op: Op) -> Callable[[int, bytes], Any]:
 
 def _reader(table: Table) -> Callable[..., Any]:
     factory: Any = table.factory
-    return lambda raw: factory.unpack(raw)
+
+    def read(raw: bytes) -> Any:
+        return factory.unpack(raw)
+
+    return read
 
 
 def _part(value: Any, room: int, field: str) -> bytes:
@@ -210,8 +215,8 @@ def _tail_length(table: Table, op: Op, left: int, count: int | None) -> int:
             raise ProtocolError(f"{where}: {left} bytes are no multiple of {step}")
     if count * step > left:
         raise ProtocolError(f"{where}: {count} of {step} bytes announced, {left} bytes are left")
-    if count < op.count:
-        raise ProtocolError(f"{where}: {count} instead of at least {op.count}")
+    if count < op.length:
+        raise ProtocolError(f"{where}: {count} instead of at least {op.length}")
     return count
 
 
@@ -290,8 +295,8 @@ class _Maker:
             case Kind.INT:
                 return "0", op.name
             case Kind.INTS:
-                zeros = self.hold((0,) * op.count)
-                padded = f"_padded({op.name}, {op.count})"
+                zeros = self.hold((0,) * op.length)
+                padded = f"_padded({op.name}, {op.length})"
                 return zeros, f"{op.name} if {op.name} is {zeros} else {padded}"
             case Kind.TEXT:
                 return "''", op.name
@@ -309,8 +314,8 @@ class _Maker:
             case Kind.TAIL:
                 if not op.code and op.table is None:
                     return "b''", op.name
-                if op.count:
-                    return "()", f"_padded({op.name}, {op.count})"
+                if op.length:
+                    return "()", f"_padded({op.name}, {op.length})"
                 return "()", f"_tuple_of({op.name})"
 
     def pack(self) -> str:
@@ -341,7 +346,7 @@ class _Maker:
                     formats.append(op.code)
                     values.append(here)
                 case Kind.INTS | Kind.RECORD:
-                    letters = op.code * op.count if op.kind is Kind.INTS else op.code
+                    letters = op.code * op.length if op.kind is Kind.INTS else op.code
                     names = [f"t{len(values)}_{index}" for index in range(len(letters))]
                     formats.append(letters)
                     before.append(f"({', '.join(names)},) = {here}")
@@ -403,7 +408,7 @@ class _Maker:
                     formats.append(op.code)
                     targets.append(here)
                 case Kind.INTS | Kind.RECORD:
-                    letters = op.code * op.count if op.kind is Kind.INTS else op.code
+                    letters = op.code * op.length if op.kind is Kind.INTS else op.code
                     names = [f"{name}_{index}" for index in range(len(letters))]
                     formats.append(letters)
                     targets += names

@@ -9,22 +9,22 @@ from __future__ import annotations
 from importlib import import_module
 
 _STRUCTS = (
-    "dirs",
-    "hsm",
-    "last_rcvd",
-    "ldlm",
-    "lfsck",
-    "llog",
-    "lnet",
-    "lov",
-    "lu",
-    "lustre_msg",
-    "mdt",
-    "mgs",
-    "ost",
-    "quota",
-    "unions",
-    "update",
+    "labsim.wire.dirs",
+    "labsim.wire.hsm",
+    "labsim.wire.last_rcvd",
+    "labsim.wire.ldlm",
+    "labsim.wire.lfsck",
+    "labsim.wire.llog",
+    "labsim.wire.lnet",
+    "labsim.wire.lov",
+    "labsim.wire.lu",
+    "labsim.wire.lustre_msg",
+    "labsim.wire.mdt",
+    "labsim.wire.mgs",
+    "labsim.wire.ost",
+    "labsim.wire.quota",
+    "labsim.wire.unions",
+    "labsim.wire.update",
 )
 """The modules that declare structs."""
 
@@ -34,12 +34,11 @@ def registry() -> list[tuple[str, int, list[tuple[str, int, int]]]]:
 
     Bytes that a union names several times appear once per name. Sorted by name.
     """
-    for name in _STRUCTS:
-        import_module(f"{__name__}.{name}")
+    for module in _STRUCTS:
+        import_module(module)
     from labsim.wire.schema import BASIC, REGISTERED
 
-    found = [
-        (name, one.size, [tuple(row) for row in one.rows()])
+    return sorted(
+        (name, one.size, [(row.field, row.offset, row.size) for row in one.rows()])
         for name, one in [*REGISTERED.items(), *BASIC.items()]
-    ]
-    return sorted(found)
+    )

@@ -28,6 +28,18 @@ from labsim.wire.lfsck import LfsckReply, LfsckRequest
 from labsim.wire.llog import LlogdBody, LlogdConnBody, LlogLogHdr
 from labsim.wire.lu import LuSeqRange
 from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.mds_flags import (
+    REINT_CREATE,
+    REINT_LINK,
+    REINT_MIGRATE,
+    REINT_OPEN,
+    REINT_RENAME,
+    REINT_RESYNC,
+    REINT_RMENTRY,
+    REINT_SETATTR,
+    REINT_SETXATTR,
+    REINT_UNLINK,
+)
 from labsim.wire.mdt import (
     CloseData,
     LayoutIntent,
@@ -41,18 +53,6 @@ from labsim.wire.mdt import (
     MdtRecSetattr,
     MdtRecSetxattr,
     MdtRecUnlink,
-)
-from labsim.wire.mds_flags import (
-    REINT_CREATE,
-    REINT_LINK,
-    REINT_MIGRATE,
-    REINT_OPEN,
-    REINT_RENAME,
-    REINT_RESYNC,
-    REINT_RMENTRY,
-    REINT_SETATTR,
-    REINT_SETXATTR,
-    REINT_UNLINK,
 )
 from labsim.wire.mgs import MgsConfigBody, MgsConfigRes, MgsSendParam, MgsTargetInfo
 from labsim.wire.ost import (
@@ -105,7 +105,7 @@ class One:
         self.key = key
         self.kind = kind
         self.bytes = kind.table.size
-        self.open = kind.table.tail is not None and kind.table.tail.count > 0
+        self.open = kind.table.tail is not None and kind.table.tail.length > 0
 
     def measure(self, value: Any) -> int:
         """Its size; with the elements that follow where the struct is open-ended."""

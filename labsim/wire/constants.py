@@ -8,7 +8,6 @@ from labsim.wire.errno_wire import *  # noqa: F403
 from labsim.wire.fid_seq import *  # noqa: F403
 from labsim.wire.hsm_flags import *  # noqa: F403
 from labsim.wire.ldlm_flags import *  # noqa: F403
-from labsim.wire.lfsck import *  # noqa: F403
 from labsim.wire.llog_flags import *  # noqa: F403
 from labsim.wire.lnet_flags import *  # noqa: F403
 from labsim.wire.lov_flags import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""A message: header, RPC body and the buffers of its format.
+"""A lustre_msg: header, RPC body and the buffers of its format.
 
 Does not know connections, xids or who answers. Stands for struct lustre_msg_v2 and its packing
 (ptlrpc/pack_generic.c). In simulation messages travel as they are; bytes are made for a socket, a
@@ -15,7 +15,7 @@ from zlib import crc32
 from labsim.base.errors import ProtocolError
 from labsim.wire.buffers import Buffer, is_nothing
 from labsim.wire.formats import Format, format_of, recognise
-from labsim.wire.lustre_msg import LustreMsgV2, ObdConnectData, PtlrpcBody, PtlrpcBodyV2
+from labsim.wire.lustre_msg import PtlrpcBody, PtlrpcBodyV2
 from labsim.wire.msg_flags import (
     LUSTRE_MSG_MAGIC_V2,
     LUSTRE_MSG_MAGIC_V2_SWABBED,
@@ -25,9 +25,6 @@ from labsim.wire.msg_flags import (
     PTL_RPC_MSG_REQUEST,
     PTLRPC_MSG_VERSION,
 )
-from labsim.wire.opcodes import opcode_name
-
-__all__ = ["LustreMsgV2", "Message", "ObdConnectData", "PtlrpcBody", "body_checksum"]
 
 HEADER_SIZE = 32
 REQUEST_BODY_SIZE = 184
@@ -49,14 +46,24 @@ def body_checksum(body: PtlrpcBody) -> int:
 
 
 class Message:
-    """One lustre_msg: a request or, by its body's type, a reply to one.
+    """One request or reply.
 
     `fmt` is the request's format, also for replies. `fields` holds the buffers by key; what is
     None or empty is left out, and travels as a buffer of no bytes. A reply whose status is negative
     and that has no fields is its body alone.
     """
 
-    __slots__ = ("_size", "body", "bufcount", "cksum", "fields", "flags", "fmt", "repsize")
+    __slots__ = (
+        "_size",
+        "body",
+        "bufcount",
+        "cksum",
+        "fields",
+        "flags",
+        "fmt",
+        "repsize",
+        "request",
+    )
 
     def __init__(
         self,
@@ -65,8 +72,11 @@ class Message:
         body: PtlrpcBody,
         flags: int = 0,
         repsize: int = 0,
+        request: bool = True,
     ) -> None:
         self.fmt = fmt
+        self.request = request
+        """False for replies, error replies too."""
         self.fields = {key: value for key, value in fields.items() if not is_nothing(value)}
         self.body = body
         self.flags = flags
@@ -76,11 +86,6 @@ class Message:
         self.bufcount = 0
         """How many buffers travel; zero: as many as the format has."""
         self._size = 0
-
-    @property
-    def is_request(self) -> bool:
-        """False for replies, error replies too."""
-        return self.body.type == PTL_RPC_MSG_REQUEST
 
     @property
     def status(self) -> int:
@@ -95,7 +100,7 @@ class Message:
     @property
     def layout(self) -> tuple[Buffer, ...]:
         """The buffers that may follow the body."""
-        return self.fmt.request if self.is_request else self.fmt.reply
+        return self.fmt.request if self.request else self.fmt.reply
 
     def __getitem__(self, key: str) -> Any:
         return self.fields[key]
@@ -113,13 +118,13 @@ class Message:
             return NotImplemented
         return self.fmt is other.fmt and all(
             getattr(self, name) == getattr(other, name)
-            for name in ("body", "fields", "flags", "repsize", "cksum")
+            for name in ("request", "body", "fields", "flags", "repsize", "cksum")
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        kind = "request" if self.is_request else f"reply {self.status}"
+        kind = "request" if self.request else f"reply {self.status}"
         fields = "".join(f", {key}={value!r}" for key, value in self.fields.items())
         return f"Message({self.fmt.name} {kind}{fields})"
 
@@ -127,7 +132,7 @@ class Message:
         """The buffers that travel after the body, empty ones too."""
         if self.bufcount:
             return self.layout[: self.bufcount - 1]
-        if not self.fields and self.body.status < 0 and not self.is_request:
+        if not self.fields and self.body.status < 0 and not self.request:
             return ()
         return self.layout
 
@@ -145,7 +150,7 @@ class Message:
         fields = self.fields
         buffers = self._buffers()
         total = HEADER_SIZE + (4 * (len(buffers) + 1) + _ALIGN & ~_ALIGN)
-        total += REQUEST_BODY_SIZE if self.is_request else REPLY_BODY_SIZE
+        total += REQUEST_BODY_SIZE if self.request else REPLY_BODY_SIZE
         found = 0
         for buffer in buffers:
             if buffer.key in fields:
@@ -161,7 +166,7 @@ class Message:
         """The bytes. Raises what `wire_size` raises, and ValueError for a value too large."""
         fields = self.fields
         body = self.body.pack()
-        parts = [body if self.is_request else body[:REPLY_BODY_SIZE]]
+        parts = [body if self.request else body[:REPLY_BODY_SIZE]]
         parts += [
             buffer.encode(fields[buffer.key]) if buffer.key in fields else b""
             for buffer in self._buffers()
@@ -184,6 +189,18 @@ class Message:
         return whole
 
     @classmethod
+    def decode_request(cls, buffer: bytes | bytearray | memoryview) -> Message:
+        """Read a request: `decode`."""
+        return cls.decode(buffer, request=True)
+
+    @classmethod
+    def decode_reply(
+        cls, buffer: bytes | bytearray | memoryview, fmt: Format | None = None
+    ) -> Message:
+        """Read the reply to a request of that format: `decode`."""
+        return cls.decode(buffer, request=False, fmt=fmt)
+
+    @classmethod
     def decode(
         cls, buffer: bytes | bytearray | memoryview, request: bool, fmt: Format | None = None
     ) -> Message:
@@ -197,7 +214,7 @@ class Message:
         body = _body(raws[0], request)
         if fmt is None:
             fmt = recognise(body.opc, raws) if request else format_of(body.opc, {})
-        message = cls(fmt, {}, body, header[5], header[3])
+        message = cls(fmt, {}, body, header[5], header[3], request)
         message.cksum = header[4]
         layout = message.layout
         if len(raws) - 1 > len(layout):
@@ -223,7 +240,7 @@ def _pad(part: bytes) -> bytes:
 
 
 def _called(message: Message) -> str:
-    return f"{message.fmt.name} {'request' if message.is_request else 'reply'}"
+    return f"{message.fmt.name} {'request' if message.request else 'reply'}"
 
 
 def _split(view: memoryview) -> tuple[tuple[int, ...], list[memoryview]]:
@@ -272,8 +289,3 @@ def _body(raw: memoryview, request: bool) -> PtlrpcBody:
     if body.version & ~LUSTRE_VERSION_MASK != PTLRPC_MSG_VERSION:
         raise ProtocolError(f"{table.name}.pb_version at byte 12: {body.version:#x}")
     return body
-
-
-def describe(message: Message) -> str:
-    """One line for people: operation, direction, size."""
-    return f"{opcode_name(message.opcode)} {_called(message)} {message.wire_size} bytes"

@@ -258,7 +258,7 @@ _BY_NAME = {name: value for value, name in _CODES.items()}
 
 
 def opcode_name(opcode: int) -> str:
-    """ "MDS_REINT" for 36; the number in digits where there is no such operation."""
+    """Name an operation: "MDS_REINT" for 36; digits where there is no such operation."""
     return _CODES.get(opcode, str(opcode))
 
 
@@ -268,7 +268,7 @@ def opcode_of(name: str) -> int:
 
 
 def portal_name(portal: int) -> str:
-    """ "MDS_REQUEST_PORTAL" for 12; the number in digits where there is no such portal."""
+    """Name a portal: "MDS_REQUEST_PORTAL" for 12; digits where there is no such portal."""
     return _PORTALS.get(portal, str(portal))
 
 

@@ -38,14 +38,14 @@ class Many(NamedTuple):
     """A fixed array of integers, a tuple. Made by `array`."""
 
     scalar: Scalar
-    count: int
+    length: int
 
 
 class Tail(NamedTuple):
     """What follows the fixed part. Made by `tail`."""
 
     element: Any
-    count: str
+    counter: str
     least: int
 
 
@@ -89,7 +89,7 @@ handle = u64
 
 
 class OstId(NamedTuple):
-    """An object's name on an OST (struct ost_id): an id and a sequence, or a FID in the same bytes."""
+    """An object's name on an OST (struct ost_id): id and sequence, or a FID in the same bytes."""
 
     id: int = 0
     seq: int = 0
@@ -109,17 +109,26 @@ RECORDS: dict[type, Record] = {Fid: Record(Fid, "QII", 16), OstId: Record(OstId,
 
 
 def chars(size: int) -> Text:
-    """A zero-padded string: `Annotated[str, chars(40)]`."""
+    """Mark a str as zero-padded to that many bytes.
+
+    `Annotated[str, chars(40)]`
+    """
     return Text(size)
 
 
 def octets(size: int) -> Octets:
-    """Bytes without meaning here: `Annotated[bytes, octets(16)]`."""
+    """Mark bytes as exactly that many, without meaning here.
+
+    `Annotated[bytes, octets(16)]`
+    """
     return Octets(size)
 
 
 def array(element: Any, count: int) -> Many:
-    """A fixed array: `Annotated[tuple[int, ...], array(u64, 4)]`."""
+    """Mark a tuple as a fixed array.
+
+    `Annotated[tuple[int, ...], array(u64, 4)]`
+    """
     return Many(_scalar(element), count)
 
 
@@ -356,7 +365,7 @@ def _op(struct: str, name: str, field: str, offset: int, extras: list[Any]) -> O
 
 
 def _tail_op(name: str, field: str, offset: int, tail: Tail) -> Op:
-    made = Op(Kind.TAIL, name, field, offset, 0, count=tail.least, selector=tail.count)
+    made = Op(Kind.TAIL, name, field, offset, 0, length=tail.least, selector=tail.counter)
     if tail.element is bytes:
         return made
     if isinstance(tail.element, WireType):
