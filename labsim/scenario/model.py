@@ -1,0 +1,230 @@
+"""The model behind a scenario file; Python may build the same thing.
+
+Does not know YAML (`load`), nor how a step is carried out (`runner`). All durations are int
+nanoseconds. Fields that start with an underscore are filled in by `load`, never written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NewType
+
+import msgspec
+
+from labsim.base.errors import InputError
+from labsim.base.units import format_duration
+from labsim.trees.history import History
+
+UNDER_TEST = "under-test"
+"""In place of a tree's name: the tree that the run is about."""
+
+REFERENCE_TREE = "2.12.0"
+"""What servers run unless a scenario says otherwise."""
+
+STEP_TIMEOUT_NS = 300 * 1_000_000_000
+"""How long a command may take where its step does not say `within`."""
+
+
+Nanoseconds = NewType("Nanoseconds", int)
+"""A duration; files write it with a unit: 30s."""
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of everything here."""
+
+
+class ClientSpec(Model):
+    """One client: which tree it runs, its kernel's HZ, whether it is mounted at the start."""
+
+    tree: str = UNDER_TEST
+    hz: int = 0
+    mount: bool = True
+
+
+class ServerSpec(Model):
+    """The servers: which tree they run."""
+
+    tree: str = REFERENCE_TREE
+    hz: int = 0
+
+
+class ClusterSpec(Model):
+    """The cluster of a scenario: c0.., mds0, oss0.., mgs."""
+
+    clients: list[ClientSpec] = [ClientSpec()]
+    oss: int = 1
+    osts: int = 0
+    """OSTs in all, dealt out round robin; 0: one on each OSS."""
+    servers: ServerSpec = ServerSpec()
+    hz: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        for what, count in (("clients", len(self.clients)), ("oss", self.oss)):
+            if not 1 <= count <= 4096:
+                raise InputError(f"'{what}' must be 1 to 4096, not {count}")
+        if self.osts and self.osts < self.oss:
+            raise InputError(f"'osts' must be at least 'oss' ({self.oss}), not {self.osts}")
+        for hz in [self.hz, self.servers.hz, *(client.hz for client in self.clients)]:
+            if hz and not 10 <= hz <= 10000:
+                raise InputError(f"'hz' must be 10 to 10000 ticks a second, not {hz}")
+
+    @property
+    def ost_count(self) -> int:
+        """How many OSTs there are."""
+        return self.osts or self.oss
+
+    def role(self, node: str) -> str | None:
+        """What kind of node a name is: client, mds, oss or mgs; None: there is none."""
+        return self.nodes().get(node)
+
+    def nodes(self) -> dict[str, str]:
+        """Every node's name and kind."""
+        names = {f"c{n}": "client" for n in range(len(self.clients))}
+        return names | {"mgs": "mgs", "mds0": "mds"} | {f"oss{n}": "oss" for n in range(self.oss)}
+
+
+class Outcome(Model):
+    """What a command shows: its output (exact, or /regex/), its errno, its exit status.
+
+    What is not given is not looked at, but for success: without `errno` and `status` it is needed.
+    """
+
+    expect: str | None = None
+    errno: str | None = None
+    status: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True where nothing is said."""
+        return self.expect is None and self.errno is None and self.status is None
+
+
+class Step(Model, tag=True):
+    """One step; `_line` is where it stands in its file."""
+
+    line: int = msgspec.field(name="_line", default=0)
+
+
+class Command(Step):
+    """A command on a node, and what it must show."""
+
+    node: str
+    text: str
+    shows: Outcome = Outcome()
+    buggy: Outcome | None = None
+    """What a tree with the bug shows here, where that differs."""
+    within_ns: int | None = None
+    user: str = ""
+    save: str = ""
+
+    @property
+    def label(self) -> str:
+        """The step as it is written."""
+        return f"{self.node}: {self.text}"
+
+
+class Parallel(Step):
+    """Commands that start at once; the step ends with the last of them."""
+
+    steps: list[Command]
+
+    @property
+    def label(self) -> str:
+        """The step in short."""
+        return f"parallel: {len(self.steps)} commands"
+
+
+class Wait(Step):
+    """Wait for a time, or for a state: an import's, or a parameter's text."""
+
+    time_ns: Nanoseconds = Nanoseconds(0)
+    import_: str = msgspec.field(name="import", default="")
+    param: str = ""
+    shows: str = msgspec.field(name="is", default="")
+    on: str = ""
+    target: str = ""
+    within_ns: int = STEP_TIMEOUT_NS
+
+    @property
+    def label(self) -> str:
+        """The step in short."""
+        if self.import_:
+            return f"wait: import {self.target or '*'} on {self.on} is {self.import_}"
+        if self.param:
+            return f"wait: {self.param} on {self.on} is {self.shows}"
+        return f"wait: {format_duration(self.time_ns)}"
+
+
+class Net(Step):
+    """A change to the network: partition, drop or delay between nodes, or heal all of it."""
+
+    text: str
+    action: Literal["partition", "drop", "delay", "heal"]
+    src: list[str] = []
+    dst: list[str] = []
+    both_ways: bool = False
+    delay_ns: int = 0
+    match: dict[str, Any] = {}
+    """Fields of `net.rules.Rule` beyond the nodes: opc, portal, kind, rate, skip, count."""
+
+    @property
+    def label(self) -> str:
+        """The step as it is written."""
+        return f"net: {self.text}"
+
+
+class Fault(Step):
+    """Arm a fault point on a node, or take it back (`cure`)."""
+
+    on: str
+    at: int
+    name: str = ""
+    do: str = ""
+    """Reaction: delay, fail, drop, crash, hold; empty: what the point does by itself."""
+    value: int = 0
+    """Nanoseconds of a delay, errno of a failure."""
+    bits: int = 0
+    val: int = 0
+    cure: bool = False
+
+    @property
+    def label(self) -> str:
+        """The step in short."""
+        verb = "cure" if self.cure else self.do or "arm"
+        return f"fault: {verb} {self.name or hex(self.at)} on {self.on}"
+
+
+class Power(Step):
+    """Take a node down or bring it up: kill, start; for a client also umount and mount."""
+
+    node: str
+    action: Literal["kill", "start", "mount", "umount"]
+
+    @property
+    def label(self) -> str:
+        """The step as it is written."""
+        return f"{self.node}: {self.action}"
+
+
+AnyStep = Command | Parallel | Wait | Net | Fault | Power
+
+
+class Scenario(Model):
+    """One scenario: the story of a regression, or any other sequence of steps."""
+
+    ticket: str = ""
+    title: str
+    history: History | None = None
+    cluster: ClusterSpec = ClusterSpec()
+    steps: list[AnyStep]
+    virtual_time: bool = False
+    """It needs virtual time (long waits), so that it does not run live."""
+    notes: str = ""
+    name: str = msgspec.field(name="_name", default="")
+    """"xattr/lu_10787": where it stands among the scenarios."""
+    path: str = msgspec.field(name="_path", default="")
+
+    @property
+    def area(self) -> str:
+        """The folder it stands in: xattr, sysfs, time, ..."""
+        return self.name.rpartition("/")[0].rpartition("/")[2]

@@ -1,0 +1,4 @@
+"""The verbs of lfs.
+
+Stands for lfs (lustre/utils/lfs.c).
+"""

@@ -1,0 +1,69 @@
+"""File modes as text: what chmod reads and what ls prints.
+
+Does not know files. Stands for coreutils' modechange.c and filemode.c.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable
+
+from labsim.base.errors import InputError
+
+_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXst]*)+)\Z")
+_WHO = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
+_WHAT = {"r": 0o444, "w": 0o222, "x": 0o111, "s": 0o6000, "t": 0o1000}
+
+KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFCHR: "character special file",
+    stat.S_IFBLK: "block special file",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
+
+
+def parse_mode(text: str) -> Callable[[int, bool], int]:
+    """Read "0644" or "u+x,go-w"; the result maps (old mode, is a directory) to the new bits."""
+    if re.fullmatch(r"[0-7]{1,5}", text):
+        bits = int(text, 8) & 0o7777
+        return lambda _old, _directory: bits
+    clauses = [_CLAUSE.match(clause) for clause in text.split(",")]
+    if not all(clauses):
+        raise InputError(f"invalid mode: '{text}'")
+
+    def change(old: int, directory: bool) -> int:
+        for clause in clauses:
+            assert clause is not None
+            old = _apply(old & 0o7777, clause[1] or "a", clause[2], directory)
+        return old
+
+    return change
+
+
+def _apply(old: int, who: str, actions: str, directory: bool) -> int:
+    reach = 0
+    for letter in who:
+        reach |= _WHO[letter]
+    for action, letters in re.findall(r"([-+=])([rwxXst]*)", actions):
+        bits = 0
+        for letter in letters:
+            if letter == "X":
+                bits |= 0o111 if directory or old & 0o111 else 0
+            else:
+                bits |= _WHAT[letter]
+        bits &= reach
+        if action == "=":
+            old = old & ~(reach & 0o1777) | bits
+        else:
+            old = old | bits if action == "+" else old & ~bits
+    return old
+
+
+def kind(mode: int, size: int) -> str:
+    """The words of stat's %F."""
+    if stat.S_ISREG(mode):
+        return "regular file" if size else "regular empty file"
+    return KINDS.get(stat.S_IFMT(mode), "weird file")

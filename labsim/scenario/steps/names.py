@@ -1,0 +1,269 @@
+"""Verbs that make, name and remove: touch, mkdir, rmdir, rm, mv, ln.
+
+Does not know how a name is stored. Stands for coreutils, whose words and exit status it keeps.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Generator
+from typing import Annotated, Any
+
+from labsim.base.errors import InputError, LustreError
+from labsim.scenario.steps.context import Context, basename, join
+from labsim.scenario.steps.registry import Date, Mode, flag, verb
+from labsim.scenario.words import quote
+
+Step = Generator[Any, Any, Any]
+
+
+@verb()
+def touch(
+    ctx: Context,
+    *files: str,
+    date: Annotated[Date | None, flag("-d", "--date")] = None,
+    no_create: Annotated[bool, flag("-c", "--no-create")] = False,
+    access: Annotated[bool, flag("-a")] = False,
+    modify: Annotated[bool, flag("-m")] = False,
+) -> Step:
+    """Set times to now or DATE, make what is missing.
+
+    touch [-c] [-a] [-m] [-d DATE] FILE...
+    """
+    now = ctx.now_ns() if date is None else date
+    atime = now if access or not modify else None
+    mtime = now if modify or not access else None
+    for name in files:
+        path, opened = ctx.path(name), None
+        try:
+            if not no_create:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
+                file = yield from ctx.vfs.open(path, flags, 0o666)
+                yield from ctx.vfs.close(file)
+        except LustreError as error:
+            opened = error
+            if error.errno not in {errno.EISDIR, errno.EINVAL, errno.EPERM, errno.EACCES}:
+                ctx.fail(f"touch: cannot touch {quote(name)}", error)
+                continue
+        try:
+            yield from ctx.vfs.utimens(path, atime, mtime)
+        except LustreError as error:
+            if no_create and error.errno == errno.ENOENT:
+                continue
+            what = "cannot touch" if opened or error.errno == errno.ENOENT else "setting times of"
+            ctx.fail(f"touch: {what} {quote(name)}", opened or error)
+
+
+@verb()
+def mkdir(
+    ctx: Context,
+    *directories: str,
+    parents: Annotated[bool, flag("-p", "--parents")] = False,
+    mode: Annotated[Mode | None, flag("-m", "--mode")] = None,
+    verbose: Annotated[bool, flag("-v", "--verbose")] = False,
+) -> Step:
+    """Make directories; -p: with parents, no error if there.
+
+    mkdir [-p] [-m MODE] [-v] DIRECTORY...
+    """
+    for name in directories:
+        whole = [part for part in name.split("/") if part]
+        head = "/" if name.startswith("/") else ""
+        steps = (
+            [head + "/".join(whole[:n]) for n in range(1, len(whole) + 1)] if parents else [name]
+        )
+        for path in steps:
+            try:
+                yield from ctx.vfs.mkdir(ctx.path(path), 0o777)
+            except LustreError as error:
+                if parents and error.errno == errno.EEXIST and (yield from is_dir(ctx, path)):
+                    continue
+                ctx.fail(f"mkdir: cannot create directory {quote(path)}", error)
+                break
+            if verbose:
+                ctx.out(f"mkdir: created directory {quote(path)}\n")
+            if mode and path == steps[-1]:
+                yield from ctx.vfs.chmod(ctx.path(path), mode(0o777, True))
+
+
+@verb()
+def rmdir(
+    ctx: Context,
+    *directories: str,
+    parents: Annotated[bool, flag("-p", "--parents")] = False,
+    verbose: Annotated[bool, flag("-v", "--verbose")] = False,
+) -> Step:
+    """Remove empty directories; -p: and their parents.
+
+    rmdir [-p] [-v] DIRECTORY...
+    """
+    for name in directories:
+        path = name.rstrip("/") or name
+        while path:
+            if verbose:
+                ctx.out(f"rmdir: removing directory, {quote(path)}\n")
+            try:
+                yield from ctx.vfs.rmdir(ctx.path(path))
+            except LustreError as error:
+                what = "remove" if path == name else "remove directory"
+                ctx.fail(f"rmdir: failed to {what} {quote(path)}", error)
+                break
+            path = path.rpartition("/")[0] if parents else ""
+
+
+@verb(least=0)
+def rm(
+    ctx: Context,
+    *files: str,
+    recursive: Annotated[bool, flag("-r", "--recursive"), flag("-R")] = False,
+    force: Annotated[bool, flag("-f", "--force")] = False,
+    directory: Annotated[bool, flag("-d", "--dir")] = False,
+    verbose: Annotated[bool, flag("-v", "--verbose")] = False,
+) -> Step:
+    """Remove files; -r: and whole trees, -f: missing is no error.
+
+    rm [-r] [-f] [-d] [-v] FILE...
+    """
+    if not files and not force:
+        raise InputError("rm needs FILE")
+    for name in files:
+        try:
+            found = yield from ctx.vfs.stat(ctx.path(name), follow=False)
+        except LustreError as error:
+            if not (force and error.errno in {errno.ENOENT, errno.ENOTDIR}):
+                ctx.fail(f"rm: cannot remove {quote(name)}", error)
+            continue
+        if stat.S_ISDIR(found.mode) and not (recursive or directory):
+            ctx.fail(f"rm: cannot remove {quote(name)}", errno.EISDIR)
+            continue
+        yield from _remove(ctx, name, found.mode, recursive, verbose)
+
+
+def _remove(ctx: Context, name: str, mode: int, recursive: bool, verbose: bool) -> Step:
+    """Remove one name, its content first."""
+    path, is_directory = ctx.path(name), stat.S_ISDIR(mode)
+    try:
+        if is_directory and recursive:
+            for child, *_ in (yield from children(ctx, path)):
+                found = yield from ctx.vfs.stat(join(path, child), follow=False)
+                yield from _remove(ctx, join(name, child), found.mode, recursive, verbose)
+        yield from ctx.vfs.rmdir(path) if is_directory else ctx.vfs.unlink(path)
+    except LustreError as error:
+        ctx.fail(f"rm: cannot remove {quote(name)}", error)
+        return
+    if verbose:
+        ctx.out(f"removed {'directory ' if is_directory else ''}{quote(name)}\n")
+
+
+@verb(least=2)
+def mv(
+    ctx: Context,
+    *files: str,
+    force: Annotated[bool, flag("-f", "--force")] = False,
+    no_clobber: Annotated[bool, flag("-n", "--no-clobber")] = False,
+    plain: Annotated[bool, flag("-T", "--no-target-directory")] = False,
+    verbose: Annotated[bool, flag("-v", "--verbose")] = False,
+) -> Step:
+    """Rename, or move into a directory.
+
+    mv [-f] [-n] [-T] [-v] SOURCE... TARGET
+    """
+    for source, target in (yield from pairs(ctx, "mv", files, plain)):
+        try:
+            yield from ctx.vfs.stat(ctx.path(source), follow=False)
+        except LustreError as error:
+            ctx.fail(f"mv: cannot stat {quote(source)}", error)
+            continue
+        if no_clobber and not force and (yield from exists(ctx, target)):
+            continue
+        try:
+            yield from ctx.vfs.rename(ctx.path(source), ctx.path(target))
+        except LustreError as error:
+            ctx.fail(f"mv: cannot move {quote(source)} to {quote(target)}", error)
+            continue
+        if verbose:
+            ctx.out(f"renamed {quote(source)} -> {quote(target)}\n")
+
+
+_TERSE = {errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.EROFS}
+
+
+@verb()
+def ln(
+    ctx: Context,
+    *files: str,
+    symbolic: Annotated[bool, flag("-s", "--symbolic")] = False,
+    force: Annotated[bool, flag("-f", "--force")] = False,
+    plain: Annotated[bool, flag("-n", "--no-dereference"), flag("-T")] = False,
+) -> Step:
+    """Make hard links, or symbolic ones with -s.
+
+    ln [-s] [-f] [-n] TARGET... LINK
+    """
+    names = (*files, ".") if len(files) == 1 else files
+    for target, link in (yield from pairs(ctx, "ln", names, plain)):
+        if not symbolic:
+            try:
+                yield from ctx.vfs.stat(ctx.path(target), follow=False)
+            except LustreError as error:
+                ctx.fail(f"ln: failed to access {quote(target)}", error)
+                continue
+        try:
+            if force and (yield from exists(ctx, link)):
+                yield from ctx.vfs.unlink(ctx.path(link))
+            if symbolic:
+                yield from ctx.vfs.symlink(target, ctx.path(link))
+            else:
+                yield from ctx.vfs.link(ctx.path(target), ctx.path(link))
+        except LustreError as error:
+            ctx.fail(f"ln: {_ln_failed(target, link, symbolic, error.errno)}", error)
+
+
+def _ln_failed(target: str, link: str, symbolic: bool, number: int) -> str:
+    if symbolic:
+        return f"failed to create symbolic link {quote(link)}"
+    arrow = "" if number in _TERSE else f" => {quote(target)}"
+    return f"failed to create hard link {quote(link)}{arrow}"
+
+
+# ---- what several verbs share
+
+
+def exists(ctx: Context, name: str) -> Step:
+    """True when there is such a name, be it a dangling link."""
+    try:
+        yield from ctx.vfs.stat(ctx.path(name), follow=False)
+    except LustreError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            return False
+        raise
+    return True
+
+
+def is_dir(ctx: Context, name: str) -> Step:
+    """True when the name leads to a directory."""
+    try:
+        found = yield from ctx.vfs.stat(ctx.path(name))
+    except LustreError:
+        return False
+    return stat.S_ISDIR(found.mode)
+
+
+def children(ctx: Context, path: str) -> Step:
+    """(name, type, inode) of a directory in byte order, without the two dots."""
+    found = yield from ctx.vfs.readdir(path)
+    return sorted((e for e in found if e[0] not in {".", ".."}), key=lambda e: e[0].encode(
+        "utf-8", "surrogateescape"))  # fmt: skip
+
+
+def pairs(ctx: Context, tool: str, files: tuple[str, ...], plain: bool = False) -> Step:
+    """(source, target) of cp, mv and ln: into the last name where that is a directory."""
+    *sources, last = files
+    if not plain and (yield from is_dir(ctx, last)):
+        return [(source, join(last, basename(source))) for source in sources]
+    if len(sources) > 1:
+        ctx.fail(f"{tool}: target {quote(last)}", errno.ENOTDIR)
+        return []
+    return [(sources[0], last)]

@@ -1,0 +1,146 @@
+"""The shell of a node: one command line, from its text to its Result.
+
+Does not know any verb, nor which runtime carries it. Redirections go to files of the file system,
+to /dev/null, or to /proc/sys/vm/drop_caches.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from labsim.base.errors import InputError, LustreError
+from labsim.base.payload import Payload, tobytes
+from labsim.scenario.steps import system
+from labsim.scenario.steps.context import Context, Result
+from labsim.scenario.steps.registry import find
+from labsim.scenario.words import SyntaxProblem, Word, parse
+
+DROP_CACHES = "/proc/sys/vm/drop_caches"
+NULL = "/dev/null"
+
+
+def check(text: str, role: str | None) -> list[tuple[Word, str]]:
+    """Parse a command without running it: (word, name) of each variable that it uses.
+
+    Raises SyntaxProblem where the command is wrong.
+    """
+    command = parse(text)
+    _, words = _user(command.words)
+    verb, rest = find(words, role)
+    verb.bind(rest)
+    target = [command.target] if command.target else []
+    if target and role != "client" and command.target is not None and command.target.text != NULL:
+        raise SyntaxProblem("only a client can write into a file", command.target.start)
+    return [(word, name) for word in [*command.words, *target] for name in word.names]
+
+
+def execute(
+    node: Any,
+    host: Any,
+    role: str,
+    text: str,
+    values: Mapping[str, str] | None = None,
+    user: str = "",
+) -> Generator[Any, Any, Result]:
+    """Run one command line on a node; raises InputError where it cannot be understood.
+
+    `values` are the variables it may use; `user` is root, UID or UID:GID (empty: root).
+    """
+    command = parse(text, values or {})
+    who, words = _user(command.words)
+    verb, rest = find(words, role)
+    operands, options = verb.bind(rest)
+    ctx = Context(node, host, role, who or identity(user))
+    try:
+        sink = None if command.target is None else (yield from _open(ctx, command))
+        try:
+            yield from verb.run(ctx, *operands, **options)
+        except LustreError as error:
+            ctx.fail(verb.name, error)
+        if sink is not None:
+            yield from sink(ctx.take_stdout())
+    except _Refused:
+        pass
+    return ctx.result()
+
+
+def identity(user: str) -> tuple[int, int]:
+    """(uid, gid) of root, UID or UID:GID."""
+    if user in {"", "root"}:
+        return 0, 0
+    uid, _, gid = user.partition(":")
+    if not uid.isdigit() or not (gid or uid).isdigit():
+        raise InputError(f"'{user}' is no user; write root, UID or UID:GID")
+    return int(uid), int(gid or uid)
+
+
+class _Refused(Exception):
+    """The shell could not open the file of a redirection; it has said so."""
+
+
+def _user(words: Sequence[Word]) -> tuple[tuple[int, int] | None, Sequence[Word]]:
+    """`runas -u UID [-g GID]` in front of a command, as Lustre's tests have it."""
+    if not words or words[0].text != "runas":
+        return None, words
+    rest, ids = list(words[1:]), {}
+    while len(rest) > 1 and rest[0].text in {"-u", "-g"}:
+        if not rest[1].text.isdigit():
+            raise SyntaxProblem(f"runas: '{rest[1].text}' is no number", rest[1].start)
+        ids[rest[0].text] = int(rest[1].text)
+        rest = rest[2:]
+    if "-u" not in ids:
+        raise SyntaxProblem("write runas -u UID [-g GID] COMMAND", words[0].start)
+    return (ids["-u"], ids.get("-g", ids["-u"])), rest
+
+
+# ---- redirection
+
+
+def _open(ctx: Context, command: Any) -> Generator[Any, Any, Any]:
+    """Open what output goes to, before the command runs; the result takes the output."""
+    target = command.target.text
+    if target == NULL:
+        return _discard(ctx)
+    if target == DROP_CACHES:
+        return _drop_caches(ctx)
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if command.append else os.O_TRUNC)
+    try:
+        file = yield from ctx.vfs.open(ctx.path(target), flags, 0o666)
+    except LustreError as error:
+        ctx.fail(f"sh: {target}", error)
+        raise _Refused from error
+    return _into(ctx, file, target)
+
+
+def _discard(ctx: Context) -> Any:
+    def sink(_output: list[Payload]) -> Generator[Any, Any, None]:
+        yield from ()
+
+    return sink
+
+
+def _drop_caches(ctx: Context) -> Any:
+    def sink(output: list[Payload]) -> Generator[Any, Any, None]:
+        text = b"".join(map(tobytes, output)).strip()
+        if text not in {b"1", b"2", b"3"}:
+            ctx.fail("sh: write error", errno.EINVAL)
+            return
+        yield from system.drop_caches(ctx, int(text))
+
+    return sink
+
+
+def _into(ctx: Context, file: Any, target: str) -> Any:
+    def sink(output: list[Payload]) -> Generator[Any, Any, None]:
+        try:
+            for data in output:
+                yield from ctx.vfs.write(file, data)
+        except LustreError as error:
+            ctx.fail("sh: write error", error)
+        finally:
+            yield from ctx.vfs.close(file)
+
+    return sink
