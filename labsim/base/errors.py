@@ -11,6 +11,10 @@ import os
 from typing import Any
 
 
+NAMES = {**_errno.errorcode, 35: "EDEADLK", 95: "EOPNOTSUPP", 524: "ENOTSUPP"}
+"""Linux's names as strace prints them; 524 never leaves the kernel but in Lustre's own answers."""
+
+
 class LabsimError(Exception):
     """Everything that labsim raises on purpose."""
 
@@ -31,7 +35,7 @@ class LustreError(LabsimError):
     @property
     def name(self) -> str:
         """The symbolic name, "ENOENT"; the bare number where Linux has none."""
-        return _errno.errorcode.get(self.errno, str(self.errno))
+        return NAMES.get(self.errno, str(self.errno))
 
     @property
     def message(self) -> str:

@@ -119,7 +119,6 @@ class Sender:
         if not request.done.triggered:
             request.done.defused = True
             request.done.fail(error)
-            request.done.defused = True
 
     def retire(self, request: Request) -> None:
         """Forget a request that is over, and close its buffers."""

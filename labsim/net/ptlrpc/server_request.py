@@ -117,7 +117,7 @@ class ServerRequest:
             conn_cnt=self.body.conn_cnt,
             pre_versions=self.pre_versions,
         )
-        return Message(self.format, fields, body)
+        return Message(self.format, fields, body, request=False)
 
     def fail_reply(self, errno: int, **fields: Any) -> Message:
         """A reply that says -errno; without buffers most errnos make it an error message."""

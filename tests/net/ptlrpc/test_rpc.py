@@ -1,0 +1,280 @@
+"""Imports and exports over the simulated network: connect, resend, duplicates, eviction, bulk."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import Nid
+from labsim.base.payload import Fill, tobytes
+from labsim.base.trace import Trace
+from labsim.base.units import MIB, NS_PER_S
+from labsim.net.lnd_sim import Fabric
+from labsim.net.lnet import PUT, Lnet
+from labsim.net.ptlrpc import (
+    Exports,
+    Handlers,
+    Import,
+    PtlRpc,
+    Request,
+    Service,
+    State,
+    handles,
+)
+from labsim.runtime.ports import Clock, Host
+from labsim.runtime.sim import environment
+from labsim.wire.constants import (
+    OBD_CONNECT_FID,
+    OBD_CONNECT_VERSION,
+    OSC_REPLY_PORTAL,
+    OST_IO_PORTAL,
+    OST_REQUEST_PORTAL,
+)
+from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.opcodes import (
+    OBD_PING,
+    OST_CONNECT,
+    OST_DISCONNECT,
+    OST_GETATTR,
+    OST_READ,
+    OST_STATFS,
+    OST_SYNC,
+    OST_WRITE,
+)
+from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, ObdStatfs, OstBody
+
+SERVER, CLIENT = Nid.parse("10.0.0.2@tcp"), Nid.parse("10.0.1.1@tcp")
+
+
+class Toy(Handlers):
+    """A target that counts, sleeps and keeps bytes."""
+
+    name = "lustre-OST0000"
+    last_committed = 7
+
+    def __init__(self, rpc: PtlRpc) -> None:
+        self.rpc = rpc
+        self.exports = Exports(rpc, self, lambda export, want: want.replace(connect_flags=want.connect_flags & OBD_CONNECT_VERSION))  # fmt: skip
+        self.count = 0
+        self.kept: Any = b""
+        self.sleep_s = 0
+        rpc.targets["lustre-OST0000_UUID"] = self
+
+    @handles(OST_CONNECT)
+    def connect(self, req: Any) -> Any:
+        return self.exports.connect(req)
+
+    @handles(OST_DISCONNECT)
+    def disconnect(self, req: Any) -> Any:
+        self.exports.remove(req.export)
+        return req.reply()
+
+    @handles(OBD_PING)
+    def ping(self, req: Any) -> Any:
+        return req.reply()
+
+    @handles(OST_STATFS)
+    def statfs(self, req: Any) -> Any:
+        self.count += 1
+        yield self.rpc.env.timeout(self.sleep_s * NS_PER_S)
+        return req.reply(obd_statfs=ObdStatfs(blocks=self.count))
+
+    @handles(OST_SYNC)
+    def sync(self, req: Any) -> Any:
+        raise LustreError(28, "full")
+
+    @handles(OST_WRITE)
+    def write(self, req: Any) -> Any:
+        self.count += 1
+        self.kept = yield from req.pull(req["niobuf_remote"][0].len)
+        return req.reply(ost_body=req["ost_body"], rcs=[0])
+
+    @handles(OST_READ)
+    def read(self, req: Any) -> Any:
+        yield from req.push(self.kept)
+        return req.reply(status=len(self.kept), ost_body=req["ost_body"])
+
+
+class World:
+    """One client, one server, a network."""
+
+    def __init__(self) -> None:
+        self.env = environment()
+        self.trace = Trace(lambda: self.env.now)
+        self.fabric = Fabric(self.env)
+        self.server = PtlRpc(self.host("oss0", SERVER))
+        self.client = PtlRpc(self.host("c0", CLIENT))
+        self.toy = Toy(self.server)
+        for portal in (OST_REQUEST_PORTAL, OST_IO_PORTAL, 7):
+            Service(self.server, "ost", portal, OSC_REPLY_PORTAL)
+        self.imp = Import(
+            self.client,
+            name="lustre-OST0000-osc-ffff880000000001",
+            target_uuid="lustre-OST0000_UUID",
+            client_uuid="c0-uuid",
+            nids=[SERVER],
+            portals=(OST_REQUEST_PORTAL, OSC_REPLY_PORTAL),
+            opcodes=(OST_CONNECT, OST_DISCONNECT),
+            want=lambda: ObdConnectData(connect_flags=OBD_CONNECT_VERSION | OBD_CONNECT_FID),
+            callback_cookie=99,
+        )
+
+    def host(self, name: str, nid: Nid) -> Host:
+        lnet = Lnet(nid)
+        self.fabric.attach(lnet)
+        return Host(name, self.env, lnet, {}, Random(name), None, None, self.trace.of(name),
+                    Clock(self.env, 1_500_000_000 * NS_PER_S), None)  # type: ignore[arg-type]  # fmt: skip
+
+    def run(self, steps: Any) -> Any:
+        return self.env.run(self.env.process(steps))
+
+    def drop(self, count: int, portal: int, nid: Nid) -> None:
+        """Lose the next `count` PUTs that `nid` would take on a portal."""
+        lnet = (self.server if nid == SERVER else self.client).lnet
+        port = next(p for p in self.fabric._ports.values() if p.nid == nid)
+        left = [count]
+
+        def receive(packet: Any) -> None:
+            if left[0] and packet.kind == PUT and packet.portal == portal:
+                left[0] -= 1
+                return
+            lnet.receive(packet)
+
+        port.receive = receive
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.run(made.imp.connect())
+    return made
+
+
+def kinds(world: World, kind: str) -> int:
+    return sum(event.kind == kind for event in world.trace.events)
+
+
+def test_connect_negotiates_and_disconnect_forgets(world: World) -> None:
+    assert world.imp.state is State.FULL
+    assert world.imp.granted(OBD_CONNECT_VERSION)
+    assert not world.imp.granted(OBD_CONNECT_FID)
+    assert len(world.toy.exports) == 1
+    world.run(world.imp.disconnect())
+    assert world.imp.state is State.CLOSED
+    assert len(world.toy.exports) == 0
+
+
+def test_xids_are_multiples_of_sixteen_and_committed_travels(world: World) -> None:
+    world.run(world.imp.call(Request(OST_STATFS)))
+    sent = [event.fields[1] for event in world.trace.events if event.kind == "rpc.send"]
+    assert sent == sorted(sent)
+    assert all(xid % 16 == 0 and xid >> 20 >= 1_500_000_000 for xid in sent)
+    assert world.imp.committed == 7
+
+
+def test_an_error_travels_as_status(world: World) -> None:
+    body = OstBody(oa=Obdo())
+    with pytest.raises(LustreError) as failed:
+        world.run(world.imp.call(Request(OST_SYNC, ost_body=body)))
+    assert failed.value.name == "ENOSPC"
+    with pytest.raises(LustreError) as failed:
+        world.run(world.imp.call(Request(OST_GETATTR, ost_body=body)))
+    assert failed.value.name == "EOPNOTSUPP"
+
+
+def test_a_lost_request_is_sent_again_after_a_reconnect(world: World) -> None:
+    world.drop(1, 7, SERVER)
+    reply = world.run(world.imp.call(Request(OST_STATFS)))
+    assert reply["obd_statfs"].blocks == 1
+    assert world.toy.count == 1
+    assert kinds(world, "rpc.timeout") == 1
+    assert world.imp.conn_cnt == 2
+    assert 100 * NS_PER_S <= world.env.now < 101 * NS_PER_S
+
+
+def test_a_lost_reply_is_answered_again_and_not_done_again(world: World) -> None:
+    world.drop(1, OSC_REPLY_PORTAL, CLIENT)
+    reply = world.run(world.imp.call(Request(OST_STATFS)))
+    assert reply["obd_statfs"].blocks == 1
+    assert world.toy.count == 1
+    assert kinds(world, "rpc.again") == 1
+
+
+def test_a_copy_of_what_is_running_is_dropped(world: World) -> None:
+    world.toy.sleep_s = 150
+    reply = world.run(world.imp.call(Request(OST_STATFS)))
+    assert reply["obd_statfs"].blocks == 1
+    assert world.toy.count == 1
+    assert kinds(world, "rpc.duplicate") == 1
+
+
+def test_what_must_not_be_resent_times_out(world: World) -> None:
+    world.drop(1, 7, SERVER)
+    with pytest.raises(LustreError) as failed:
+        world.run(world.imp.call(Request(OST_STATFS, no_resend=True)))
+    assert failed.value.name == "ETIMEDOUT"
+
+
+def test_an_evicted_client_gets_eio_and_comes_back(world: World) -> None:
+    lost = []
+    world.imp.on_evicted.append(lambda: lost.append(world.env.now))
+    next(iter(world.toy.exports)).evict("test")
+    with pytest.raises(LustreError) as failed:
+        world.run(world.imp.call(Request(OST_STATFS)))
+    assert failed.value.name == "EIO"
+    assert len(lost) == 1
+    assert world.imp.state is State.FULL
+    assert world.run(world.imp.call(Request(OST_STATFS)))["obd_statfs"].blocks == 1
+
+
+def test_pings_keep_an_idle_client_and_silence_loses_one(world: World) -> None:
+    world.env.run(1000 * NS_PER_S)
+    assert len(world.toy.exports) == 1
+    world.client.lnet.close()
+    world.env.run(1400 * NS_PER_S)
+    assert len(world.toy.exports) == 0
+
+
+@pytest.mark.parametrize("data", [b"x" * 5000, Fill(4 * MIB, 3), b""])
+def test_bulk_both_ways(world: World, data: Any) -> None:
+    def brw(opcode: int, **bulk: Any) -> Request:
+        return Request(
+            opcode,
+            ost_body=OstBody(oa=Obdo()),
+            obd_ioobj=[ObdIoobj(bufcnt=1)],
+            niobuf_remote=[NiobufRemote(len=len(data))],
+            **bulk,
+        )
+
+    world.run(world.imp.call(brw(OST_WRITE, bulk_out=data)))
+    assert tobytes(world.toy.kept) == tobytes(data)
+    read = brw(OST_READ, bulk_in=4 * MIB)
+    reply = world.run(world.imp.call(read))
+    assert reply.status == len(data)
+    assert tobytes(read.data) == tobytes(data)
+    assert not world.client.lnet._posted
+    assert not world.client.lnet._exposed
+
+
+def test_a_failed_bulk_gets_no_reply_so_the_write_comes_again(world: World) -> None:
+    data = b"y" * 100
+    request = Request(OST_WRITE, bulk_out=data, ost_body=OstBody(oa=Obdo()),
+                      obd_ioobj=[ObdIoobj(bufcnt=1)], niobuf_remote=[NiobufRemote(len=100)])  # fmt: skip
+    real = world.client.lnet.receive
+    port = next(p for p in world.fabric._ports.values() if p.nid == CLIENT)
+    lost = []
+
+    def receive(packet: Any) -> None:
+        if packet.kind == 2 and not lost:
+            lost.append(packet)
+            return
+        real(packet)
+
+    port.receive = receive
+    world.run(world.imp.call(request))
+    assert lost
+    assert world.toy.count == 2
+    assert tobytes(world.toy.kept) == data
