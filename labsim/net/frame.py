@@ -14,13 +14,10 @@ from typing import Any
 from labsim.base.errors import ProtocolError
 from labsim.base.ids import Nid
 from labsim.net.lnet import ACK, GET, HEADER_SIZE, LNET_MTU, NO_HANDLE, PUT, REPLY, Packet
+from labsim.wire.lnet_flags import KSOCK_MSG_LNET, LNET_PID_LUSTRE
 
-KSOCK_MSG_NOOP = 0xC0
-KSOCK_MSG_LNET = 0xC1
-LNET_PID_LUSTRE = 12345
 MAX_PORTALS = 64
 
-PREFIX_SIZE = 24
 HEADER = Struct("<IIQQQQIIII")
 """ksm_type, csum, two cookies; dest_nid, src_nid, dest_pid, src_pid, type, payload_length."""
 PUT_TAIL = Struct("<QQQQII")

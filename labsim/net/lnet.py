@@ -15,9 +15,9 @@ from labsim.base.ids import Nid
 from labsim.base.payload import piece
 from labsim.base.trace import NodeTrace
 from labsim.net.rules import DROP, PASS, Rules
+from labsim.wire.lnet_flags import LNET_MSG_ACK, LNET_MSG_GET, LNET_MSG_PUT, LNET_MSG_REPLY
 
-ACK, PUT, GET, REPLY = 0, 1, 2, 3
-"""LNET_MSG_*: the kinds of message (lnet/lib-types.h)."""
+ACK, PUT, GET, REPLY = LNET_MSG_ACK, LNET_MSG_PUT, LNET_MSG_GET, LNET_MSG_REPLY
 KIND_NAMES = ("ACK", "PUT", "GET", "REPLY")
 
 HEADER_SIZE = 96
@@ -233,6 +233,11 @@ class Lnet:
         entry = MatchEntry(self._pending, handle, on_reply, (portal, match), True, peer)
         self._send(Packet(GET, self.nid, peer, portal, match, offset, b"", length, 0, handle))
         return entry
+
+    def reset(self) -> None:
+        """Forget every service and everybody who waits: the node above has stopped."""
+        for table in (self._services, self._posted, self._exposed, self._pending):
+            table.clear()
 
     def close(self) -> None:
         """Leave the network: nothing is sent or received any more."""

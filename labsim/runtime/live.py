@@ -8,6 +8,7 @@ short spin, because waking up costs more than anything else here.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -78,6 +79,11 @@ class LiveEnvironment(simpy.Environment):
         if self._helper is None:
             self._helper = Helper(self)
         self._helper.submit(work, done)
+
+    def free_port(self) -> int:
+        """A TCP port of the loopback address that nobody listens on just now."""
+        with self.context.socket(zmq.PAIR) as probe:
+            return probe.bind_to_random_port("tcp://127.0.0.1")
 
     def step(self) -> None:
         """Run the next event, asleep until it is due or a frame brings an earlier one."""
@@ -217,3 +223,64 @@ class Helper:
         self._thread.join()
         self._env.unwatch(self._wake)
         self._wake.close()
+
+
+class Switchboard:
+    """The controller's end of the control channels: talks to each of its nodes by name.
+
+    `on_message(name, data)` gets what a node says. The socket has mode 0600.
+    """
+
+    def __init__(
+        self, env: LiveEnvironment, path: str, on_message: Callable[[str, bytes], None]
+    ) -> None:
+        self._env = env
+        self._on_message = on_message
+        self._socket = env.context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._socket.bind(f"ipc://{path}")
+        os.chmod(path, 0o600)
+        env.watch(self._socket, self._readable)
+
+    def send(self, name: str, data: bytes) -> None:
+        """Say something to a node; lost when it is not there."""
+        self._socket.send_multipart([name.encode(), data])
+
+    def _readable(self) -> None:
+        while not self._socket.closed and self._socket.poll(0):
+            name, *parts = self._socket.recv_multipart()
+            self._on_message(name.decode("ascii", "replace"), b"".join(parts))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._env.unwatch(self._socket)
+        self._socket.close()
+
+
+class Extension:
+    """A node's end of its control channel."""
+
+    def __init__(
+        self, env: LiveEnvironment, path: str, name: str, on_message: Callable[[bytes], None]
+    ) -> None:
+        self._env = env
+        self._on_message = on_message
+        self._socket = env.context.socket(zmq.DEALER)
+        self._socket.linger = 1000
+        self._socket.setsockopt(zmq.ROUTING_ID, name.encode())
+        self._socket.connect(f"ipc://{path}")
+        env.watch(self._socket, self._readable)
+
+    def send(self, data: bytes) -> None:
+        """Say something to the controller."""
+        self._socket.send(data)
+
+    def _readable(self) -> None:
+        while not self._socket.closed and self._socket.poll(0):
+            self._on_message(b"".join(self._socket.recv_multipart()))
+
+    def close(self) -> None:
+        """Hang up, after what was said has gone out."""
+        self._env.unwatch(self._socket)
+        self._socket.close()

@@ -1,0 +1,199 @@
+"""What a controller and its live nodes say to one another, as msgpack of the structs below.
+
+Does not know sockets or nodes. Stands for the ssh session of an administrator. Nothing here is
+pickled or evaluated: what does not fit a struct is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from labsim.base.errors import InputError, LabsimError, LustreError, ProtocolError
+from labsim.net.rules import Rule
+from labsim.nodes.config import FsConfig
+from labsim.scenario.topology import NodeSpec
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """All that a new process needs to become a machine."""
+
+    spec: NodeSpec
+    directory: str
+    """The cluster's: sockets, logs, disks."""
+    endpoints: dict[int, str]
+    """Where each NID listens."""
+    origin_ns: int
+    """When the run began, by the machine's monotonic clock."""
+    incarnation: int
+
+
+# ---- controller to node
+
+
+class Boot(msgspec.Struct, frozen=True, tag=True):
+    """Make the node and start it."""
+
+    fs: FsConfig
+    incarnation: int
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Stop the node in order."""
+
+
+class Command(msgspec.Struct, frozen=True, tag=True):
+    """Run a command line; answered with its Result."""
+
+    text: str
+    values: dict[str, str] = {}
+    user: str = ""
+
+
+class SetParam(msgspec.Struct, frozen=True, tag=True):
+    """A parameter was set for the whole file system."""
+
+    pattern: str
+    text: str
+
+
+class Arm(msgspec.Struct, frozen=True, tag=True):
+    """Arm or disarm a fault point; see Machine.fault."""
+
+    number: int
+    bits: int = 0
+    val: int = 0
+    reaction: str | None = None
+    value: int = 0
+
+
+class Install(msgspec.Struct, frozen=True, tag=True):
+    """Obey a packet rule."""
+
+    rule: Rule
+
+
+class Remove(msgspec.Struct, frozen=True, tag=True):
+    """Forget a packet rule, or with an empty name all."""
+
+    name: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag=True):
+    """Answered with what Machine.snapshot says."""
+
+
+class Quit(msgspec.Struct, frozen=True, tag=True):
+    """End the process."""
+
+
+Order = Boot | Shutdown | Command | SetParam | Arm | Install | Remove | Snapshot | Quit
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One order; the answer carries its number."""
+
+    number: int
+    order: Order
+
+
+# ---- node to controller
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The process is up and takes orders."""
+
+    pid: int
+
+
+class Answer(msgspec.Struct, frozen=True, tag=True):
+    """An order was carried out; `value` is msgpack of what it gave."""
+
+    number: int
+    value: msgspec.Raw
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """An order failed: which kind of error, and its words."""
+
+    number: int
+    kind: str
+    errno: int
+    what: str
+
+
+class ParamSet(msgspec.Struct, frozen=True, tag=True):
+    """Someone set a parameter for the whole file system here."""
+
+    pattern: str
+    text: str
+
+
+Word = Hello | Answer | Failed | ParamSet
+
+POWER_LOSS_STATUS = 99
+"""Exit status of a process whose fault point took the machine's power."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_asks = msgspec.msgpack.Decoder(Ask)
+_words = msgspec.msgpack.Decoder(Word)
+_births = msgspec.msgpack.Decoder(Birth)
+
+
+def encode(message: Any) -> bytes:
+    """The bytes of a message."""
+    return _encoder.encode(message)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"control message: {error}") from None
+
+
+def decode_birth(data: bytes) -> Birth:
+    """Read a Birth; ProtocolError for anything else."""
+    birth: Birth = _decode(_births, data)
+    return birth
+
+
+def decode_ask(data: bytes) -> Ask:
+    """Read an Ask; ProtocolError for anything else."""
+    ask: Ask = _decode(_asks, data)
+    return ask
+
+
+def decode_word(data: bytes) -> Word:
+    """Read what a node said; ProtocolError for anything else."""
+    word: Word = _decode(_words, data)
+    return word
+
+
+def answer(number: int, value: Any) -> Answer:
+    """The answer that carries `value`: plain data or structs."""
+    return Answer(number, msgspec.Raw(_encoder.encode(value)))
+
+
+def failed(number: int, error: Exception) -> Failed:
+    """What becomes of an error on its way to the controller."""
+    if isinstance(error, LustreError):
+        return Failed(number, "LustreError", error.errno, error.what)
+    if isinstance(error, InputError):
+        return Failed(number, "InputError", 0, str(error))
+    return Failed(number, type(error).__name__, 0, str(error))
+
+
+class NodeFault(LabsimError):
+    """A live node met a defect of labsim; the text says which."""
+
+
+def error_of(message: Failed, node: str) -> Exception:
+    """The error that a node reported, as if it had been raised here."""
+    if message.kind == "LustreError":
+        return LustreError(message.errno, message.what)
+    if message.kind == "InputError":
+        return InputError(message.what)
+    return NodeFault(f"{node}: {message.kind}: {message.what}")

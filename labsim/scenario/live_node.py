@@ -1,0 +1,104 @@
+"""The process of one live node: an environment, a machine on it, a line to the controller.
+
+Does not know the rest of the cluster. Stands for one computer; started by `live_cluster`.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+from labsim.base.errors import LabsimError, ProtocolError
+from labsim.base.trace import Trace
+from labsim.net.lnd_zmq import ZmqLnd
+from labsim.net.lnet import Lnet
+from labsim.runtime.live import Extension, LiveEnvironment
+from labsim.runtime.ports import Steps
+from labsim.scenario import control
+from labsim.scenario.machine import Machine, carry_out, load
+
+CONTROL = "control"
+"""The controller's socket, in the cluster's directory."""
+TRACE_KEEP = 10_000
+
+
+def main(argument: bytes) -> None:
+    """What a node's process runs, from its Birth to its end."""
+    LiveNode(control.decode_birth(argument)).run()
+
+
+class LiveNode:
+    """A machine that obeys a controller over a socket."""
+
+    def __init__(self, birth: control.Birth) -> None:
+        self.birth = birth
+        self.env = LiveEnvironment(birth.origin_ns)
+        self._quit = self.env.event()
+        name = birth.spec.name
+        self.machine = Machine(
+            birth.spec,
+            self.env,
+            self._attach,
+            self._disks(),
+            Trace(lambda: self.env.now, TRACE_KEEP),
+            self._crash,
+            self._param_set,
+            birth.incarnation,
+        )
+        path = os.path.join(birth.directory, CONTROL)
+        self._line = Extension(self.env, path, name, self._heard)
+        self._say(control.Hello(os.getpid()))
+
+    def _disks(self) -> dict[str, Any]:
+        targets = self.birth.spec.targets
+        if not targets:
+            return {}
+        osd = load(self.birth.spec.disk)
+        folder = os.path.join(self.birth.directory, "disks")
+        return {info.name: osd(self.env, os.path.join(folder, info.name)) for info in targets}
+
+    def _attach(self, lnet: Lnet) -> None:
+        ZmqLnd(self.env, lnet, self.birth.endpoints, self._refused)
+
+    def _refused(self, what: str) -> None:
+        print(f"refused: {what}", flush=True)
+        self.machine.refuse(what)
+
+    def _crash(self) -> None:
+        os._exit(control.POWER_LOSS_STATUS)
+
+    def _param_set(self, pattern: str, text: str) -> None:
+        self._say(control.ParamSet(pattern, text))
+
+    def _say(self, word: control.Word) -> None:
+        self._line.send(control.encode(word))
+
+    def _heard(self, data: bytes) -> None:
+        try:
+            ask = control.decode_ask(data)
+        except ProtocolError as error:
+            self._refused(str(error))
+            return
+        if isinstance(ask.order, control.Quit):
+            self._quit.succeed()
+            return
+        self.env.process(self._carry_out(ask))
+
+    def _carry_out(self, ask: control.Ask) -> Steps[None]:
+        try:
+            value = yield from carry_out(self.machine, ask.order)
+        except LabsimError as error:
+            self._say(control.failed(ask.number, error))
+        except Exception as error:
+            traceback.print_exc()
+            self._say(control.failed(ask.number, error))
+        else:
+            self._say(control.answer(ask.number, value))
+
+    def run(self) -> None:
+        """Obey until told to quit."""
+        self.env.run(self._quit)
+        self.machine.lnet.close()
+        self._line.close()
+        self.env.close()

@@ -1,0 +1,195 @@
+"""One machine of a cluster: the only place where a Host is made and a node is put on it.
+
+Does not know which runtime it runs in: it is handed an environment, a network to attach to and its
+disks. Stands for a server or client computer from power-on to power-off; on it, Lustre is mounted
+and unmounted. The simulated cluster holds many of these, a live node's process exactly one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from random import Random
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.base.faults import Armed, Faults, Point
+from labsim.base.ids import Nid
+from labsim.base.param_tree import ParamTree
+from labsim.base.trace import Trace
+from labsim.net.lnet import Lnet
+from labsim.net.rules import Rule, Rules
+from labsim.nodes.config import FsConfig, NodeConfig
+from labsim.runtime.ports import Clock, Env, Host, Steps
+from labsim.scenario import control
+from labsim.scenario.control import Order
+from labsim.scenario.topology import NodeSpec
+
+ENODEV = 19
+
+
+def load(name: str) -> Any:
+    """What "package.module:attribute" names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+class Machine:
+    """A computer with power. `boot` mounts Lustre on it, `shutdown` unmounts.
+
+    `attach(lnet)` connects it to the network; `disks` are its OSDs by target name; `on_crash` is
+    called when a fault point asks for its power to go; `on_params(pattern, text)` when a parameter
+    is set for the whole file system here.
+    """
+
+    def __init__(
+        self,
+        spec: NodeSpec,
+        env: Env,
+        attach: Callable[[Lnet], Any],
+        disks: Mapping[str, Any],
+        trace: Trace,
+        on_crash: Callable[[], None],
+        on_params: Callable[[str, str], None],
+        incarnation: int = 1,
+    ) -> None:
+        self.spec = spec
+        self.env = env
+        self.disks = disks
+        self.trace = trace.of(spec.name)
+        self.rules = Rules()
+        self.lnet = Lnet(Nid.parse(spec.nid), self.rules, self.trace, incarnation)
+        self.refused: list[str] = []
+        """The last frames from the network that were refused, and why."""
+        self.node: Any = None
+        self.host: Host | None = None
+        self._on_crash = on_crash
+        self._on_params = on_params
+        attach(self.lnet)
+
+    # ---- mounting
+
+    def boot(self, fs: FsConfig, incarnation: int) -> Steps[None]:
+        """Make the node and start it; returns when it is usable."""
+        assert self.node is None, f"{self.spec.name} is up already"
+        self.host = self._host(incarnation)
+        config = NodeConfig(fs, self.spec.index, self.spec.targets, incarnation)
+        node = load(self.spec.made_of)(self.host, config)
+        node.on_crash = self._on_crash
+        node.on_set_param = self._on_params
+        self.node = node
+        yield from node.start()
+        for pattern, text in fs.params:
+            self.set_param(pattern, text)
+
+    def shutdown(self) -> Steps[None]:
+        """Stop the node in order and forget it."""
+        if self.node is not None:
+            yield from self.node.stop()
+        self.node = None
+        self.host = None
+        self.lnet.reset()
+
+    def _host(self, incarnation: int) -> Host:
+        spec, env = self.spec, self.env
+        clock = Clock(env, spec.epoch_ns, spec.hz)
+        rng = Random(f"{spec.seed}:{spec.name}:{incarnation}")
+        kit = load(spec.kits)(spec)
+        faults = Faults(env, Random(f"{spec.seed}:{spec.name}:faults"), self._hit)
+        params = ParamTree(kit.dialect, lambda: spec.epoch_ns + env.now, spec.hz, self._console)
+        return Host(
+            spec.name, env, self.lnet, self.disks, rng, params, faults, self.trace, clock, kit
+        )
+
+    def _hit(self, point: Point) -> None:
+        self.trace.emit("fault", point.number, point.name)
+
+    def _console(self, text: str) -> None:
+        self.trace.emit("console", text)
+
+    def refuse(self, what: str) -> None:
+        """Note a frame that the network refused."""
+        self.refused = [*self.refused[-9:], what]
+        self.trace.emit("lnet.refused", what)
+
+    # ---- what a scenario does to it
+
+    def command(
+        self, text: str, values: Mapping[str, str] | None = None, user: str = ""
+    ) -> Steps[Any]:
+        """Run one command line here, as `user`, with the scenario's variables; a Result."""
+        if self.node is None or self.host is None:
+            raise LustreError(ENODEV, f"Lustre is not mounted on {self.spec.name}")
+        execute = load(self.spec.shell)
+        return (yield from execute(self.node, self.host, self.spec.role, text, values or {}, user))
+
+    def set_param(self, pattern: str, text: str) -> None:
+        """Take a parameter that was set for the whole file system; others may have it, not this."""
+        if self.host is not None:
+            try:
+                self.host.params.set(pattern, text)
+            except LustreError as error:
+                self._console(f"{pattern}={text}: {error}")
+
+    def fault(
+        self, number: int, bits: int = 0, val: int = 0, reaction: str | None = None, value: int = 0
+    ) -> None:
+        """Arm a fault point, or with reaction "off" disarm it."""
+        faults = self._faults()
+        if reaction == "off":
+            faults.disarm(number)
+        else:
+            faults.arm(Armed(number, bits, val, reaction, value))
+
+    def _faults(self) -> Faults:
+        if self.host is None:
+            raise LustreError(ENODEV, f"Lustre is not mounted on {self.spec.name}")
+        return self.host.faults
+
+    def install(self, rule: Rule) -> None:
+        """Obey a packet rule."""
+        self.rules.install(rule)
+        self.trace.emit("net.rule", rule.name, rule.action)
+
+    def remove(self, name: str) -> None:
+        """Forget a packet rule; all of them when the name is empty."""
+        if name:
+            self.rules.remove(name)
+        else:
+            self.rules.clear()
+        self.trace.emit("net.heal", name)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the invariants need to see, as plain data."""
+        seen: dict[str, Any] = self.node.snapshot() if self.node is not None else {}
+        lnet = self.lnet.counters.snapshot()
+        refused = getattr(self.lnet.lnd, "refused", 0)
+        return seen | {
+            "node": self.spec.name,
+            "role": self.spec.role,
+            "mounted": self.node is not None,
+            "lnet": lnet | {"refused": refused},
+            "rules": self.rules.hits(),
+        }
+
+
+def carry_out(machine: Machine, order: Order) -> Steps[Any]:
+    """Do what a controller asks of a machine; returns what the order is answered with."""
+    match order:
+        case control.Boot(fs, incarnation):
+            yield from machine.boot(fs, incarnation)
+        case control.Shutdown():
+            yield from machine.shutdown()
+        case control.Command(text, values, user):
+            return (yield from machine.command(text, values, user))
+        case control.SetParam(pattern, text):
+            machine.set_param(pattern, text)
+        case control.Arm(number, bits, val, reaction, value):
+            machine.fault(number, bits, val, reaction, value)
+        case control.Install(rule):
+            machine.install(rule)
+        case control.Remove(name):
+            machine.remove(name)
+        case control.Snapshot():
+            return machine.snapshot()
+    return None

@@ -1,0 +1,108 @@
+"""The simulated cluster: every machine in one process, in virtual time.
+
+Does not know scenarios. Stands for a machine room: power, network, disks. A disk outlives the
+machine it is in; what was not committed when the power went is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.trace import Trace
+from labsim.net.lnd_sim import Fabric, Link
+from labsim.net.lnet import Lnet
+from labsim.runtime.ports import Steps
+from labsim.runtime.sim import NodeEnvironment, environment
+from labsim.scenario.control import Order
+from labsim.scenario.handles import Handle
+from labsim.scenario.machine import Machine, carry_out
+from labsim.scenario.topology import NodeSpec
+from labsim.storage.osd_mem import OsdMem
+
+
+class SimRoom:
+    """Environment, network, disks and machines of a simulated cluster."""
+
+    def __init__(self, link: Link, trace_keep: int | None) -> None:
+        self.env: Any = environment()
+        self.trace = Trace(lambda: self.env.now, trace_keep)
+        self.fabric = Fabric(self.env, link)
+
+    def handle(self, cluster: Any, spec: NodeSpec) -> SimHandle:
+        """A node of this cluster, still off."""
+        return SimHandle(cluster, spec, self)
+
+    def open(self) -> None:
+        """Nothing has to be made ready."""
+
+    def close(self, orderly: bool) -> None:
+        """Nothing is left behind by a simulation."""
+
+
+class SimHandle(Handle):
+    """A simulated node: its machine, its disks, its power switch."""
+
+    def __init__(self, cluster: Any, spec: NodeSpec, room: SimRoom) -> None:
+        super().__init__(cluster, spec)
+        self._room = room
+        self._power: NodeEnvironment | None = None
+        self.disks = {target.name: OsdMem(room.env) for target in spec.targets}
+        self.machine: Machine | None = None
+        """The machine while it has power: tests and benchmarks look inside."""
+
+    def _power_on(self) -> Steps[None]:
+        power = self._power = NodeEnvironment(self._room.env)
+        self.machine = Machine(
+            self.spec,
+            power,
+            self._attach,
+            self.disks,
+            self._room.trace,
+            self._crash,
+            self.cluster.set_param,
+            self.boots + 1,
+        )
+        return
+        yield
+
+    def _attach(self, lnet: Lnet) -> None:
+        self._room.fabric.attach(lnet)
+
+    def _send(self, number: int, order: Order) -> None:
+        assert self._power is not None
+        self._power.process(self._carry_out(number, order))
+
+    def _carry_out(self, number: int, order: Order) -> Steps[None]:
+        assert self.machine is not None
+        try:
+            value = yield from carry_out(self.machine, order)
+        except Exception as error:
+            self._failed(number, error)
+        else:
+            self._answered(number, value)
+
+    def _crash(self) -> None:
+        """A fault point takes the power: cut the network now, stop all else as soon as we may."""
+        machine = self.machine
+        if machine is None or machine.lnet.lnd is None:
+            return
+        machine.lnet.close()
+        timer = self.env.timeout(0, machine)
+        timer.callbacks.append(self._crashed)
+
+    def _crashed(self, timer: Any) -> None:
+        if self.machine is timer.value:
+            self.kill()
+
+    def kill(self) -> Any:
+        """Event: the power is gone, with everything that was not on disk."""
+        machine, power = self.machine, self._power
+        if machine is not None and power is not None:
+            machine.lnet.close()
+            power.power_off()
+            for name in sorted(self.disks):
+                self.disks[name].crash()
+            machine.trace.emit("node.kill")
+            self.machine = self._power = None
+            self._gone()
+        return self.env.timeout(0)
