@@ -5,6 +5,7 @@ Does not know which node. Stands for a booted kernel with Lustre's modules loade
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from labsim.net.ptlrpc import PtlRpc, Service
@@ -13,6 +14,10 @@ from labsim.nodes.globals import Globals
 from labsim.runtime.ports import Host, Steps
 
 T = TypeVar("T")
+
+
+def _nothing(*_ignored: Any) -> None:
+    """What happens on a node that is on no machine."""
 
 
 class Node:
@@ -27,6 +32,10 @@ class Node:
     def __init__(self, host: Host, config: NodeConfig) -> None:
         self.host = host
         self.config = config
+        self.on_crash: Callable[[], None] = _nothing
+        """Set by the machine the node is on: called when a fault point takes its power."""
+        self.on_set_param: Callable[[str, str], Any] = _nothing
+        """Likewise: called with (pattern, text) to set a parameter on every node for good."""
         self.services: list[Service] = []
         self.globals = self.make(Globals, host)
         host.params.mount(self.globals)
@@ -38,7 +47,9 @@ class Node:
 
     def serve(self, name: str, portal: int, reply_portal: int, threads: int = 64) -> Service:
         """Open a request portal."""
-        service = Service(self.rpc, name, portal, reply_portal, threads)
+        service = Service(
+            self.rpc, name, portal, reply_portal, threads, on_crash=lambda: self.on_crash()
+        )
         self.services.append(service)
         return service
 
