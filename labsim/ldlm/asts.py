@@ -1,0 +1,226 @@
+"""What a server asks of the clients that hold its locks, and what follows if they do not answer.
+
+Knows callbacks and deadlines, not queues. Stands for ldlm_server_blocking_ast and its
+kin, and for the waiting list (ldlm_lockd.c).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.base.params import Param
+from labsim.base.units import NS_PER_S
+from labsim.ldlm import lvb
+from labsim.ldlm.desc import describe
+from labsim.ldlm.namespace import Namespace
+from labsim.ldlm.policy import Policy
+from labsim.ldlm.server_lock import ServerLock
+from labsim.net.ptlrpc import Export, Request
+from labsim.runtime.ports import Host, Steps
+from labsim.runtime.sync import Permits
+from labsim.wire.constants import (
+    LDLM_EXTENT,
+    LDLM_FL_AST_DISCARD_DATA,
+    LDLM_FL_AST_SENT,
+    LDLM_FL_DISCARD_DATA,
+    OBD_CONNECT_LVB_TYPE,
+)
+from labsim.wire.ldlm import LdlmRequest
+from labsim.wire.message import Message
+from labsim.wire.opcodes import LDLM_BL_CALLBACK, LDLM_CP_CALLBACK, LDLM_GL_CALLBACK
+from labsim.wire.ost import OstLvb
+
+ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH = 110, 107, 108, 113
+
+UNREACHABLE = frozenset({ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH})
+"""The callback did not arrive; any other error is the client's word that it has no such lock."""
+
+UNLIMITED = 1 << 31
+
+
+class Asts(Namespace):
+    """Base of ServerNamespace: blocking, completion and glimpse callbacks."""
+
+    target: Any
+
+    max_parallel_ast = Param.count(
+        1024, unit="ASTs", help="callbacks under way at once; 0: no limit"
+    )
+
+    def __init__(self, host: Host, name: str) -> None:
+        super().__init__(host, name)
+        self._expired_count = 0
+        self._slots = Permits(self.env, self.max_parallel_ast)
+
+    def set_max_parallel_ast(self, count: int) -> None:
+        """More or fewer callbacks may be under way."""
+        self.max_parallel_ast = count
+        self._slots.resize(count or UNLIMITED)
+
+    @Param.computed(unit="count", help="locks whose holder was evicted for not giving them back")
+    def lock_timeouts(self) -> int:
+        """How often a client was evicted over a lock."""
+        return self._expired_count
+
+    def callback_timeout_ns(self, export: Export) -> int:
+        """How long a client may take to give a lock back (ldlm_bl_timeout): half of obd_timeout.
+
+        So that whoever waits for the lock inside a request is answered before that one times out.
+        """
+        return export.rpc.timeout_ns // 2
+
+    def ast_timeout_ns(self, export: Export) -> int:
+        """How long a callback may go unanswered (ldlm_get_rq_timeout)."""
+        timeouts = export.rpc.timeouts
+        return max(min(timeouts.ldlm_timeout, timeouts.timeout // 3), 1) * NS_PER_S
+
+    # ---- calling a lock back
+
+    def ask_back(self, lock: ServerLock, waiter: ServerLock) -> None:
+        """`waiter` is held up by `lock`: have its client give it back, once.
+
+        The server's own locks go soon by themselves. A lock that its client does not know yet is
+        called back by the reply that hands it over.
+        """
+        if lock.asked or lock.export is None:
+            return
+        lock.asked = True
+        if lock.handed:
+            self.await_cancel(lock)
+            self.env.process(self._blocking(lock, waiter))
+
+    def await_cancel(self, lock: ServerLock) -> None:
+        """From now on the client has so long, and no longer."""
+        if lock.export is None or lock.gone:
+            return
+        export = lock.export
+        self.calm(lock)
+
+        def expired() -> None:
+            self._expired_count += 1
+            seconds = self.callback_timeout_ns(export) // NS_PER_S
+            self.host.trace.emit("ldlm.timeout", self.name, export.client_uuid, lock.cookie)
+            export.evict(f"lock callback timer expired after {seconds}s")
+
+        at_ns = self.env.now + self.callback_timeout_ns(export)
+        lock.deadline = export.rpc.deadlines.add(at_ns, expired)
+
+    def calm(self, lock: ServerLock) -> None:
+        """The lock came back, or goes with its client."""
+        if lock.deadline is not None:
+            lock.deadline.cancel()
+            lock.deadline = None
+
+    def prolong(self, export: Export, resource: Any, policy: Policy) -> None:
+        """The client does I/O under locks that were called back: it is alive, give it more time."""
+        for lock in self.locks_of(export):
+            due = lock.deadline is not None and lock.resource.name == resource
+            if due and lock.policy.kind == policy.kind and lock.policy.meets(policy):
+                self.await_cancel(lock)
+
+    def locks_of(self, export: Export) -> list[ServerLock]:
+        """The locks that a client has."""
+        raise NotImplementedError
+
+    def remove(self, lock: ServerLock) -> None:
+        """The lock goes."""
+        raise NotImplementedError
+
+    def _blocking(self, lock: ServerLock, waiter: ServerLock) -> Steps[None]:
+        """LDLM_BL_CALLBACK; carries what the waiter wants, and whether the data is to be lost."""
+        flags = LDLM_FL_DISCARD_DATA if waiter.flags & LDLM_FL_AST_DISCARD_DATA else 0
+        desc = describe(waiter.resource.name, waiter.mode, waiter.wanted)
+        yield from self._deliver(lock, LDLM_BL_CALLBACK, desc, flags, {})
+
+    # ---- telling that a lock is granted
+
+    def tell_granted(self, lock: ServerLock, wanted_back: bool) -> None:
+        """A client's lock has left the queue; it may be wanted by the next one already."""
+        if lock.export is None:
+            return
+        if wanted_back:
+            lock.asked = True
+            self.await_cancel(lock)
+        self.env.process(self._completion(lock))
+
+    def _completion(self, lock: ServerLock) -> Steps[None]:
+        flags = LDLM_FL_AST_SENT if lock.asked else 0
+        desc = describe(lock.resource.name, lock.mode, lock.policy, lock.mode)
+        fields: dict[str, Any] = {}
+        if lock.resource.kind == LDLM_EXTENT and lock.export is not None:
+            try:
+                fields["dlm_lvb"] = self.value_for(lock.export, lock)
+            except LustreError as error:
+                self.host.trace.emit("ldlm.no_lvb", self.name, error.errno)
+        yield from self._deliver(lock, LDLM_CP_CALLBACK, desc, flags, fields)
+
+    # ---- sending
+
+    def _deliver(
+        self, lock: ServerLock, opcode: int, desc: Any, flags: int, fields: dict[str, Any]
+    ) -> Steps[None]:
+        """Send until it is answered, as long as there is a lock and a client."""
+        limit_ns = self.env.now + self.callback_timeout_ns(lock.export)  # type: ignore[arg-type]
+        yield from self._slots.take()
+        try:
+            while not lock.gone:
+                try:
+                    yield from self._call(lock, opcode, desc, flags, fields)
+                    return
+                except LustreError as error:
+                    if not self._undelivered(lock, error, limit_ns):
+                        return
+        finally:
+            self._slots.give()
+
+    def _call(
+        self, lock: ServerLock, opcode: int, desc: Any, flags: int, fields: dict[str, Any]
+    ) -> Steps[Message]:
+        """One callback and its answer."""
+        export = lock.export
+        assert export is not None and export.reverse is not None
+        dlm_req = LdlmRequest(
+            lock_flags=flags, lock_count=1, lock_desc=desc, lock_handle=(lock.client_cookie, 0)
+        )
+        request = Request(opcode, timeout_ns=self.ast_timeout_ns(export), dlm_req=dlm_req, **fields)
+        return (yield from export.reverse.call(request))
+
+    def _undelivered(self, lock: ServerLock, error: LustreError, limit_ns: int) -> bool:
+        """A callback failed; True where it is worth another try (ldlm_handle_ast_error)."""
+        if lock.gone:
+            return False
+        if error.errno not in UNREACHABLE:
+            self.remove(lock)  # the client has given it up, and its cancel may be on the way
+            return False
+        if self.env.now < limit_ns:
+            return True
+        export = lock.export
+        assert export is not None
+        self._expired_count += 1
+        self.host.trace.emit("ldlm.undelivered", self.name, export.client_uuid, lock.cookie)
+        export.evict("lock callback was not answered")
+        return False
+
+    # ---- glimpse
+
+    def glimpse(self, lock: ServerLock) -> Steps[OstLvb | None]:
+        """Ask the holder of a write lock for size and times; None where it has nothing to say."""
+        desc = describe(lock.resource.name, lock.mode, lock.policy, lock.mode)
+        try:
+            reply = yield from self._call(lock, LDLM_GL_CALLBACK, desc, 0, {})
+        except LustreError as error:
+            self._undelivered_glimpse(lock, error)
+            return None
+        seen = reply.get("dlm_lvb")
+        return lvb.read(seen) if seen else None
+
+    def _undelivered_glimpse(self, lock: ServerLock, error: LustreError) -> None:
+        """A client that does not answer is evicted: what it has cached cannot be known."""
+        if error.errno in UNREACHABLE and not lock.gone and lock.export is not None:
+            lock.export.evict("glimpse callback was not answered")
+
+    def value_for(self, export: Export, lock: ServerLock) -> bytes:
+        """The value block of an extent lock's object, in the form that the client knows."""
+        block = lvb.read(self.target.lvb(lock.resource.name))
+        return lvb.packed(block, export.granted(OBD_CONNECT_LVB_TYPE))

@@ -1,0 +1,216 @@
+"""The locks that a client has from one target.
+
+Knows enqueues, references and giving locks back, not what the locks protect. Stands for a client's
+struct ldlm_namespace and ldlm_request.c.
+
+A lock is in use while somebody has a reference from `enqueue` or `match`. Unused ones stay in the
+LRU until the server calls them back, or there are too many, or they are too old.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.ldlm.callbacks import Callbacks
+from labsim.ldlm.client_lock import Blocking, ClientLock, Glimpse, LockState
+from labsim.ldlm.desc import answer_of, describe
+from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, covers
+from labsim.ldlm.resource import ResName
+from labsim.net.ptlrpc import Export, Import, Request
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import (
+    LDLM_FL_AST_SENT,
+    LDLM_FL_BLOCKED_MASK,
+    LDLM_FL_HAS_INTENT,
+)
+from labsim.wire.ldlm import LdlmRequest
+from labsim.wire.message import Message
+from labsim.wire.opcodes import LDLM_ENQUEUE
+
+EIO = 5
+
+
+class ClientNamespace(Callbacks):
+    """One client's locks of one target; made before its import connects.
+
+    `name` is the client device's ("lustre-MDT0000-mdc-ffff88003a5c1000").
+    """
+
+    def __init__(self, node: Any, imp: Import, name: str) -> None:
+        super().__init__(node.host, imp, name)
+        cookie = imp.rpc.cookie()
+        imp.callback_cookie = cookie
+        self._export = Export(imp.rpc, self, imp.target_uuid, cookie, imp.peer)
+        imp.rpc.exports[cookie] = self._export
+        imp.on_active.append(self._follow_server)
+        imp.on_evicted.append(self.invalidate)
+
+    def _follow_server(self) -> None:
+        """Callbacks come from the NID that the import is connected to."""
+        self._export.nid = self.imp.peer
+
+    def close(self) -> None:
+        """The mount goes: forget all locks, without a word to the server."""
+        self.imp.rpc.exports.pop(self._export.cookie, None)
+        self.invalidate()
+        self.stop_scan()
+        self.unmount()
+
+    # ---- having locks
+
+    def match(
+        self, resource: ResName, mode: int, *, bits: int = 0, extent: Extent | None = None
+    ) -> ClientLock | None:
+        """A granted lock that serves for this, with a reference; None where there is none.
+
+        `mode` may be a mask of modes; a stronger mode serves too (PW for PR).
+        """
+        wanted = _policy(bits, extent)
+        for lock in self.of(resource):
+            if lock.usable and covers(lock.mode, lock.policy, mode, wanted):
+                return self.use(lock)
+        return None
+
+    def twin(self, lock: ClientLock) -> ClientLock | None:
+        """Another lock that serves as well as this one, with a reference.
+
+        For intents: the server's answer may be on an inode that is locked already.
+        """
+        for other in self.of(lock.resource):
+            same = other is not lock and other.usable and other.mode == lock.mode
+            if same and other.policy.includes(lock.policy):
+                return self.use(other)
+        return None
+
+    def hold(self, lock: ClientLock) -> bool:
+        """Take a reference on a lock that is known; False where it may not be used any more."""
+        if lock.usable:
+            self.use(lock)
+            return True
+        return False
+
+    def put(self, lock: ClientLock, cancel: bool = False) -> None:
+        """Drop a reference; the last one puts the lock into the LRU, or gives it back.
+
+        `cancel`: give it back as soon as nobody uses it.
+        """
+        assert lock.refs > 0, "a lock was put once too often"
+        lock.refs -= 1
+        lock.cancel_pending |= cancel
+        if lock.refs or lock.state is not LockState.GRANTED:
+            return
+        if lock.cancel_pending:
+            self.start_cancel(lock)
+        else:
+            self.lru.add(lock, self.env.now)
+            self.shrink()
+
+    # ---- asking for locks
+
+    def enqueue(
+        self,
+        resource: ResName,
+        mode: int,
+        *,
+        bits: int = 0,
+        optional: int = 0,
+        extent: Extent | None = None,
+        flags: int = 0,
+        blocking: Blocking | None = None,
+        glimpse: Glimpse | None = None,
+        data: Any = None,
+        **fields: Any,
+    ) -> Steps[tuple[ClientLock | None, Message]]:
+        """Ask the server for a lock; returns it with a reference, and the reply.
+
+        An intent's buffers (`ldlm_intent`, `mdt_body`, `name` ...) go in `fields`. The lock is None
+        where the server did not give one (ELDLM_LOCK_ABORTED): the intent's result is then all
+        there is. With an intent the lock may be on another resource than was asked for. Raises
+        what the import raises, and EIO where the client is evicted while it waits.
+        """
+        policy = _policy(bits, extent, optional)
+        lock = ClientLock(self.new_cookie(self.locks.__contains__), resource, mode, policy)
+        lock.blocking, lock.glimpse, lock.data = blocking, glimpse, data
+        if "ldlm_intent" in fields:
+            flags |= LDLM_FL_HAS_INTENT
+        self.add(lock)
+        settled = False
+        try:
+            request = self._request(lock, flags, fields)
+            reply: Message = yield from self.imp.call(request)
+            if reply.status > 0:
+                return None, reply
+            yield from self._settle(lock, reply)
+            settled = True
+        finally:
+            if not settled:
+                self.drop(lock)
+                lock.state = LockState.GONE
+        return lock, reply
+
+    def _request(self, lock: ClientLock, flags: int, fields: dict[str, Any]) -> Request:
+        dlm_req = LdlmRequest(
+            lock_flags=flags,
+            lock_count=1,
+            lock_desc=describe(lock.resource, lock.mode, lock.policy),
+            lock_handle=(lock.cookie, 0),
+        )
+        return Request(LDLM_ENQUEUE, dlm_req=dlm_req, **fields)
+
+    def _settle(self, lock: ClientLock, reply: Message) -> Steps[None]:
+        """Take what the server says; wait where the lock is not granted yet.
+
+        The completion callback may have overtaken the reply: then it knows better.
+        """
+        rep = answer_of(reply)
+        lock.server_handle = rep.lock_handle
+        if lock.state is LockState.ASKED and not lock.failed:
+            self.adopt(lock, rep.lock_desc)
+            lock.lvb = reply.get("dlm_lvb") or b""
+            if rep.lock_flags & LDLM_FL_BLOCKED_MASK:
+                lock.state = LockState.WAITING
+                lock.granted = self.env.event()
+                yield lock.granted
+            else:
+                lock.state = LockState.GRANTED
+        if lock.failed:
+            raise LustreError(EIO, f"{self.name}: evicted while waiting for a lock")
+        if rep.lock_flags & LDLM_FL_AST_SENT:
+            lock.cancel_pending = True
+
+    # ---- giving locks back
+
+    def cancel(self, lock: ClientLock) -> Steps[None]:
+        """Give a lock back, and wait until the server knows; if it is in use, do so later."""
+        lock.cancel_pending = True
+        if lock.refs == 0:
+            if lock.state is LockState.GRANTED:
+                self.start_cancel(lock)
+            yield from self.wait_gone([lock])
+
+    def cancel_unused(self, resource: ResName | None = None) -> Steps[None]:
+        """Give back all locks that nobody uses, or those of one resource."""
+        if resource is None:
+            yield from self.clear()
+            return
+        locks = [lock for lock in self.of(resource) if lock in self.lru]
+        for lock in locks:
+            self.start_cancel(lock)
+        yield from self.wait_gone(locks)
+
+    def invalidate(self) -> None:
+        """The server has forgotten this client: all locks are void, what they cover is stale."""
+        for lock in list(self.locks.values()):
+            lock.failed = lock.discard = lock.cancel_pending = True
+            if lock.granted is not None and not lock.granted.triggered:
+                lock.granted.succeed()
+            elif lock.state is LockState.GRANTED and lock.refs == 0:
+                self.start_cancel(lock)
+
+
+def _policy(bits: int, extent: Extent | None, optional: int = 0) -> Policy:
+    """The policy that the arguments of a call name."""
+    if extent is not None:
+        return extent
+    return Ibits(bits, optional) if bits else Plain()

@@ -1,0 +1,103 @@
+"""Between locks and the structs that describe them on the wire.
+
+The one place of the lock manager that converts. Does not know queues or peers. Stands for
+ldlm_lock2desc and the ldlm_convert_policy functions (ldlm_lock.c).
+"""
+
+from __future__ import annotations
+
+from labsim.base.errors import LustreError
+from labsim.ldlm.policy import POLICIES, Extent, Ibits, Plain, Policy
+from labsim.ldlm.resource import ResName
+from labsim.wire.constants import LDLM_EXTENT, LDLM_IBITS
+from labsim.wire.ldlm import (
+    LdlmExtent,
+    LdlmInodebits,
+    LdlmLockDesc,
+    LdlmReply,
+    LdlmRequest,
+    LdlmResourceDesc,
+)
+from labsim.wire.message import Message
+
+EPROTO = 71
+
+
+def describe(name: ResName, mode: int, policy: Policy, granted_mode: int = 0) -> LdlmLockDesc:
+    """The struct for a lock; `granted_mode` is 0 until it is granted."""
+    return LdlmLockDesc(
+        resource=LdlmResourceDesc(type=policy.kind, name=name),
+        req_mode=mode,
+        granted_mode=granted_mode,
+        policy_data=_to_wire(policy),
+    )
+
+
+def _to_wire(policy: Policy) -> LdlmExtent | LdlmInodebits | None:
+    match policy:
+        case Extent(start, end, gid):
+            return LdlmExtent(start=start, end=end, gid=gid)
+        case Ibits(bits, optional):
+            return LdlmInodebits(bits=bits, try_bits=optional)
+    return None
+
+
+def name_of(desc: LdlmLockDesc) -> ResName:
+    """The resource that a description is about."""
+    one, two, three, four = desc.resource.name
+    return (one, two, three, four)
+
+
+def policy_of(desc: LdlmLockDesc) -> Policy:
+    """The policy in a description; EPROTO where the type is unknown or nothing is covered."""
+    kind, data = desc.resource.type, desc.policy_data
+    policy: Policy | None = None
+    if kind == LDLM_EXTENT and isinstance(data, LdlmExtent):
+        policy = Extent(data.start, data.end, data.gid)
+    elif kind == LDLM_IBITS and isinstance(data, LdlmInodebits):
+        policy = Ibits(data.bits, data.try_bits)
+    elif POLICIES.get(kind) is Plain:
+        policy = Plain()
+    if policy is None or not policy.valid:
+        raise LustreError(EPROTO, f"ldlm_lock_desc: no lock of type {kind} can be on {data!r}")
+    return policy
+
+
+def request_of(msg: Message) -> LdlmRequest:
+    """The ldlm_request of a message; EPROTO where the sender left it out."""
+    request: LdlmRequest | None = msg.get("dlm_req")
+    if request is None:
+        raise LustreError(EPROTO, "dlm_req is missing")
+    return request
+
+
+def answer_of(reply: Message) -> LdlmReply:
+    """The ldlm_reply of the answer to an enqueue; EPROTO where the server left it out."""
+    rep: LdlmReply | None = reply.get("dlm_rep")
+    if rep is None:
+        raise LustreError(EPROTO, "dlm_rep is missing")
+    return rep
+
+
+def first_handle(request: LdlmRequest) -> int:
+    """The handle that a request is about."""
+    return request.lock_handle[0] if request.lock_handle else 0
+
+
+def handles_of(request: LdlmRequest, first: int = 0) -> tuple[int, ...]:
+    """The handles to cancel, from index `first` on; EPROTO where there are fewer than it says."""
+    count = max(request.lock_count, 1)
+    if count > len(request.lock_handle):
+        raise LustreError(EPROTO, f"ldlm_request.lock_count: {count} handles are not there")
+    return tuple(request.lock_handle[first:count])
+
+
+def intent_result(reply: Message) -> tuple[int, int]:
+    """How an intent went: (DISP_* bits, errno or 0), from the reply to its enqueue."""
+    rep = answer_of(reply)
+    return rep.lock_policy_res1, -rep.lock_policy_res2 & 0xFFFFFFFF
+
+
+def intent_status(errno: int) -> int:
+    """What lock_policy_res2 holds for an errno: its negative, in 64 bits."""
+    return -errno & 0xFFFFFFFFFFFFFFFF

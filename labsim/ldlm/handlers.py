@@ -1,0 +1,206 @@
+"""What clients ask of a target's locks: enqueue and cancel.
+
+Knows requests and replies; queues are ServerNamespace's. Stands for ldlm_handle_enqueue0 and
+ldlm_handle_cancel (ldlm_lockd.c), and for the glimpse in ofd_intent_policy (ofd_dlm.c).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.ldlm import lvb
+from labsim.ldlm.desc import (
+    describe,
+    first_handle,
+    handles_of,
+    intent_status,
+    name_of,
+    policy_of,
+    request_of,
+)
+from labsim.ldlm.policy import Extent
+from labsim.ldlm.server import ServerNamespace
+from labsim.ldlm.server_lock import ServerLock
+from labsim.net.ptlrpc import Handlers, ServerRequest, handles
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import (
+    ELDLM_LOCK_ABORTED,
+    LCK_PR,
+    LDLM_EXTENT,
+    LDLM_FL_AST_SENT,
+    LDLM_FL_BLOCK_GRANTED,
+    LDLM_FL_BLOCK_NOWAIT,
+    LDLM_FL_HAS_INTENT,
+    LDLM_FL_LOCK_CHANGED,
+    LDLM_FL_NO_EXPANSION,
+    OBD_CONNECT_LVB_TYPE,
+)
+from labsim.wire.ldlm import LdlmLockDesc, LdlmReply
+from labsim.wire.message import Message
+from labsim.wire.opcodes import LDLM_CANCEL, LDLM_ENQUEUE
+from labsim.wire.ost import OstLvb
+
+EAGAIN, EINVAL, EPROTO, ENOTCONN, ESTALE = 11, 22, 71, 107, 116
+
+
+class LdlmHandlers(Handlers):
+    """Mixin of targets: the lock requests. Needs `ldlm`; an OST's `lvb`, an MDT's `intent` too."""
+
+    ldlm: ServerNamespace
+
+    def intent(self, req: ServerRequest) -> Steps[Message]:
+        """Execute the intent of an enqueue; the reply is made with `intent_reply`."""
+        raise LustreError(EPROTO, f"{self.ldlm.name} executes no intents")
+        yield
+
+    def lvb(self, resource: Any) -> bytes:
+        """The packed OstLvb of the object that an extent lock is on."""
+        raise LustreError(EINVAL, f"{self.ldlm.name} has no objects")
+
+    # ---- enqueue
+
+    @handles(LDLM_ENQUEUE)
+    def enqueue(self, req: ServerRequest) -> Steps[Message]:
+        """A client wants a lock, maybe with an operation on the way to it."""
+        dlm_req = request_of(req.msg)
+        if dlm_req.lock_count > 1:
+            self.ldlm.cancel(req.export, handles_of(dlm_req, first=1))
+        if dlm_req.lock_flags & LDLM_FL_HAS_INTENT and req.has("ldlm_intent"):
+            return (yield from self.intent(req))
+        lock = self._wanted(req)
+        if dlm_req.lock_flags & LDLM_FL_HAS_INTENT:
+            return (yield from self._glimpse(req, lock))
+        if not lock.granted and not self._start(lock) and lock.flags & LDLM_FL_BLOCK_NOWAIT:
+            self.ldlm.remove(lock)
+            raise LustreError(EAGAIN, f"{self.ldlm.name}: a lock is in the way")
+        return self._answer(req, lock)
+
+    def _wanted(self, req: ServerRequest) -> ServerLock:
+        """The lock that a request describes: a new one, or the one that its first copy made."""
+        dlm_req = request_of(req.msg)
+        desc, cookie = dlm_req.lock_desc, first_handle(dlm_req)
+        known = self.ldlm.known(req.export, cookie)
+        if known is not None and known.resource.name == name_of(desc):
+            return known
+        if known is not None or not cookie:
+            raise LustreError(EINVAL, f"{self.ldlm.name}: handle {cookie:#x} cannot be used")
+        return self.ldlm.create(
+            name_of(desc),
+            desc.req_mode,
+            policy_of(desc),
+            export=req.export,
+            client_cookie=cookie,
+            flags=dlm_req.lock_flags,
+        )
+
+    def _start(self, lock: ServerLock) -> bool:
+        """Grant or queue a lock that its client will know as soon as this request is answered."""
+        lock.handed = True
+        waiting = lock.cookie in lock.resource.waiting
+        return not waiting and self.ldlm.start(lock)
+
+    def _answer(self, req: ServerRequest, lock: ServerLock) -> Message:
+        flags = 0
+        if not lock.granted:
+            flags |= LDLM_FL_BLOCK_GRANTED
+        if lock.policy != lock.wanted:
+            flags |= LDLM_FL_LOCK_CHANGED
+        if lock.asked:
+            flags |= LDLM_FL_AST_SENT
+        fields: dict[str, Any] = {}
+        if lock.resource.kind == LDLM_EXTENT:
+            try:
+                fields["dlm_lvb"] = self.ldlm.value_for(req.export, lock)
+            except LustreError:
+                self.ldlm.remove(lock)
+                raise
+        return req.reply(dlm_rep=_reply_of(lock, flags), **fields)
+
+    # ---- glimpse
+
+    def _glimpse(self, req: ServerRequest, lock: ServerLock) -> Steps[Message]:
+        """Somebody wants to know an object's size: the lock if it is free, else just the size."""
+        if lock.granted or lock.resource.may_grant(lock):
+            if not lock.granted:
+                self._start(lock)
+            return self._answer(req, lock)
+        holders = [] if lock.flags & LDLM_FL_BLOCK_NOWAIT else _writers(lock)
+        self.ldlm.remove(lock)
+        name = lock.resource.name
+        known = lvb.read(self.lvb(name))
+        for holder in holders:
+            if isinstance(holder.policy, Extent) and holder.policy.end < known.size:
+                break  # everything that it can have written is known already
+            seen = yield from self.ldlm.glimpse(holder)
+            known = _with(lvb.read(self.lvb(name)), known, seen)
+            if not holder.flags & LDLM_FL_NO_EXPANSION:
+                break  # a lock this far up was grown: its holder writes the object's end
+        block = lvb.packed(known, req.export.granted(OBD_CONNECT_LVB_TYPE))
+        desc = describe(name, lock.mode, lock.wanted)
+        return req.reply(
+            status=ELDLM_LOCK_ABORTED, dlm_rep=LdlmReply(lock_desc=desc), dlm_lvb=block
+        )
+
+    # ---- intents
+
+    def intent_reply(
+        self,
+        req: ServerRequest,
+        lock: ServerLock | None,
+        disposition: int = 0,
+        status: int = 0,
+        **fields: Any,
+    ) -> Message:
+        """The reply to an enqueue with an intent, and the lock handed to the client.
+
+        `status` is the operation's errno (0: it succeeded); without a lock the enqueue's own status
+        is ELDLM_LOCK_ABORTED. `fields` are the other buffers of the reply (`mdt_body`, ...).
+        """
+        result = {"lock_policy_res1": disposition, "lock_policy_res2": intent_status(status)}
+        if lock is None:
+            rep = LdlmReply(lock_desc=LdlmLockDesc(), **result)
+            return req.reply(status=ELDLM_LOCK_ABORTED, dlm_rep=rep, **fields)
+        if lock.gone:
+            raise LustreError(ENOTCONN, f"{self.ldlm.name}: the client has gone")
+        flags = LDLM_FL_LOCK_CHANGED
+        lock.handed = True
+        if lock.asked:
+            flags |= LDLM_FL_AST_SENT
+            self.ldlm.await_cancel(lock)
+        return req.reply(dlm_rep=_reply_of(lock, flags).replace(**result), **fields)
+
+    # ---- cancel
+
+    @handles(LDLM_CANCEL)
+    def cancel_locks(self, req: ServerRequest) -> Message:
+        """A client gives locks back; ESTALE where it has none of them."""
+        if not self.ldlm.cancel(req.export, handles_of(request_of(req.msg))):
+            raise LustreError(ESTALE, f"{self.ldlm.name}: no such locks")
+        return req.reply()
+
+
+def _reply_of(lock: ServerLock, flags: int) -> LdlmReply:
+    granted_mode = lock.mode if lock.granted else 0
+    desc = describe(lock.resource.name, lock.mode, lock.policy, granted_mode)
+    return LdlmReply(lock_flags=flags, lock_desc=desc, lock_handle=lock.cookie)
+
+
+def _writers(lock: ServerLock) -> list[ServerLock]:
+    """The clients' locks that hide an object's size from `lock`, those highest up first."""
+    found = [
+        other
+        for other in lock.resource.conflicting(lock)
+        if isinstance(other, ServerLock) and other.handed and other.mode != LCK_PR
+    ]
+    return sorted(found, key=_start_of, reverse=True)
+
+
+def _start_of(lock: ServerLock) -> int:
+    return lock.policy.start if isinstance(lock.policy, Extent) else 0
+
+
+def _with(on_disk: OstLvb, known: OstLvb, seen: OstLvb | None) -> OstLvb:
+    """What is known after one holder was asked; the disk may have moved on meanwhile."""
+    known = lvb.newer(known, on_disk)
+    return known if seen is None else lvb.newer(known, seen)

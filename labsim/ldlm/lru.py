@@ -1,0 +1,73 @@
+"""The unused locks of a client, oldest first.
+
+A pure structure. Does not know locks beyond their cookie, nor time beyond the numbers it is given.
+Stands for ns_unused_list and the policies of ldlm_request.c (passed, aged).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Unused(Protocol):
+    """What the LRU must know of a lock."""
+
+    cookie: int
+    last_used_ns: int
+
+
+L = TypeVar("L", bound=Unused)
+
+
+class Lru(Generic[L]):
+    """Locks in the order in which they were last used."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, L] = {}
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    def __iter__(self) -> Iterator[L]:
+        return iter(self._locks.values())
+
+    def __contains__(self, lock: L) -> bool:
+        return lock.cookie in self._locks
+
+    def add(self, lock: L, now_ns: int) -> None:
+        """The last user of `lock` has gone."""
+        lock.last_used_ns = now_ns
+        self._locks.pop(lock.cookie, None)
+        self._locks[lock.cookie] = lock
+
+    def remove(self, lock: L) -> None:
+        """`lock` is in use again, or on its way out."""
+        self._locks.pop(lock.cookie, None)
+
+    @property
+    def oldest(self) -> L | None:
+        """The lock that was not used for the longest time."""
+        return next(iter(self._locks.values()), None)
+
+    def first(self, count: int) -> list[L]:
+        """The `count` oldest locks."""
+        return [lock for lock, _ in zip(self._locks.values(), range(count), strict=False)]
+
+    def over(self, limit: int) -> list[L]:
+        """The oldest locks, as many as there are above `limit`."""
+        return self.first(max(len(self._locks) - limit, 0))
+
+    def aged(self, now_ns: int, max_age_ns: int) -> list[L]:
+        """The locks that were last used longer ago than `max_age_ns`."""
+        old = []
+        for lock in self._locks.values():
+            if lock.last_used_ns + max_age_ns >= now_ns:
+                break
+            old.append(lock)
+        return old
+
+
+def next_tick(after_ns: int, start_ns: int, period_ns: int) -> int:
+    """The first multiple of the period, counted from `start_ns`, that comes after `after_ns`."""
+    return start_ns + ((after_ns - start_ns) // period_ns + 1) * period_ns

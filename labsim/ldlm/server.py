@@ -1,0 +1,262 @@
+"""The locks that a target has granted, and who waits for them.
+
+Knows queues, callbacks and clients that do not answer, not what the locks protect. Stands for a
+server's struct ldlm_namespace, ldlm_lock.c and the waiting list of ldlm_lockd.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.base.params import Param
+from labsim.ldlm.asts import Asts
+from labsim.ldlm.namespace import DEFAULT_LRU_SIZE
+from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, mode_name, valid_mode
+from labsim.ldlm.resource import ResName, Resource
+from labsim.ldlm.server_lock import ServerLock
+from labsim.net.ptlrpc import Export
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import LDLM_FL_BLOCK_NOWAIT
+
+EAGAIN, EINVAL, ENOTCONN = 11, 22, 107
+
+
+class ServerNamespace(Asts):
+    """One target's locks.
+
+    `target` has `host`, `rpc` and `name` ("lustre-MDT0000"); an OST's also `lvb(resource)`.
+    """
+
+    contended_locks = Param.count(
+        32, unit="locks", help="conflicting locks beyond which a resource counts as contended"
+    )
+    contention_seconds = Param.count(
+        2, unit="s", help="how long a resource counts as contended after that"
+    )
+    max_nolock_bytes = Param.count(
+        0, unit="bytes", help="up to this size a contended request is done without a client's lock"
+    )
+    ctime_age_limit = Param.count(
+        10, unit="s", help="a lookup of an inode unchanged for this long gets an UPDATE lock too"
+    )
+
+    def __init__(self, target: Any) -> None:
+        prefix = "filter" if "-OST" in target.name else "mdt"
+        super().__init__(target.host, f"{prefix}-{target.name}_UUID")
+        self.target = target
+        self._locks: dict[int, ServerLock] = {}
+        self._resources: dict[ResName, Resource] = {}
+        self._clients: dict[int, dict[int, ServerLock]] = {}
+
+    # ---- taking locks
+
+    def acquire(
+        self,
+        resource: ResName,
+        mode: int,
+        *,
+        bits: int = 0,
+        optional: int = 0,
+        extent: Extent | None = None,
+        export: Export | None = None,
+        client_cookie: int = 0,
+        flags: int = 0,
+    ) -> Steps[ServerLock]:
+        """Take a lock and wait until it is granted: the server's own, or for a client's intent.
+
+        For an intent name the client's `export` and the cookie of its lock
+        (`dlm_req.lock_handle[0]`), and hand the lock over with `intent_reply`. Otherwise give it
+        back with `release`. Raises EAGAIN where LDLM_FL_BLOCK_NOWAIT forbids to wait, ENOTCONN
+        where the client has gone meanwhile.
+        """
+        policy: Policy = extent or (Ibits(bits, optional) if bits else Plain())
+        known = self.known(export, client_cookie)
+        if known is not None:  # the intent is executed again: its first reply did not arrive
+            if known.granted and known.resource.name == resource:
+                return known
+            self.remove(known)
+        lock = self.create(
+            resource, mode, policy, export=export, client_cookie=client_cookie, flags=flags
+        )
+        if not self.start(lock):
+            if flags & LDLM_FL_BLOCK_NOWAIT:
+                self.remove(lock)
+                raise LustreError(EAGAIN, f"{self.name}: a lock is in the way")
+            yield from self._wait(lock)
+        if lock.gone or (export is not None and export.closed):
+            self.remove(lock)
+            raise LustreError(ENOTCONN, f"{self.name}: the client has gone")
+        return lock
+
+    def _wait(self, lock: ServerLock) -> Steps[None]:
+        lock.woken = self.env.event()
+        try:
+            yield lock.woken
+        except BaseException:
+            self.remove(lock)
+            raise
+
+    def create(
+        self,
+        resource: ResName,
+        mode: int,
+        policy: Policy,
+        *,
+        export: Export | None = None,
+        client_cookie: int = 0,
+        flags: int = 0,
+    ) -> ServerLock:
+        """A lock that is in no queue yet; EINVAL where mode or type do not fit the resource."""
+        if not valid_mode(mode) or not policy.valid:
+            raise LustreError(EINVAL, f"{self.name}: mode {mode} on {policy}")
+        if export is not None and export.closed:
+            raise LustreError(ENOTCONN, f"{self.name}: the client has gone")
+        found = self._resources.get(resource)
+        if found is None:
+            found = self._resources[resource] = Resource(resource, policy.kind)
+        if found.kind != policy.kind:
+            raise LustreError(EINVAL, f"{self.name}: resource {resource} is of type {found.kind}")
+        lock = ServerLock(
+            self.new_cookie(self._locks.__contains__), found, mode, policy,
+            export=export, client_cookie=client_cookie, flags=flags,
+        )  # fmt: skip
+        self._locks[lock.cookie] = lock
+        if export is not None:
+            self._of_client(export)[lock.client_key] = lock
+        return lock
+
+    def start(self, lock: ServerLock) -> bool:
+        """Grant the lock if nothing is in the way; else queue it, and call back what is."""
+        resource = lock.resource
+        if resource.may_grant(lock):
+            resource.grant(lock)
+            lock.granted = True
+            return True
+        resource.wait(lock)
+        for other in list(resource.conflicting(lock)):
+            assert isinstance(other, ServerLock)
+            self.ask_back(other, lock)
+        return False
+
+    # ---- finding locks
+
+    def _of_client(self, export: Export) -> dict[int, ServerLock]:
+        """A client's locks by its own cookies; they go when the client goes."""
+        locks = self._clients.get(export.cookie)
+        if locks is None:
+            locks = self._clients[export.cookie] = {}
+            export.on_close.append(self._client_gone)
+        return locks
+
+    def locks_of(self, export: Export) -> list[ServerLock]:
+        """The locks that a client has."""
+        return list(self._clients.get(export.cookie, {}).values())
+
+    def known(self, export: Export | None, client_cookie: int) -> ServerLock | None:
+        """The lock that a client knows by this cookie: it asks for it a second time."""
+        if export is None:
+            return None
+        return self._clients.get(export.cookie, {}).get(client_cookie)
+
+    def held(self, export: Export, handle: int) -> ServerLock | None:
+        """A client's lock by its handle; None where the handle is not one of that client's."""
+        lock = self._locks.get(handle)
+        return lock if lock is not None and lock.export is export and lock.handed else None
+
+    # ---- giving locks back
+
+    def release(self, lock: ServerLock) -> None:
+        """The server's own lock, or one that is not handed to its client after all, goes."""
+        self.remove(lock)
+
+    def cancel(self, export: Export, handles: Iterable[int]) -> int:
+        """A client gives locks back; how many of them there were."""
+        count = 0
+        for handle in handles:
+            lock = self.held(export, handle)
+            if lock is not None:
+                self.remove(lock)
+                count += 1
+        return count
+
+    def remove(self, lock: ServerLock) -> None:
+        """The lock goes, granted or waiting; who waited for it is granted."""
+        if lock.gone:
+            return
+        self._forget(lock)
+        self._advance(lock.resource)
+
+    def _forget(self, lock: ServerLock) -> None:
+        lock.gone = True
+        lock.granted = False
+        self.calm(lock)
+        self._locks.pop(lock.cookie, None)
+        if lock.export is not None:
+            self._clients.get(lock.export.cookie, {}).pop(lock.client_key, None)
+        lock.resource.remove(lock)
+        if lock.woken is not None and not lock.woken.triggered:
+            lock.woken.succeed()
+
+    def _advance(self, resource: Resource) -> None:
+        """Grant whom nobody is in the way of any more."""
+        while (lock := resource.next_granted()) is not None:
+            assert isinstance(lock, ServerLock)
+            lock.granted = True
+            waiter = resource.waiting_for(lock)
+            if lock.woken is not None:
+                lock.asked |= waiter is not None and lock.export is not None
+                lock.woken.succeed()
+            else:
+                self.tell_granted(lock, waiter is not None)
+        if resource.idle:
+            self._resources.pop(resource.name, None)
+
+    def _client_gone(self, export: Export) -> None:
+        """Disconnected or evicted: all of its locks go at once, then the others move up."""
+        locks = list(self._clients.pop(export.cookie, {}).values())
+        for lock in locks:
+            self._forget(lock)
+        resources = {lock.resource.name: lock.resource for lock in locks}
+        for resource in resources.values():
+            self._advance(resource)
+
+    def close(self) -> None:
+        """The target stops; its clients have gone already."""
+        for lock in list(self._locks.values()):
+            self._forget(lock)
+        self._resources.clear()
+        self.unmount()
+
+    # ---- parameters
+
+    def show_lru_size(self) -> str:
+        """A server keeps no LRU; the file shows what the limit would be."""
+        return f"{self.lru_size or DEFAULT_LRU_SIZE}\n"
+
+    @Param.computed(unit="locks", help="locks in this namespace")
+    def lock_count(self) -> int:
+        """Granted and waiting locks."""
+        return len(self._locks)
+
+    @Param.computed(unit="resources", help="resources that have locks")
+    def resource_count(self) -> int:
+        """How many resources they are on."""
+        return len(self._resources)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Every lock as plain data, for the invariants."""
+        return [
+            {
+                "resource": list(lock.resource.name),
+                "kind": lock.resource.kind,
+                "mode": mode_name(lock.mode),
+                "policy": str(lock.policy),
+                "state": "GRANTED" if lock.granted else "WAITING",
+                "owner": lock.export.client_uuid if lock.export is not None else self.name,
+                "cookie": lock.cookie,
+                "client_cookie": lock.client_cookie,
+            }
+            for lock in self._locks.values()
+        ]

@@ -1,0 +1,74 @@
+"""A lock as the server that grants it sees it.
+
+Does not know queues or messages. Stands for struct ldlm_lock on a server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.ldlm.policy import Policy
+from labsim.ldlm.resource import Lock, Resource
+from labsim.net.ptlrpc import Export
+from labsim.wire.constants import LDLM_FL_NO_EXPANSION
+
+
+class ServerLock(Lock):
+    """`export` is the client it is for; None for the server's own.
+
+    A lock that is taken on behalf of a client's intent is `handed` to the client with the reply;
+    until then it cannot be called back, and `asked` tells that somebody wants it.
+    """
+
+    __slots__ = (
+        "asked",
+        "client_cookie",
+        "deadline",
+        "export",
+        "flags",
+        "gone",
+        "granted",
+        "handed",
+        "resource",
+        "woken",
+    )
+
+    def __init__(
+        self,
+        cookie: int,
+        resource: Resource,
+        mode: int,
+        policy: Policy,
+        *,
+        export: Export | None = None,
+        client_cookie: int = 0,
+        flags: int = 0,
+    ) -> None:
+        super().__init__(cookie, mode, policy)
+        self.resource = resource
+        self.export = export
+        self.client_cookie = client_cookie
+        self.flags = flags
+        self.granted = False
+        self.gone = False
+        self.handed = False
+        self.asked = False
+        """Somebody waits for it: the client has been told, or will be as soon as it may be."""
+        self.deadline: Any = None
+        """When the client has to have given it back."""
+        self.woken: Any = None
+        """The event that a handler on this server waits for; None: the client is told instead."""
+
+    @property
+    def client_key(self) -> int:
+        """What finds the lock among its client's: the client's cookie, if it told one."""
+        return self.client_cookie or -self.cookie
+
+    @property
+    def growable(self) -> bool:
+        """Locks of the server's own are short: growing them would only disturb."""
+        return self.export is not None and not self.flags & LDLM_FL_NO_EXPANSION
+
+    def same_client(self, other: Lock) -> bool:
+        """Do both belong to one client?"""
+        return isinstance(other, ServerLock) and self.export is other.export
