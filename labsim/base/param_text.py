@@ -65,8 +65,8 @@ def size_text(value: int, scale: int, fraction: bool) -> str:
 def store(param: Param, component: Any, text: str) -> None:
     """What a write to the file does; LustreError EINVAL or ERANGE where it is refused."""
     rule, _ = placed(param, component)
-    if param.access == "ro":
-        raise LustreError(errno.EIO, f"{param.file} is read-only")
+    if param.kind == "computed":
+        raise LustreError(errno.EACCES, f"{param.file} is read-only")
     if param.kind == "stats":
         now_ns = component.mounted.tree.wall_ns() if component.mounted else 0
         getattr(component, param.attr).clear(now_ns)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from inspect import isgenerator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from labsim.base.component import Component
 from labsim.base.dialect import ANY, PLAIN, ROOTS, Dialect, Rule
 from labsim.base.errors import LustreError
 from labsim.base.param_names import braces, slashed, word_matcher
 from labsim.base.params import Param
-
-T = TypeVar("T")
 
 
 class Planned(NamedTuple):
@@ -73,7 +71,9 @@ class File(NamedTuple):
         return getattr(self.mount.component, "show_" + self.planned.param.method)()
 
     def store(self, text: str) -> Any:
-        """Take the text; may be a generator."""
+        """Take the text; may be a generator. EACCES where the file is read-only."""
+        if self.access == "ro":
+            raise LustreError(errno.EACCES, f"{self.planned.param.file} is read-only")
         return getattr(self.mount.component, "store_" + self.planned.param.method)(text)
 
 
@@ -219,12 +219,12 @@ def plan_of(dialect: Dialect, kind: type[Component]) -> dict[str, Planned]:
     return plan
 
 
-def at_once(result: T | Generator[Any, Any, T]) -> T:
+def at_once(result: Any) -> Any:
     """The result of a show or store that need not wait; one that waits wants `yield from`."""
     if not isgenerator(result):
-        return result  # type: ignore[return-value]
+        return result
     try:
         next(result)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value
     raise RuntimeError("this parameter waits for an event; read or write it with `yield from`")

@@ -146,13 +146,16 @@ class Param:
                                file=file, access=access))  # fmt: skip
 
     @staticmethod
-    def computed(*, help: str, unit: str = "", file: str = "") -> Callable[[Method], Any]:
-        """Decorator: a read-only file; the attribute is a property.
+    def computed(
+        *, help: str, unit: str = "", file: str = "", access: Access = "ro"
+    ) -> Callable[[Method], Any]:
+        """Decorator: a file whose text is made when it is read; the attribute is a property.
 
-        The method returns an int, a bool, or the text as a str (a missing newline is added).
+        The method returns an int, a bool, or the text as a str (a missing newline is added). With
+        access "rw" the component defines `store_FILE` too.
         """
         return lambda function: Param("computed", None, help=help, unit=unit, file=file,
-                                      access="ro", function=function)  # fmt: skip
+                                      access=access, function=function)  # fmt: skip
 
     @staticmethod
     def trigger(*, help: str, unit: str = "any", file: str = "") -> Callable[[F], F]:
@@ -233,6 +236,8 @@ class LazyStats:
         if component is None:
             return self
         made = vars(component)[self.attr] = Stats(self.order, self.word)
+        if component.mounted is not None:
+            made.started_ns = component.mounted.tree.wall_ns()
         return made
 
 

@@ -1,0 +1,172 @@
+"""The parameters that belong to a node as a whole: timeouts, fault injection, what it is.
+
+Does not know what the node serves. Stands for obd_sysfs.c (obdclass), for the tables of libcfs and
+LNet under /proc/sys or debugfs, and for `lctl dl`.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from labsim.base.component import Component
+from labsim.base.errors import LustreError
+from labsim.base.params import Param
+from labsim.nodes.debug_mask import DEBUG_WORDS, SUBSYSTEM_WORDS, mask_of, words_of
+from labsim.runtime.ports import Host
+
+UINT_MAX = 2**32 - 1
+JOBID_VAR_LENGTH = 20
+"""JOBSTATS_JOBID_VAR_MAX_LEN."""
+JOBID_NAME_LENGTH = 32
+"""LUSTRE_JOBID_SIZE."""
+DEBUG_DEFAULT = "ioctl neterror warning error emerg ha config console lfsck"
+PRINTK_DEFAULT = "warning error emerg console"
+
+
+class Device(NamedTuple):
+    """One obd device, as `lctl dl` lists it."""
+
+    kind: str
+    """mgc, lov, lmv, osc, mdc, mdt, mdd, lod, osp, obdfilter, ost ..."""
+    name: str
+    uuid: str
+    references: int = 4
+    status: str = "UP"
+    """UP; IN inactive, ST stopping, AT attached, -- else."""
+
+
+class Globals(Component, tree=""):
+    """What a node has once; mounted at the root of the parameter tree."""
+
+    timeout = Param.seconds(100, low=1, help="obd_timeout: the RPC timeout without history")
+    at_min = Param.seconds(0, help="the shortest adaptive timeout")
+    at_max = Param.seconds(600, help="the longest adaptive timeout; 0 turns them off")
+    at_history = Param.seconds(600, help="how long a service time is remembered")
+    at_early_margin = Param.seconds(5, help="an early reply is due so long before the deadline")
+    at_extra = Param.seconds(30, help="how much time an early reply asks for")
+    ldlm_timeout = Param.seconds(20, help="a client has so long to answer a blocking AST")
+    bulk_timeout = Param.seconds(100, help="a server waits so long for bulk data")
+    dump_on_eviction = Param.flag(False, help="dump the debug log when a client was evicted")
+    panic_on_lbug = Param.flag(False, help="an LBUG stops the node")
+    debug_mb = Param.count(5, unit="MiB", low=1, help="memory of the debug log")
+    fail_loc = Param.count(0, unit="fault point", high=UINT_MAX, help="the armed fault point")
+    fail_val = Param.count(0, unit="depends on the point", high=UINT_MAX, help="its argument")
+    fail_err = Param.count(0, unit="errno", low=-4095, help="the error a fault point answers with")
+    jobid_var = Param.text("disable", length=JOBID_VAR_LENGTH, help="where a job's name is found")
+    jobid_name = Param.text("", length=JOBID_NAME_LENGTH, help="the job's name, or its pattern")
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.device_list: list[Device] = []
+        self.sick: list[str] = []
+        """Names of devices that report themselves unhealthy."""
+        self.debug_mask = mask_of(DEBUG_DEFAULT, 0, DEBUG_WORDS)
+        self.subsystem_mask = UINT_MAX
+        self.printk_mask = mask_of(PRINTK_DEFAULT, 0, DEBUG_WORDS)
+
+    # ---- what it is
+
+    @property
+    def release(self) -> str:
+        """The version this node says it is, as three numbers."""
+        version = self.host.kit.traits.ocd_version
+        return ".".join(str(version >> shift & 255) for shift in (24, 16, 8))
+
+    @Param.computed(help="the version of Lustre this node runs")
+    def version(self) -> str:
+        """The version's text; procfs trees put it between others."""
+        style = self.style_of("version")
+        if style == "lines":
+            return f"lustre: {self.release}\nkernel: patchless_client\nbuild:  {self.release}\n"
+        return f"lustre: {self.release}" if style == "labelled" else self.release
+
+    @Param.computed(help="whether every device of this node is well")
+    def health_check(self) -> str:
+        """healthy, or NOT HEALTHY; procfs trees tell which devices."""
+        if not self.sick:
+            return "healthy"
+        lines = [f"device {name} reported unhealthy\n" for name in self.sick]
+        told = "".join(lines) if self.style_of("health_check") == "lines" else ""
+        return f"{told}NOT HEALTHY"
+
+    @Param.computed(help="whether clients ping their servers")
+    def pinger(self) -> str:
+        """Always on: the pinger is part of every node."""
+        return "on"
+
+    @Param.computed(help="the obd devices of this node, as lctl dl lists them")
+    def devices(self) -> str:
+        """A line for each: index, status, type, name, uuid, references."""
+        return "".join(
+            f"{index:3} {d.status} {d.kind} {d.name} {d.uuid} {d.references}\n"
+            for index, d in enumerate(self.device_list)
+        )
+
+    @Param.computed(unit="bytes", help="memory that Lustre allocated; labsim does not count it")
+    def memused(self) -> int:
+        """Always 0."""
+        return 0
+
+    @Param.computed(unit="bytes", help="the most memory that Lustre allocated; not counted either")
+    def memused_max(self) -> int:
+        """Always 0."""
+        return 0
+
+    def style_of(self, attr: str) -> str:
+        """The form of a file's text that this node's dialect names."""
+        mounted = self.mounted
+        return mounted.rule(self.declared[attr]).style if mounted is not None else ""
+
+    # ---- fault injection
+
+    def set_fail_loc(self, value: int) -> None:
+        """Arm what the number names, with Lustre's bits."""
+        self.host.faults.set_fail_loc(value)
+
+    def show_fail_loc(self) -> str:
+        """The number as it stands, in decimal (proc_doulongvec_minmax)."""
+        return f"{self.host.faults.fail_loc}\n"
+
+    def set_fail_val(self, value: int) -> None:
+        """The argument of what is armed now or next."""
+        self.host.faults.set_fail_val(value)
+
+    def show_fail_val(self) -> str:
+        """The argument, in decimal."""
+        return f"{self.host.faults.fail_val}\n"
+
+    # ---- debug masks
+
+    @Param.computed(access="rw", help="what goes into the debug log, as words")
+    def debug(self) -> str:
+        """The words of the mask."""
+        return words_of(self.debug_mask, DEBUG_WORDS)
+
+    def store_debug(self, text: str) -> None:
+        """Words, +word, -word or a number."""
+        self.debug_mask = mask_of(text, self.debug_mask, DEBUG_WORDS)
+
+    @Param.computed(access="rw", help="which subsystems may write into the debug log, as words")
+    def subsystem_debug(self) -> str:
+        """The words of the mask."""
+        return words_of(self.subsystem_mask, SUBSYSTEM_WORDS)
+
+    def store_subsystem_debug(self, text: str) -> None:
+        """Words, +word, -word or a number."""
+        self.subsystem_mask = mask_of(text, self.subsystem_mask, SUBSYSTEM_WORDS)
+
+    @Param.computed(access="rw", help="what goes to the console too, as words")
+    def printk(self) -> str:
+        """The words of the mask."""
+        return words_of(self.printk_mask, DEBUG_WORDS)
+
+    def store_printk(self, text: str) -> None:
+        """Words, +word, -word or a number."""
+        self.printk_mask = mask_of(text, self.printk_mask, DEBUG_WORDS)
+
+    def set_jobid_var(self, value: str) -> None:
+        """An empty name is none."""
+        if not value:
+            raise LustreError(errno.EINVAL, "jobid_var is empty")
+        self.jobid_var = value
