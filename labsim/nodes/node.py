@@ -48,10 +48,13 @@ class Node:
     def serve(self, name: str, portal: int, reply_portal: int, threads: int = 64) -> Service:
         """Open a request portal."""
         service = Service(
-            self.rpc, name, portal, reply_portal, threads, on_crash=lambda: self.on_crash()
+            self.rpc, name, portal, reply_portal, threads, on_crash=self._power_lost
         )
         self.services.append(service)
         return service
+
+    def _power_lost(self) -> None:
+        self.on_crash()
 
     def start(self) -> Steps[None]:
         """Bring the node up; returns when it is usable."""

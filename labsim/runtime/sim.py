@@ -8,6 +8,7 @@ API and event order as a class `Environment`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from heapq import heappop
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,7 @@ from simpy.core import StopSimulation
 from simpy.events import URGENT
 
 from labsim.base.errors import InputError
+from labsim.base.faults import Crash
 
 KERNEL_VARIABLE = "LABSIM_KERNEL"
 
@@ -84,11 +86,13 @@ class NodeEnvironment:
     """One node's view of the environment, which can lose its power.
 
     What the node started runs in the environment that all share. `power_off` ends it all: its
-    processes go no further, what it starts from then on never runs.
+    processes go no further, what it starts from then on never runs. `on_crash` is called when a
+    process meets a fault point that takes the power, and has nobody to tell.
     """
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: Any, on_crash: Callable[[], None]) -> None:
         self._env = env
+        self._on_crash = on_crash
         self._processes: dict[Any, None] = {}
         self.powered = True
         self.timeout = env.timeout
@@ -114,6 +118,9 @@ class NodeEnvironment:
 
     def _ended(self, process: Any) -> None:
         self._processes.pop(process, None)
+        if not process._ok and isinstance(process._value, Crash):
+            process._defused = True
+            self._on_crash()
 
     def power_off(self) -> None:
         """Stop every process where it stands. Not to be called by one of them."""

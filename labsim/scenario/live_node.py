@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from labsim.base.errors import LabsimError, ProtocolError
+from labsim.base.faults import Crash
 from labsim.base.trace import Trace
 from labsim.net.lnd_zmq import ZmqLnd
 from labsim.net.lnet import Lnet
@@ -88,6 +89,8 @@ class LiveNode:
     def _carry_out(self, ask: control.Ask) -> Steps[None]:
         try:
             value = yield from carry_out(self.machine, ask.order)
+        except Crash:
+            self._crash()
         except LabsimError as error:
             self._say(control.failed(ask.number, error))
         except Exception as error:
@@ -98,7 +101,10 @@ class LiveNode:
 
     def run(self) -> None:
         """Obey until told to quit."""
-        self.env.run(self._quit)
+        try:
+            self.env.run(self._quit)
+        except Crash:
+            self._crash()
         self.machine.lnet.close()
         self._line.close()
         self.env.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from labsim.base.faults import Crash
 from labsim.base.trace import Trace
 from labsim.net.lnd_sim import Fabric, Link
 from labsim.net.lnet import Lnet
@@ -51,7 +52,7 @@ class SimHandle(Handle):
         """The machine while it has power: tests and benchmarks look inside."""
 
     def _power_on(self) -> Steps[None]:
-        power = self._power = NodeEnvironment(self._room.env)
+        power = self._power = NodeEnvironment(self._room.env, self._crash)
         self.machine = Machine(
             self.spec,
             power,
@@ -76,6 +77,8 @@ class SimHandle(Handle):
         assert self.machine is not None
         try:
             value = yield from carry_out(self.machine, order)
+        except Crash:
+            self._crash()
         except Exception as error:
             self._failed(number, error)
         else:

@@ -17,7 +17,7 @@ class Mgs(Node):
     kind = "mgs"
 
     def set_param(self, pattern: str, text: str) -> None:
-        """What `lctl set_param -P PATTERN=TEXT` does: every node takes it, now and at each mount."""
+        """What `lctl set_param -P PATTERN=TEXT` does: every node takes it, for good."""
         self.host.trace.emit("mgs.set_param", pattern, text)
         self.on_set_param(pattern, text)
 
