@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from operator import attrgetter
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from labsim.base.errors import ProtocolError
 
@@ -81,28 +81,25 @@ class Table:
         return last if last is not None and last.kind is Kind.TAIL else None
 
 
-class Codec(NamedTuple):
-    """What `compile_table` makes of a table."""
+def generate(table: Table, what: Literal["init", "pack", "unpack", "copy"]) -> Callable[..., Any]:
+    """Write and compile one function of a table.
 
-    init: Callable[..., None]
-    """(self, every field by keyword): missing fields are zero, empty or a fresh default."""
-    pack: Callable[[Any], bytes]
-    unpack: Callable[..., Any]
-    """(buffer, offset=0) -> object; ProtocolError where the bytes do not fit."""
-    copy: Callable[[Any], Any]
-    state: Callable[[Any], Any]
-    """The fields as one comparable value."""
-
-
-def compile_table(table: Table) -> Codec:
-    """Generate and compile the functions of one table."""
+    init(self, every field by keyword): what is not given is zero, empty or a fresh struct.
+    pack(self) -> bytes: ValueError where a value does not fit its field.
+    unpack(buffer, offset=0) -> object: ProtocolError where the bytes do not fit.
+    copy(self) -> object: nested objects are shared.
+    """
     maker = _Maker(table)
-    scope: dict[str, Any] = maker.scope
-    source = "\n".join((maker.init(), maker.pack(), maker.unpack(), maker.copy()))
-    exec(compile(source, f"<codec of {table.name}>", "exec"), scope)
+    source = getattr(maker, what)()
+    exec(compile(source, f"<{what} of {table.name}>", "exec"), maker.scope)
+    function: Callable[..., Any] = maker.scope[what]
+    return function
+
+
+def state_of(table: Table) -> Callable[[Any], Any]:
+    """What reads all fields at once, as one comparable value."""
     names = [op.name for op in table.ops]
-    state = attrgetter(*names) if names else lambda _: ()
-    return Codec(scope["init"], scope["pack"], scope["unpack"], scope["copy"], state)
+    return attrgetter(*names) if names else lambda _: ()
 
 
 def text_of(raw: bytes) -> str:

@@ -85,7 +85,11 @@ class LdlmLockDesc(Wire, struct="ldlm_lock_desc", prefix="l_", size=80):
 
 
 class LdlmRequest(Wire, struct="ldlm_request", size=104):
-    """Names locks to enqueue, cancel, convert or call back."""
+    """Names locks to enqueue, cancel, convert or call back.
+
+    `lock_count` counts the handles that mean something, from the first on; there is room for two
+    even when there are none.
+    """
 
     lock_flags: u32
     lock_count: u32
@@ -94,7 +98,11 @@ class LdlmRequest(Wire, struct="ldlm_request", size=104):
 
 
 class LdlmReply(Wire, struct="ldlm_reply", size=112):
-    """The lock that an enqueue got, and how its intent went."""
+    """The lock that an enqueue got, and how its intent went.
+
+    `lock_policy_res1` says how far the intent got (DISP_*), `lock_policy_res2` how it ended: zero
+    or a negative errno, in 64 bits of two's complement.
+    """
 
     lock_flags: u32
     lock_padding: u32

@@ -23,7 +23,11 @@ class LustreMsgV2(Wire, struct="lustre_msg_v2", prefix="lm_", size=32):
 
 
 class PtlrpcBodyV2(Wire, struct="ptlrpc_body_v2", prefix="pb_", size=152):
-    """Buffer 0 of every reply: what the RPC layer of the peer needs to know."""
+    """Buffer 0 of every reply: what the RPC layer of the peer needs to know.
+
+    `status` is zero or a negative errno; positive for lock statuses (ELDLM_*) and bytes read.
+    `timeout` and `service_time` are seconds.
+    """
 
     handle: handle
     type: u32

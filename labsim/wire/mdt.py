@@ -11,7 +11,11 @@ from labsim.wire.schema import Wire, also, array, handle, i64, named, octets, ta
 
 
 class MdtBody(Wire, struct="mdt_body", prefix="mbo_", size=216):
-    """Attributes of a file, and which of them are valid; also names the file asked for."""
+    """Attributes of a file, and which of them are valid (OBD_MD_*); also names the file asked for.
+
+    Times are seconds, `blocks` are of 512 bytes, `eadatasize` and `aclsize` are bytes: in a request
+    the room the caller has, in a reply the length of what follows.
+    """
 
     fid1: Fid
     fid2: Fid

@@ -7,7 +7,6 @@ capture, or to prove that both are the same.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from zlib import crc32
@@ -15,7 +14,7 @@ from zlib import crc32
 from labsim.base.errors import ProtocolError
 from labsim.wire.buffers import Buffer, is_nothing
 from labsim.wire.formats import Format, format_of, recognise
-from labsim.wire.lustre_msg import PtlrpcBody, PtlrpcBodyV2
+from labsim.wire.lustre_msg import LustreMsgV2, PtlrpcBody, PtlrpcBodyV2
 from labsim.wire.msg_flags import (
     LUSTRE_MSG_MAGIC_V2,
     LUSTRE_MSG_MAGIC_V2_SWABBED,
@@ -33,7 +32,6 @@ REPLY_BODY_SIZE = 152
 MAX_BUFFERS = 31
 """A message with more buffers is refused before its lengths are read (MSG_PTLRPC_HEADER_OFF)."""
 
-_HEADER = struct.Struct("<8I")
 _NO_JOB = bytes(REQUEST_BODY_SIZE - REPLY_BODY_SIZE)
 _ALIGN = 7
 
@@ -171,19 +169,14 @@ class Message:
             buffer.encode(fields[buffer.key]) if buffer.key in fields else b""
             for buffer in self._buffers()
         ]
-        lengths = [len(part) for part in parts]
-        header = struct.pack(
-            f"<8I{len(parts)}I",
-            len(parts),
-            0,
-            LUSTRE_MSG_MAGIC_V2,
-            self.repsize,
-            self.cksum,
-            self.flags,
-            0,
-            0,
-            *lengths,
-        )
+        header = LustreMsgV2(
+            bufcount=len(parts),
+            magic=LUSTRE_MSG_MAGIC_V2,
+            repsize=self.repsize,
+            cksum=self.cksum,
+            flags=self.flags,
+            buflens=[len(part) for part in parts],
+        ).pack()
         whole = b"".join([_pad(part) for part in (header, *parts)])
         assert len(whole) == self.wire_size, f"{self!r} announces {self.wire_size} bytes"
         return whole
@@ -214,8 +207,8 @@ class Message:
         body = _body(raws[0], request)
         if fmt is None:
             fmt = recognise(body.opc, raws) if request else format_of(body.opc, {})
-        message = cls(fmt, {}, body, header[5], header[3], request)
-        message.cksum = header[4]
+        message = cls(fmt, {}, body, header.flags, header.repsize, request)
+        message.cksum = header.cksum
         layout = message.layout
         if len(raws) - 1 > len(layout):
             raise ProtocolError(
@@ -243,26 +236,20 @@ def _called(message: Message) -> str:
     return f"{message.fmt.name} {'request' if message.request else 'reply'}"
 
 
-def _split(view: memoryview) -> tuple[tuple[int, ...], list[memoryview]]:
-    """The header's eight words and the buffers; every length is checked before it is used."""
-    if len(view) < HEADER_SIZE:
-        raise ProtocolError(f"lustre_msg_v2: {len(view)} bytes instead of {HEADER_SIZE}")
-    header = _HEADER.unpack_from(view)
-    count, flavor, magic = header[:3]
-    if magic == LUSTRE_MSG_MAGIC_V2_SWABBED:
+def _split(view: memoryview) -> tuple[LustreMsgV2, list[memoryview]]:
+    """The header and the buffers; every length is checked before it is used."""
+    header = LustreMsgV2.unpack(view)
+    if header.magic == LUSTRE_MSG_MAGIC_V2_SWABBED:
         raise ProtocolError("lustre_msg_v2.lm_magic at byte 8: a big-endian sender")
-    if magic != LUSTRE_MSG_MAGIC_V2:
-        raise ProtocolError(f"lustre_msg_v2.lm_magic at byte 8: {magic:#010x}")
-    if flavor:
-        raise ProtocolError(f"lustre_msg_v2.lm_secflvr at byte 4: {flavor:#x} is not null")
-    if not 1 <= count <= MAX_BUFFERS:
-        raise ProtocolError(f"lustre_msg_v2.lm_bufcount at byte 0: {count}")
-    start = HEADER_SIZE + 4 * count
-    if start > len(view):
-        raise ProtocolError(f"lustre_msg_v2.lm_buflens at byte 32: {count}, the message ends there")
-    lengths = struct.unpack_from(f"<{count}I", view, HEADER_SIZE)
+    if header.magic != LUSTRE_MSG_MAGIC_V2:
+        raise ProtocolError(f"lustre_msg_v2.lm_magic at byte 8: {header.magic:#010x}")
+    if header.secflvr:
+        raise ProtocolError(f"lustre_msg_v2.lm_secflvr at byte 4: {header.secflvr:#x} is not null")
+    if not 1 <= header.bufcount <= MAX_BUFFERS:
+        raise ProtocolError(f"lustre_msg_v2.lm_bufcount at byte 0: {header.bufcount}")
+    start = HEADER_SIZE + 4 * header.bufcount
     raws = []
-    for index, length in enumerate(lengths):
+    for index, length in enumerate(header.buflens):
         start = start + _ALIGN & ~_ALIGN
         if start + length > len(view):
             raise ProtocolError(

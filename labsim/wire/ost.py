@@ -5,7 +5,20 @@ Does not know grants or striping. Stands for lustre_idl.h's obdo, BRW and statfs
 
 from typing import Annotated
 
-from labsim.wire.schema import OstId, Wire, array, chars, handle, i64, octets, tail, u16, u32, u64
+from labsim.wire.schema import (
+    OstId,
+    Wire,
+    array,
+    chars,
+    handle,
+    i64,
+    octets,
+    second_name,
+    tail,
+    u16,
+    u32,
+    u64,
+)
 
 
 class OstLayout(Wire, struct="ost_layout", prefix="ol_", size=28):
@@ -19,7 +32,11 @@ class OstLayout(Wire, struct="ost_layout", prefix="ol_", size=28):
 
 
 class Obdo(Wire, struct="obdo", prefix="o_", size=208):
-    """Attributes of an OST object, and which of them are valid."""
+    """Attributes of an OST object, and which of them are valid (OBD_MD_*).
+
+    Times are seconds, `blocks` are of 512 bytes. In bulk transfers four fields mean something else
+    and have a second name: bytes of dirty cache, grant wanted, grant lost, checksum of the data.
+    """
 
     valid: u64
     oi: OstId
@@ -52,6 +69,11 @@ class Obdo(Wire, struct="obdo", prefix="o_", size=208):
     padding_5: u64
     padding_6: u64
 
+    dirty = second_name("blocks")
+    undirty = second_name("mode")
+    dropped = second_name("misc")
+    cksum = second_name("nlink")
+
 
 class OstBody(Wire, struct="ost_body", size=208):
     """The one argument and result of most OST operations."""
@@ -76,7 +98,7 @@ class NiobufRemote(Wire, struct="niobuf_remote", prefix="rnb_", size=16):
 
 
 class ObdStatfs(Wire, struct="obd_statfs", prefix="os_", size=144):
-    """Space and inodes of a target."""
+    """Space, in blocks of `bsize` bytes, and inodes of a target."""
 
     type: u64
     blocks: u64

@@ -1,14 +1,14 @@
 """Wire structs as annotated classes: declared once, compiled to a flat op table.
 
 Does not know any struct of Lustre. A class says Lustre's own struct name, the prefix of its field
-names and its size; the metaclass turns the annotations into slots and a table, refuses a size that
-is not the sum of the fields, and compiles the table when the class is first used. Stands for
-lustre_idl.h together with its checks (utils/wiretest.c, ptlrpc/wiretest.c).
+names and its size; the metaclass turns the annotations into slots and a table, and refuses a size
+that is not the sum of the fields. What runs the table is made when a class is first used. Stands
+for lustre_idl.h together with its checks (ptlrpc/wiretest.c).
 """
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
 
 from labsim.base.ids import Fid
 from labsim.pure import codec
@@ -246,7 +246,7 @@ class WireType(type):
         space["__slots__"] = tuple(fields)
         for name_too, op in also:
             if not name_too.size:
-                space[name_too.field.removeprefix(prefix)] = _second_name(op.name)
+                space[name_too.field.removeprefix(prefix)] = second_name(op.name)
         cls = super().__new__(mcs, name, bases, space)
         end = ops[-1].offset + ops[-1].size if ops else 0
         has_tail = bool(ops) and ops[-1].kind is Kind.TAIL
@@ -272,17 +272,11 @@ class WireType(type):
         found = [Row(op.field, op.offset, op.size) for op in cls.table.ops if op.field]
         return sorted([*found, *cls.second_names], key=lambda row: row.offset)
 
-    def compile(cls) -> None:
-        """Put the generated functions in place of the ones that ask for them."""
-        made = codec.compile_table(cls.table)
-        for slot, function in (
-            ("__init__", made.init),
-            ("pack", made.pack),
-            ("unpack", staticmethod(made.unpack)),
-            ("_copy", made.copy),
-            ("_state", staticmethod(made.state)),
-        ):
-            setattr(cls, slot, function)
+    def generate(cls, what: Literal["init", "pack", "unpack", "copy"]) -> None:
+        """Put a generated function in place of the stand-in that asked for it."""
+        function: Any = codec.generate(cls.table, what)
+        name = {"init": "__init__", "copy": "_copy"}.get(what, what)
+        setattr(cls, name, staticmethod(function) if what == "unpack" else function)
 
 
 def _annotations(space: dict[str, Any]) -> dict[str, Any]:
@@ -297,7 +291,9 @@ def _annotations(space: dict[str, Any]) -> dict[str, Any]:
     return dict(space.get("__annotations__", {}))
 
 
-def _second_name(attribute: str) -> property:
+def second_name(attribute: str) -> property:
+    """A property that reads and writes `attribute`: a macro that Lustre has for a field."""
+
     def read(self: Any) -> Any:
         return getattr(self, attribute)
 
@@ -388,12 +384,12 @@ class Wire(metaclass=WireType):
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, **fields: Any) -> None:
-        type(self).compile()
+        type(self).generate("init")
         self.__init__(**fields)  # type: ignore[misc]
 
     def pack(self) -> bytes:
         """The bytes, little endian. ValueError names a field that its type cannot hold."""
-        type(self).compile()
+        type(self).generate("pack")
         return self.pack()
 
     @classmethod
@@ -402,7 +398,7 @@ class Wire(metaclass=WireType):
 
         ProtocolError names struct, field and offset where it does not fit.
         """
-        cls.compile()
+        cls.generate("unpack")
         return cls.unpack(buffer, offset)
 
     def packed_size(self) -> int:
@@ -419,13 +415,14 @@ class Wire(metaclass=WireType):
         return other
 
     def _copy(self) -> Self:
-        type(self).compile()
+        type(self).generate("copy")
         return self._copy()
 
     @staticmethod
     def _state(value: Any) -> Any:
-        type(value).compile()
-        return value._state(value)
+        cls = type(value)
+        cls._state = staticmethod(codec.state_of(cls.table))
+        return cls._state(value)
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
