@@ -31,19 +31,6 @@ from labsim.scenario.topology import NodeSpec, Topology
 LONGEST_DIRECTORY = 72
 """A Unix socket's path has 107 bytes at most."""
 HELLO_NS = 30 * NS_PER_S
-PRELOAD = (
-    "labsim.scenario.live_node",
-    "labsim.storage.osd_lmdb",
-    "labsim.nodes.client.client",
-    "labsim.nodes.mds.mds",
-    "labsim.nodes.oss.oss",
-    "labsim.scenario.steps.shell",
-)
-"""What the fork server imports once, so that a node need not."""
-
-_LINE = Result | Any
-
-
 class LiveRoom:
     """Directory, processes and control line of a live cluster."""
 
@@ -68,7 +55,7 @@ class LiveRoom:
         """Make the directory, the addresses and the control line."""
         self.directory = _directory(self.directory)
         os.makedirs(os.path.join(self.directory, "disks"), mode=0o700, exist_ok=True)
-        self.processes = Processes(self.directory, PRELOAD)
+        self.processes = Processes(self.directory, _preload(self._topology))
         self._finalizer = weakref.finalize(
             self, _clean_up, self.processes, None if self._keep else self.directory
         )
@@ -137,6 +124,14 @@ class LiveRoom:
                 handle.quit()
         assert self.processes is not None
         self.processes.close(grace_s=5.0)
+
+
+def _preload(topology: Topology) -> tuple[str, ...]:
+    """What the fork server imports once, so that a node need not."""
+    names = ["labsim.scenario.live_node"]
+    for spec in topology.nodes:
+        names += [spec.made_of, spec.kits, spec.shell, spec.disk]
+    return tuple(dict.fromkeys(name.partition(":")[0] for name in names))
 
 
 def _directory(asked: str) -> str:
