@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from labsim.base.component import Component
 from labsim.base.errors import LustreError
 from labsim.base.ids import Fid, Nid
 from labsim.base.params import Param
@@ -17,6 +16,7 @@ from labsim.base.units import MIB, PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request
 from labsim.nodes.client.grant import GrantAccount
+from labsim.nodes.client.import_files import ImportFiles
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Permits, gather
@@ -78,7 +78,7 @@ WANTED = (
 )  # fmt: skip
 
 
-class Osc(Component, tree="osc.{name}"):
+class Osc(ImportFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
