@@ -44,7 +44,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """False: the text goes out without its closing newline."""
     fraction: bool = False
     """A size that is no whole number of its unit shows up to two decimals."""
-    default: int | str | None = None
+    default: bool | int | str | None = None
     """What this tree starts with, where it is not the declared default."""
     style: str = ""
     """A form of the text that the component knows by this name."""

@@ -165,6 +165,11 @@ def memparse(text: str, scale: int = 1) -> int:
     return value
 
 
+def milliseconds(text: str, scale: int = 1) -> int:
+    """An integer with or without "ms" behind it (lru_max_age)."""
+    return kstrto(text.rstrip("\n").removesuffix("ms"), 10, 0, 2**64 - 1) * scale
+
+
 def _memory_unit(unit: str) -> int:
     power = "KMGTPE".find(unit[0].upper()) + 1
     if unit == "B":
@@ -183,6 +188,7 @@ GRAMMARS: dict[str, Grammar] = {
     "strict_units": strict_units,
     "memparse": memparse,
     "kstrtobool": kstrtobool,
+    "milliseconds": milliseconds,
 }
 """Every grammar by name; the kernel's integers as "kstrtouint" (base 0) and "kstrtouint10"."""
 

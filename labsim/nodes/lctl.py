@@ -6,7 +6,7 @@ lustre/utils/lustre_cfg.c (jt_lcfg_getparam and its kin) and for the part of lct
 
     status, out, err = run(tree, ["get_param", "-n", "osc.*.max_dirty_mb"])
 
-A parameter that waits for something (an RPC, a cancel) wants the generator: `yield from running(..)`.
+A parameter that waits (for an RPC, a cancel) wants the generator: `yield from running(...)`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,42 @@
+"""The community's releases, and development tags as points on master.
+
+Does not know any bug. Stands for lustre-release (Sun, Whamcloud, Intel, OpenSFS, DDN).
+"""
+
+from __future__ import annotations
+
+from labsim.base.overlay import Traits
+from labsim.trees.dialects import dialect_of
+from labsim.trees.lineage import DEVELOPMENT, RELEASES, Tag, Version, tag
+from labsim.trees.tree import Tree, ocd_version
+
+XATTR_CACHE_SINCE: Version = (2, 4, 53)
+"""The client's cache of extended attributes, and the XATTR inodebit, came with e53d1c18ea9f."""
+
+
+def traits_of(version: Version) -> Traits:
+    """The plain values that differ from release to release."""
+    return Traits(ocd_version=ocd_version(version), xattr_cache=version >= XATTR_CACHE_SINCE)
+
+
+def tree_of(at: Tag) -> Tree:
+    """The tree at a tag."""
+    development = at.version[2] >= DEVELOPMENT
+    return Tree(
+        name=at.name,
+        family="development" if development else "release",
+        version=at.version,
+        branch=at.branch,
+        dialect=dialect_of(at.version),
+        traits=traits_of(at.version),
+    )
+
+
+def releases() -> list[Tree]:
+    """Every release, oldest version first."""
+    return [tree_of(at) for at in RELEASES.values()]
+
+
+def release(name: str) -> Tree:
+    """One release or development tag; InputError where there is none."""
+    return tree_of(tag(name))
