@@ -124,8 +124,8 @@ class Ibits(NamedTuple):
 
     @property
     def valid(self) -> bool:
-        """A lock on nothing protects nothing."""
-        return self.bits != 0
+        """A lock on nothing protects nothing; one may have optional bits only."""
+        return self.bits | self.optional != 0
 
     def __str__(self) -> str:
         return f"{self.bits:#x}"

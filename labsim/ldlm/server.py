@@ -71,7 +71,7 @@ class ServerNamespace(Asts):
         back with `release`. Raises EAGAIN where LDLM_FL_BLOCK_NOWAIT forbids to wait, ENOTCONN
         where the client has gone meanwhile.
         """
-        policy: Policy = extent or (Ibits(bits, optional) if bits else Plain())
+        policy: Policy = extent or (Ibits(bits, optional) if bits | optional else Plain())
         known = self.known(export, client_cookie)
         if known is not None:  # the intent is executed again: its first reply did not arrive
             if known.granted and known.resource.name == resource:
