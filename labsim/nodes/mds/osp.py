@@ -35,20 +35,20 @@ from labsim.wire.constants import (
     OBD_CONNECT_SKIP_ORPHAN,
     OBD_CONNECT_VERSION,
     OBD_FL_DELORPHAN,
+    OBD_MD_FLBLOCKS,
     OBD_MD_FLFLAGS,
     OBD_MD_FLGROUP,
     OBD_MD_FLID,
     OBD_MD_FLSIZE,
-    OBD_MD_FLBLOCKS,
     OBD_OBJECT_EOF,
     OSC_REPLY_PORTAL,
     OST_MAX_PRECREATE,
     OST_MIN_PRECREATE,
     OST_REQUEST_PORTAL,
 )
+from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.opcodes import OST_CONNECT, OST_CREATE, OST_DESTROY, OST_DISCONNECT, OST_PUNCH
 from labsim.wire.ost import Obdo, OstBody, OstId
-from labsim.wire.lustre_msg import ObdConnectData
 
 FLAGS = (
     OBD_CONNECT_INDEX
@@ -167,14 +167,14 @@ class Osp(Component, tree="osp.{name}"):
     # ---- making objects in advance
 
     def _came_up(self) -> None:
-        """(Re)connected: sort out which objects are ours, then go on with what is to be destroyed."""
+        """(Re)connected: sort out which objects are ours, then go on destroying."""
         self._life += 1
         self._clean = False
         self.free.clear()
         self.env.process(self._clean_up(self._life))
 
     def _clean_up(self, life: int) -> Steps[None]:
-        """Have the OST destroy what was precreated and never used (osp_precreate_cleanup_orphans)."""
+        """Have the OST destroy what nobody ever used (osp_precreate_cleanup_orphans)."""
         try:
             last = yield from self._create(self.last_used, OBD_FL_DELORPHAN)
         except LustreError as error:
@@ -224,7 +224,7 @@ class Osp(Component, tree="osp.{name}"):
             self._want_more()
 
     def reserve(self) -> Steps[int]:
-        """An object's id; waits for the OST. ENOSPC where it is full, ETIMEDOUT where it is away."""
+        """An object's id; waits for the OST. ENOSPC where it is full, ETIMEDOUT if away."""
         limit_ns = self.env.now + self.mdt.rpc.timeout_ns
         while not self.ready:
             if self.status == -errno.ENOSPC or self.max_create_count == 0:
@@ -252,9 +252,7 @@ class Osp(Component, tree="osp.{name}"):
     def use(self, tx: Tx, oid: int) -> None:
         """In the transaction that gives the object to a file: it is in use."""
         self.last_used = max(self.last_used, oid)
-        tx.insert(
-            objects.OBJIDS, _INDEX.pack(self.index), _ID.pack(self.last_used), replace=True
-        )
+        tx.insert(objects.OBJIDS, _INDEX.pack(self.index), _ID.pack(self.last_used), replace=True)
 
     # ---- destroying
 
