@@ -50,7 +50,12 @@ class LiveEnvironment(simpy.Environment):
         self._burst = 0
         self._helper: Helper | None = None
 
-    def schedule(self, event: Any, priority: Any = NORMAL, delay: int = 0) -> None:
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the origin, read when the present step began."""
+        return int(self._now)
+
+    def schedule(self, event: Any, priority: Any = NORMAL, delay: Any = 0) -> None:
         """As simpy's; a delay counts from the true present, not from when this step began."""
         at = monotonic_ns() - self.origin_ns + delay if delay else self._now
         heappush(self._queue, (at, priority, next(self._eid), event))

@@ -32,6 +32,7 @@ class Cluster:
     `osts` are dealt out to the OSSs in turn (one each when not given). `client_trees`, `hz` and
     `mount` say what differs for the first clients. `params` are set as `lctl set_param -P` would.
     `overlays` are the overlay files (.py) of single nodes by name.
+    `capacity` is the size of each target's disk in bytes.
     `epoch` is the date (seconds since 1970) at which the run starts. Simulated only: `link` names a
     preset of `net.lnd_sim` or is a Link, `latency_ns` and `bandwidth` (bytes per second) replace
     parts of it; `trace_keep` bounds the events that stay readable. Live only: `directory` keeps
@@ -65,6 +66,7 @@ class Cluster:
         kits: str = KITS,
         shell: str = SHELL,
         disk: str = DISK,
+        capacity: int | None = None,
     ) -> None:
         plan = Plan(
             clients=clients,
@@ -85,6 +87,7 @@ class Cluster:
             kits=kits,
             shell=shell,
             disk=disk,
+            capacity=capacity,
         )
         self.topology = plan.topology()
         self.fs: FsConfig = self.topology.fs
@@ -96,6 +99,7 @@ class Cluster:
             raise InputError(f"'{runtime}' is no runtime; sim or live")
         self._room = self._make_room(_link(link, latency_ns, bandwidth), trace_keep, directory, tcp)
         self.env: Any = self._room.env
+        self._hash = ""
         self._nids = self.topology.nids()
         self.nodes: dict[str, Handle] = {
             spec.name: self._room.handle(self, spec) for spec in self.topology.nodes
@@ -137,6 +141,7 @@ class Cluster:
 
     def close(self, orderly: bool = True) -> None:
         """End it; a live cluster leaves no process, socket or file behind."""
+        self._hash = self.hash
         self._room.close(orderly)
 
     def run(self, what: Any) -> Any:
@@ -170,6 +175,8 @@ class Cluster:
     @property
     def hash(self) -> str:
         """The hash of all that happened; empty live."""
+        if self._hash:
+            return self._hash
         return self.trace.hexdigest() if self.trace is not None else ""
 
     # ---- what concerns everybody

@@ -31,6 +31,8 @@ from labsim.scenario.topology import NodeSpec, Topology
 LONGEST_DIRECTORY = 72
 """A Unix socket's path has 107 bytes at most."""
 HELLO_NS = 30 * NS_PER_S
+
+
 class LiveRoom:
     """Directory, processes and control line of a live cluster."""
 

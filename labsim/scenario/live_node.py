@@ -52,12 +52,15 @@ class LiveNode:
         self._say(control.Hello(os.getpid()))
 
     def _disks(self) -> dict[str, Any]:
-        targets = self.birth.spec.targets
-        if not targets:
-            return {}
-        osd = load(self.birth.spec.disk)
+        spec = self.birth.spec
         folder = os.path.join(self.birth.directory, "disks")
-        return {info.name: osd(self.env, os.path.join(folder, info.name)) for info in targets}
+        size = {} if spec.capacity is None else {"nbytes": spec.capacity}
+        return {
+            info.name: load(spec.disk)(
+                self.env, os.path.join(folder, info.name), self.env.offload, **size
+            )
+            for info in spec.targets
+        }
 
     def _attach(self, lnet: Lnet) -> None:
         ZmqLnd(self.env, lnet, self.birth.endpoints, self._refused)
@@ -106,5 +109,7 @@ class LiveNode:
         except Crash:
             self._crash()
         self.machine.lnet.close()
+        for disk in self.machine.disks.values():
+            self.env.run(self.env.process(disk.close()))
         self._line.close()
         self.env.close()

@@ -28,16 +28,21 @@ class SimRoom:
         self.env: Any = environment()
         self.trace = Trace(lambda: self.env.now, trace_keep)
         self.fabric = Fabric(self.env, link)
+        self._handles: list[SimHandle] = []
 
     def handle(self, cluster: Any, spec: NodeSpec) -> SimHandle:
         """A node of this cluster, still off."""
-        return SimHandle(cluster, spec, self)
+        handle = SimHandle(cluster, spec, self)
+        self._handles.append(handle)
+        return handle
 
     def open(self) -> None:
         """Nothing has to be made ready."""
 
     def close(self, orderly: bool) -> None:
-        """Nothing is left behind by a simulation."""
+        """Stop all processes where they stand; nothing else is left behind by a simulation."""
+        for handle in self._handles:
+            handle.power_off()
 
 
 class SimHandle(Handle):
@@ -47,7 +52,8 @@ class SimHandle(Handle):
         super().__init__(cluster, spec)
         self._room = room
         self._power: NodeEnvironment | None = None
-        self.disks = {target.name: OsdMem(room.env) for target in spec.targets}
+        size: dict[str, Any] = {} if spec.capacity is None else {"nbytes": spec.capacity}
+        self.disks = {target.name: OsdMem(room.env, **size) for target in spec.targets}
         self.machine: Machine | None = None
         """The machine while it has power: tests and benchmarks look inside."""
 
@@ -99,13 +105,18 @@ class SimHandle(Handle):
 
     def kill(self) -> Any:
         """Event: the power is gone, with everything that was not on disk."""
-        machine, power = self.machine, self._power
-        if machine is not None and power is not None:
-            machine.lnet.close()
-            power.power_off()
+        machine = self.machine
+        if machine is not None:
+            self.power_off()
             for name in sorted(self.disks):
                 self.disks[name].crash()
             machine.trace.emit("node.kill")
-            self.machine = self._power = None
             self._gone()
         return self.env.timeout(0)
+
+    def power_off(self) -> None:
+        """Stop every process of the machine where it stands."""
+        if self.machine is not None and self._power is not None:
+            self.machine.lnet.close()
+            self._power.power_off()
+            self.machine = self._power = None

@@ -31,7 +31,7 @@ KITS = "labsim.scenario.kits:kit"
 SHELL = "labsim.scenario.steps.shell:execute"
 """What runs a command line on a node, as "module:function"."""
 DISK = "labsim.storage.osd_lmdb:OsdLmdb"
-"""What a live target's OSD is made of, as "module:Class"; called with (env, path)."""
+"""What a live target's OSD is made of, as "module:Class"; called with (env, path, offload)."""
 
 DEFAULT_TREE = "2.12.0"
 EPOCH_NS = 1_577_836_800 * NS_PER_S
@@ -60,6 +60,8 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     kits: str = KITS
     shell: str = SHELL
     disk: str = DISK
+    capacity: int | None = None
+    """Bytes that each target's disk holds; the OSD's own default when not given."""
     overlays: tuple[str, ...] = ()
     """Files (.py) whose overlays are mixed in."""
     mount: bool = True
@@ -107,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kits: str = KITS
     shell: str = SHELL
     disk: str = DISK
+    capacity: int | None = None
     overlays: Mapping[str, Sequence[str]] = {}
     """By node name: the files (.py) whose overlays are mixed in there."""
 
@@ -156,6 +159,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             kits=self.kits,
             shell=self.shell,
             disk=self.disk,
+            capacity=self.capacity,
             overlays=tuple(self.overlays.get(name, ())),
             mount=_nth(self.mount, index, True) if client else True,
         )

@@ -113,10 +113,10 @@ def _disk(host, words):
     return "put"
 
 
-def disk(env, path):
+def disk(env, path, offload, **size):
     from labsim.storage.osd_mem import OsdMem
 
-    return OsdMem(env)
+    return OsdMem(env, **size)
 
 
 NAMES = {role: "tests.scenario.fakes:FakeNode" for role in ("client", "mds", "oss", "mgs")}
