@@ -63,9 +63,7 @@ def test_inode_bits_conflict_only_where_they_share_a_bit(
     a: int, one: Ibits, b: int, other: Ibits
 ) -> None:
     if a != LCK_GROUP or b != LCK_GROUP:
-        assert conflict(a, one, b, other) == (
-            not compatible(a, b) and bool(one.bits & other.bits)
-        )
+        assert conflict(a, one, b, other) == (not compatible(a, b) and bool(one.bits & other.bits))
 
 
 def test_extents_conflict_only_where_they_share_a_byte() -> None:

@@ -135,7 +135,9 @@ def test_an_extent_is_granted_larger_than_it_was_asked_for() -> None:
 
 modes = st.sampled_from([LCK_EX, LCK_PW, LCK_PR, LCK_CR])
 bits = st.builds(Ibits, st.integers(1, 7), st.integers(0, 7))
-extents = st.builds(lambda a, n: Extent(a * 4096, (a + n) * 4096 - 1), st.integers(0, 8), st.integers(1, 4))
+extents = st.builds(
+    lambda a, n: Extent(a * 4096, (a + n) * 4096 - 1), st.integers(0, 8), st.integers(1, 4)
+)
 
 
 def check(kind: int, wishes: list[tuple[int, Policy]], leaving: list[int]) -> None:
@@ -158,7 +160,9 @@ def check(kind: int, wishes: list[tuple[int, Policy]], leaving: list[int]) -> No
 
 
 @given(st.lists(st.tuples(modes, bits), max_size=20), st.lists(st.integers(1, 20)))
-def test_inode_bit_locks_stay_consistent(wishes: list[tuple[int, Policy]], leaving: list[int]) -> None:
+def test_inode_bit_locks_stay_consistent(
+    wishes: list[tuple[int, Policy]], leaving: list[int]
+) -> None:
     check(LDLM_IBITS, wishes, leaving)
 
 
