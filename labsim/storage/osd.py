@@ -24,6 +24,8 @@ BLOCK = 4096
 """Bytes of a disk block: data is allocated in these, as ldiskfs does."""
 SECTOR = 512
 """Bytes per unit of `Attrs.blocks`, as st_blocks."""
+CAPACITY = 1 << 40
+"""Bytes that a target holds if nobody says otherwise."""
 MAX_BYTES = 2**63 - 1
 """No object reaches past this byte (loff_t)."""
 MAX_KEY = 480
@@ -254,6 +256,11 @@ class Osd(Joinable, Protocol):
 def changed(attrs: Attrs, changes: dict[str, Any]) -> Attrs:
     """The attributes with these fields replaced; TypeError for a field that is none."""
     return msgspec.structs.replace(attrs, **changes)
+
+
+def name_bytes(name: str) -> bytes:
+    """An extended attribute's name as it is stored; any bytes pass through."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def check_key(key: bytes) -> None:

@@ -20,6 +20,7 @@ from labsim.runtime.ports import Env, Steps
 from labsim.storage.journal import COMMIT_INTERVAL_NS, Journal
 from labsim.storage.osd import (
     BLOCK,
+    CAPACITY,
     SECTOR,
     Attrs,
     Space,
@@ -28,12 +29,12 @@ from labsim.storage.osd import (
     changed,
     check_extent,
     check_key,
+    name_bytes,
 )
 
 Undo: TypeAlias = tuple[Callable[..., object], tuple[Any, ...]]
 DataPiece: TypeAlias = tuple[int, int, Payload, int]
 
-CAPACITY = 1 << 40
 FULL_BYTES = 1 << 28
 """The running transaction is committed early past this much data."""
 SMALL = BLOCK
@@ -142,7 +143,8 @@ class OsdMem:
             raise LustreError(errno.ENODATA, f"{fid} {name}") from None
 
     def xattrs(self, fid: Fid) -> dict[str, bytes]:
-        return dict(sorted(self._object(fid).xattrs.items()))
+        xattrs = self._object(fid).xattrs
+        return {name: xattrs[name] for name in sorted(xattrs, key=name_bytes)}
 
     def lookup(self, fid: Fid, key: bytes) -> bytes | None:
         index = self._object(fid).index
@@ -190,7 +192,7 @@ class OsdMem:
         try:
             for name, *arguments in tx.ops:
                 _APPLY[name](self, *arguments)
-        except LustreError:
+        except BaseException:
             self._take_back(self._undo, mark)
             raise
         self.journal.join(tx.callbacks, tx.nbytes)
@@ -264,7 +266,7 @@ class OsdMem:
         found.attrs = attrs
 
     def _set_xattr(self, fid: Fid, name: str, value: bytes) -> None:
-        check_key(name.encode("utf-8", "surrogateescape"))
+        check_key(name_bytes(name))
         xattrs = self._object(fid).xattrs
         if name in xattrs:
             self._undo.append((xattrs.__setitem__, (name, xattrs[name])))
