@@ -161,7 +161,8 @@ class Asts(Namespace):
         self, lock: ServerLock, opcode: int, desc: Any, flags: int, fields: dict[str, Any]
     ) -> Steps[None]:
         """Send until it is answered, as long as there is a lock and a client."""
-        limit_ns = self.env.now + self.callback_timeout_ns(lock.export)  # type: ignore[arg-type]
+        assert lock.export is not None
+        limit_ns = self.env.now + self.callback_timeout_ns(lock.export)
         yield from self._slots.take()
         try:
             while not lock.gone:

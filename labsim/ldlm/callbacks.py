@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from labsim.base.errors import LustreError
 from labsim.base.units import NS_PER_S
+from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
 from labsim.ldlm.desc import first_handle, request_of
 from labsim.ldlm.holdings import Holdings
 from labsim.net.ptlrpc import ServerRequest, handles
+from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     ELDLM_NO_LOCK_DATA,
     LCK_PW,
@@ -39,8 +41,9 @@ class Callbacks(Holdings):
         return lock
 
     @handles(LDLM_BL_CALLBACK)
-    def blocking_callback(self, req: ServerRequest) -> Message:
+    def blocking_callback(self, req: ServerRequest) -> Steps[Message]:
         """Somebody else wants what this lock covers. Answer at once, give it back when possible."""
+        yield from self.at(points.LDLM_BL_CALLBACK_NET)
         lock = self._called(req)
         if request_of(req.msg).lock_flags & LDLM_FL_DISCARD_DATA:
             lock.discard = True
@@ -48,8 +51,9 @@ class Callbacks(Holdings):
         return req.reply()
 
     @handles(LDLM_CP_CALLBACK)
-    def completion_callback(self, req: ServerRequest) -> Message:
+    def completion_callback(self, req: ServerRequest) -> Steps[Message]:
         """A lock that had to wait is granted; this may come before the reply to its enqueue."""
+        yield from self.at(points.LDLM_CP_CALLBACK_NET)
         lock = self._called(req)
         if lock.state in (LockState.ASKED, LockState.WAITING):
             dlm_req = request_of(req.msg)
@@ -62,11 +66,12 @@ class Callbacks(Holdings):
         return req.reply()
 
     @handles(LDLM_GL_CALLBACK)
-    def glimpse_callback(self, req: ServerRequest) -> Message:
+    def glimpse_callback(self, req: ServerRequest) -> Steps[Message]:
         """Somebody wants to know size and times; say what is cached here, and keep the lock.
 
         A write lock that was idle for long is given back as well: who looks may look again.
         """
+        yield from self.at(points.LDLM_GL_CALLBACK_NET)
         lock = self._called(req)
         lvb = lock.glimpse(lock) if lock.glimpse is not None else None
         idle_ns = self.env.now - lock.last_used_ns

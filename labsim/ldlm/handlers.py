@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.ldlm import lvb
+from labsim.ldlm import lvb, points
 from labsim.ldlm.desc import (
     describe,
     first_handle,
@@ -63,6 +63,12 @@ class LdlmHandlers(Handlers):
     @handles(LDLM_ENQUEUE)
     def enqueue(self, req: ServerRequest) -> Steps[Message]:
         """A client wants a lock, maybe with an operation on the way to it."""
+        yield from self.ldlm.at(points.LDLM_ENQUEUE_NET)
+        reply = yield from self._enqueue(req)
+        yield from self.ldlm.at(points.LDLM_REPLY)
+        return reply
+
+    def _enqueue(self, req: ServerRequest) -> Steps[Message]:
         dlm_req = request_of(req.msg)
         if dlm_req.lock_count > 1:
             self.ldlm.cancel(req.export, handles_of(dlm_req, first=1))
@@ -173,8 +179,9 @@ class LdlmHandlers(Handlers):
     # ---- cancel
 
     @handles(LDLM_CANCEL)
-    def cancel_locks(self, req: ServerRequest) -> Message:
+    def cancel_locks(self, req: ServerRequest) -> Steps[Message]:
         """A client gives locks back; ESTALE where it has none of them."""
+        yield from self.ldlm.at(points.LDLM_CANCEL_NET)
         if not self.ldlm.cancel(req.export, handles_of(request_of(req.msg))):
             raise LustreError(ESTALE, f"{self.ldlm.name}: no such locks")
         return req.reply()

@@ -14,6 +14,7 @@ from labsim.base.errors import LustreError
 from labsim.base.grammar import kstrto
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
+from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
 from labsim.ldlm.desc import name_of, policy_of
 from labsim.ldlm.lru import Lru, next_tick
@@ -131,6 +132,7 @@ class Holdings(Namespace):
 
     def _tell(self, locks: list[ClientLock]) -> Steps[None]:
         """LDLM_CANCEL; a server that has forgotten us needs none."""
+        yield from self.at(points.LDLM_PAUSE_CANCEL)
         known = [lock.server_handle for lock in locks if lock.server_handle and not lock.failed]
         while known:
             now, known = known[:MAX_HANDLES], known[MAX_HANDLES:]

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.component import Component
+from labsim.base.faults import Point
 from labsim.base.grammar import kstrto
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_MS
 from labsim.net.ptlrpc import Handlers
-from labsim.runtime.ports import Host
+from labsim.runtime.ports import Host, Steps
 
 DEFAULT_LRU_SIZE = 100
 """LDLM_DEFAULT_LRU_SIZE, which Lustre multiplies with the number of CPUs."""
@@ -48,6 +49,10 @@ class Namespace(Handlers, Component, tree="ldlm.namespaces.{name}"):
     def unmount(self) -> None:
         """Take the parameters away; the namespace is no more."""
         self.host.params.unmount(self)
+
+    def at(self, point: Point) -> Steps[None]:
+        """Visit a fault point: pass, wait or raise."""
+        return self.host.faults.visit(point)
 
     def new_cookie(self, taken: Callable[[int], bool]) -> int:
         """A lock handle that is not in use: 64 bits that nobody can guess."""

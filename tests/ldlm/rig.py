@@ -155,7 +155,8 @@ class World:
         lnet = Lnet(nid)
         self.fabric.attach(lnet)
         clock = Clock(self.env, 1_500_000_000 * S, hz)
-        return Host(name, self.env, lnet, {}, Random(name), ParamTree(), Faults(self.env, Random(1)),
+        faults = Faults(self.env, Random(1))
+        return Host(name, self.env, lnet, {}, Random(name), ParamTree(), faults,
                     self.trace.of(name), clock, kit or Kit())  # fmt: skip
 
     def user(self, flags: int = GRANTED, kit: Kit | None = None) -> User:
