@@ -13,7 +13,7 @@ from typing import Any
 
 from labsim.base.errors import ProtocolError
 from labsim.base.ids import Nid
-from labsim.net.lnet import ACK, GET, HEADER_SIZE, LNET_MTU, NO_HANDLE, PUT, REPLY, Packet
+from labsim.net.lnet import ACK, GET, HEADER_SIZE, LNET_MTU, PUT, REPLY, Packet
 from labsim.wire.lnet_flags import KSOCK_MSG_LNET, LNET_PID_LUSTRE
 
 MAX_PORTALS = 64
@@ -29,8 +29,7 @@ ACK_TAIL = Struct("<QQQI12x")
 REPLY_TAIL = Struct("<QQ24x")
 """dst_wmd."""
 
-_HANDLE_SHIFT = 40
-"""The incarnation in a handle is also its interface cookie."""
+_COOKIE = (1 << 64) - 1
 
 
 def encode_header(packet: Packet) -> bytes:
@@ -39,8 +38,7 @@ def encode_header(packet: Packet) -> bytes:
     length = packet.length if kind in (PUT, REPLY) else 0
     pid = LNET_PID_LUSTRE
     head = HEADER.pack(KSOCK_MSG_LNET, 0, 0, 0, packet.dst, packet.src, pid, pid, kind, length)
-    handle = packet.handle
-    interface = NO_HANDLE if handle == NO_HANDLE else handle >> _HANDLE_SHIFT
+    interface, handle = packet.handle >> 64, packet.handle & _COOKIE
     if kind == PUT:
         portal, offset = packet.portal, packet.offset
         return head + PUT_TAIL.pack(
@@ -81,15 +79,18 @@ def decode(frame: Any, payload: Any) -> Packet:
         raise ProtocolError(f"lnet_hdr.payload_length at 52: {length}, but {len(payload)} came")
     portal = match = offset = hdr_data = 0
     if message == PUT:
-        _, handle, match, hdr_data, portal, offset = PUT_TAIL.unpack_from(frame, HEADER.size)
+        interface, handle, match, hdr_data, portal, offset = PUT_TAIL.unpack_from(
+            frame, HEADER.size
+        )
     elif message == GET:
-        _, handle, match, portal, offset, length = GET_TAIL.unpack_from(frame, HEADER.size)
+        interface, handle, match, portal, offset, length = GET_TAIL.unpack_from(frame, HEADER.size)
         if length > LNET_MTU:
             raise ProtocolError(f"lnet_hdr.msg.get.sink_length at 88: {length}")
     elif message == ACK:
-        _, handle, match, length = ACK_TAIL.unpack_from(frame, HEADER.size)
+        interface, handle, match, length = ACK_TAIL.unpack_from(frame, HEADER.size)
     else:
-        _, handle = REPLY_TAIL.unpack_from(frame, HEADER.size)
+        interface, handle = REPLY_TAIL.unpack_from(frame, HEADER.size)
     if portal >= MAX_PORTALS:
         raise ProtocolError(f"lnet_hdr.msg.ptl_index: {portal} of {MAX_PORTALS}")
+    handle |= interface << 64
     return Packet(message, src, dst, portal, match, offset, payload, length, hdr_data, handle)

@@ -7,7 +7,8 @@ FIFOs become free, so no packet costs more than one event.
 
 What the model leaves out: a packet takes its place in the receiver's FIFO when it is sent, so one
 that waits long at its sender also holds back later ones from elsewhere; a switch has no limit of
-its own; nothing is lost unless a rule says so.
+its own; a packet that a rule delays takes no place in any FIFO; nothing is lost unless a rule says
+so.
 """
 
 from __future__ import annotations
@@ -99,14 +100,15 @@ class Fabric:
         target = self._ports.get(packet.dst)
         if target is port:
             return delay_ns
-        now = self._env.now
         size = packet.wire_size
         link = port.link
-        start = max(now + delay_ns, port.tx_free_ns)
-        sent = start + link.overhead_ns + size * NS_PER_S // link.bandwidth
-        if not delay_ns:
-            port.tx_free_ns = sent
-        last = sent + link.latency_ns
+        takes = link.overhead_ns + size * NS_PER_S // link.bandwidth
+        if delay_ns:
+            return delay_ns + takes + link.latency_ns
+        now = self._env.now
+        start = max(now, port.tx_free_ns)
+        port.tx_free_ns = start + takes
+        last = start + takes + link.latency_ns
         if target is not None:
             last = self._arrival(target, size, start + link.latency_ns, last)
         return last - now

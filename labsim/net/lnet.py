@@ -24,8 +24,8 @@ HEADER_SIZE = 96
 """Bytes in front of each payload: socklnd's prefix (24) and lnet_hdr (72)."""
 LNET_MTU = 1 << 20
 """The largest payload of one message (lnet/lnet.h)."""
-NO_HANDLE = (1 << 64) - 1
-"""LNET_WIRE_HANDLE_COOKIE_NONE: the sender of a PUT wants no ACK."""
+NO_HANDLE = (1 << 128) - 1
+"""Both cookies LNET_WIRE_HANDLE_COOKIE_NONE: the sender of a PUT wants no ACK."""
 
 
 class Packet(NamedTuple):
@@ -33,7 +33,8 @@ class Packet(NamedTuple):
 
     `length` counts payload bytes; of a GET those wanted, of an ACK those taken.
     `payload` of a PUT is a ptlrpc Message or bulk data; in a simulation the very object that was
-    sent, from a live peer the bytes of it. `handle` names who waits for the ACK or the REPLY.
+    sent, from a live peer the bytes of it. `handle` names who waits for the ACK or the REPLY: the
+    interface cookie in the upper 64 bits, the object cookie in the lower.
     """
 
     kind: int
@@ -156,7 +157,7 @@ class Lnet:
         self.taps: list[Handler] = []
         """Called with each packet that is sent or arrives, for captures."""
         self._trace = trace
-        self._next_handle = incarnation << 40
+        self._next_handle = incarnation << 64
         self._services: dict[int, Handler] = {}
         self._posted: dict[Any, MatchEntry] = {}
         self._exposed: dict[Any, MatchEntry] = {}

@@ -61,6 +61,11 @@ class Rule(
     """Hit so many packets of a sender, then do nothing more."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Keep NIDs as bare numbers, which is how a rule travels."""
+        msgspec.structs.force_setattr(self, "src", tuple(map(int, self.src)))
+        msgspec.structs.force_setattr(self, "dst", tuple(map(int, self.dst)))
+
     def matches(self, packet: Any) -> bool:
         """True when the packet is one of those that this rule is about."""
         if not self._between(packet.src, packet.dst):

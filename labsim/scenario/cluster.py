@@ -190,8 +190,8 @@ class Cluster:
         **match: Any,
     ) -> Rule:
         """A packet rule between nodes by name; `match` are other fields of net.rules.Rule."""
-        senders = tuple(int(self._nids[self.node(node).name]) for node in src)
-        receivers = tuple(int(self._nids[self.node(node).name]) for node in dst)
+        senders = tuple(self._nids[self.node(node).name] for node in src)
+        receivers = tuple(self._nids[self.node(node).name] for node in dst)
         match.setdefault("seed", self.seed)
         return Rule(name=name, action=action, src=senders, dst=receivers, **match)
 
