@@ -18,9 +18,10 @@ from labsim.base.errors import LustreError
 Grammar = Callable[[str, int], int]
 
 _SHIFTS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
-_LEADING = re.compile(r"(-?)(\d+)(?:\.(\d*))?(.?)", re.DOTALL)
+_LEADING = re.compile(r"(-?)(\d+)(?:\.(\d*))?(.?)", re.DOTALL | re.ASCII)
 _WHOLE = re.compile(r"(-?)(0[xX])?([0-9A-Fa-f]*)(?:\.([0-9A-Fa-f]+))?([^\n]?)\n?\Z")
-_MEMORY = re.compile(r"(\d+)(?:\.(\d+))?([A-Za-z]*)\Z")
+_MEMORY = re.compile(r"(\d+)(?:\.(\d+))?([A-Za-z]*)\Z", re.ASCII)
+_DIGITS = re.compile(r"[0-9A-Za-z]+")
 
 
 def refuse(what: str, number: int = errno.EINVAL) -> LustreError:
@@ -105,7 +106,7 @@ def kstrto(text: str, base: int, low: int, high: int) -> int:
     if base == 0:
         base, digits = _base_of(digits)
     try:
-        if not digits or not digits[0].isalnum() or "_" in digits:
+        if not _DIGITS.fullmatch(digits):
             raise ValueError
         value = int(digits, base)
     except ValueError:

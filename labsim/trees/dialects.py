@@ -1,8 +1,8 @@
 """The dialects: how each generation of source trees places, reads and writes its parameters.
 
 Puts the tables of `param_places` and `param_rules` together. Does not know any component. Stands
-for the drift from procfs (to 2.9) over the first sysfs files (2.10, 2.12) to sysfs and debugfs, and of
-lctl with it.
+for the drift from procfs (to 2.9) over the first sysfs files (2.10, 2.12) to sysfs and debugfs, and
+of lctl with it.
 """
 
 from __future__ import annotations

@@ -101,6 +101,8 @@ def contains(at: Tag, branch: str, version: Version) -> bool:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The words "; did you mean ...?", or nothing where no known word is near."""
     names = list(known)
+    stem = word.rpartition(".")[0] + "."
     close = [name for name in names if name.startswith(word + ".")]
+    close = close or [name for name in names if stem.count(".") == 2 and name.startswith(stem)][-1:]
     close = close or get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
