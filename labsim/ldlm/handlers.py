@@ -64,25 +64,25 @@ class LdlmHandlers(Handlers):
     def enqueue(self, req: ServerRequest) -> Steps[Message]:
         """A client wants a lock, maybe with an operation on the way to it."""
         yield from self.ldlm.at(points.LDLM_ENQUEUE_NET)
-        reply = yield from self._enqueue(req)
+        reply = yield from self._enqueue_lock(req)
         yield from self.ldlm.at(points.LDLM_REPLY)
         return reply
 
-    def _enqueue(self, req: ServerRequest) -> Steps[Message]:
+    def _enqueue_lock(self, req: ServerRequest) -> Steps[Message]:
         dlm_req = request_of(req.msg)
         if dlm_req.lock_count > 1:
             self.ldlm.cancel(req.export, handles_of(dlm_req, first=1))
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT and req.has("ldlm_intent"):
             return (yield from self.intent(req))
-        lock = self._wanted(req)
+        lock = self._wanted_lock(req)
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT:
-            return (yield from self._glimpse(req, lock))
-        if not lock.granted and not self._start(lock) and lock.flags & LDLM_FL_BLOCK_NOWAIT:
+            return (yield from self._glimpse_lock(req, lock))
+        if not lock.granted and not self._start_lock(lock) and lock.flags & LDLM_FL_BLOCK_NOWAIT:
             self.ldlm.remove(lock)
             raise LustreError(EAGAIN, f"{self.ldlm.name}: a lock is in the way")
-        return self._answer(req, lock)
+        return self._answer_lock(req, lock)
 
-    def _wanted(self, req: ServerRequest) -> ServerLock:
+    def _wanted_lock(self, req: ServerRequest) -> ServerLock:
         """The lock that a request describes: a new one, or the one that its first copy made."""
         dlm_req = request_of(req.msg)
         desc, cookie = dlm_req.lock_desc, first_handle(dlm_req)
@@ -100,13 +100,13 @@ class LdlmHandlers(Handlers):
             flags=dlm_req.lock_flags,
         )
 
-    def _start(self, lock: ServerLock) -> bool:
+    def _start_lock(self, lock: ServerLock) -> bool:
         """Grant or queue a lock that its client will know as soon as this request is answered."""
         lock.handed = True
         waiting = lock.cookie in lock.resource.waiting
         return not waiting and self.ldlm.start(lock)
 
-    def _answer(self, req: ServerRequest, lock: ServerLock) -> Message:
+    def _answer_lock(self, req: ServerRequest, lock: ServerLock) -> Message:
         flags = 0
         if not lock.granted:
             flags |= LDLM_FL_BLOCK_GRANTED
@@ -125,12 +125,12 @@ class LdlmHandlers(Handlers):
 
     # ---- glimpse
 
-    def _glimpse(self, req: ServerRequest, lock: ServerLock) -> Steps[Message]:
+    def _glimpse_lock(self, req: ServerRequest, lock: ServerLock) -> Steps[Message]:
         """Somebody wants to know an object's size: the lock if it is free, else just the size."""
         if lock.granted or lock.resource.may_grant(lock):
             if not lock.granted:
-                self._start(lock)
-            return self._answer(req, lock)
+                self._start_lock(lock)
+            return self._answer_lock(req, lock)
         holders = [] if lock.flags & LDLM_FL_BLOCK_NOWAIT else _writers(lock)
         self.ldlm.remove(lock)
         name = lock.resource.name

@@ -253,6 +253,7 @@ class Holdings(Namespace):
         return [
             {
                 "resource": list(lock.resource),
+                "kind": lock.policy.kind,
                 "mode": mode_name(lock.mode),
                 "policy": str(lock.policy),
                 "state": lock.state.name,
