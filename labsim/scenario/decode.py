@@ -150,7 +150,7 @@ class Decoder:
         try:
             return kind(**values)
         except InputError as error:
-            return self.wrong(node, error.what)
+            return self.wrong(blamed(node, error.what), error.what)
 
     def items(self, node: Node, kind: Any) -> Any:
         """A list of values of one kind."""
@@ -193,6 +193,29 @@ def _kind(node: Node) -> str:
 
 def _tag(node: Node) -> str:
     return str(node.tag).removeprefix(_TAG)
+
+
+def items(node: Node) -> list[tuple[str, Node]]:
+    """(key, value node) of a mapping."""
+    return (
+        [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
+    )
+
+
+def blamed(node: Node, what: str) -> Node:
+    """The key or value in a mapping that a message quotes, or the mapping itself."""
+    pairs = node.value if isinstance(node, MappingNode) else []
+    for key, value in pairs:
+        for part in (key, value):
+            if isinstance(part, ScalarNode) and f"'{part.value}'" in what:
+                return part
+        inner = blamed(value, what)
+        if inner is not value:
+            return inner
+    for _, value in pairs:
+        if isinstance(value, ScalarNode) and value.value and value.value in what:
+            return value
+    return node
 
 
 def compose(path: str, text: str | None = None) -> Node:

@@ -16,7 +16,7 @@ from labsim import trees
 from labsim.base.errors import InputError
 from labsim.base.units import parse_duration
 from labsim.scenario import model, step_words, steps
-from labsim.scenario.decode import WRONG, Decoder, place
+from labsim.scenario.decode import WRONG, Decoder, blamed, items, place
 from labsim.scenario.suggest import nearest
 from labsim.scenario.words import SyntaxProblem
 from labsim.trees.history import History
@@ -55,9 +55,10 @@ class Reader:
                 values[name] = decoder.read(pairs[name][1], kind)
         if "history" in pairs and values["history"] is not WRONG:
             self._history(pairs["history"][1], values["history"])
-        if values.get("cluster", WRONG) is not WRONG:
-            self.cluster = values["cluster"]
+        if "cluster" in pairs:
             self._trees(pairs["cluster"][1])
+            if values["cluster"] is not WRONG:
+                self.cluster = values["cluster"]
         for name in ("title", "steps"):
             if isinstance(root, MappingNode) and name not in pairs:
                 decoder.wrong(root, f"'{name}' is missing")
@@ -82,7 +83,7 @@ class Reader:
         try:
             trees.validate(history)
         except InputError as error:
-            self.decoder.wrong(_blamed(node, error.what), error.what)
+            self.decoder.wrong(blamed(node, error.what), error.what)
 
     def _trees(self, node: Node) -> None:
         for tree_node in _values_of(node, "tree"):
@@ -163,8 +164,7 @@ class Reader:
         values: dict[str, Any] = {}
         for name, (key, node) in pairs.items():
             if name not in EXTRAS:
-                decoder.wrong(key, f"unknown key '{name}'{nearest(name, EXTRAS)}")
-                return WRONG
+                values[name] = decoder.wrong(key, f"unknown key '{name}'{nearest(name, EXTRAS)}")
             if name == "within":
                 values["within_ns"] = decoder.read(node, model.Nanoseconds)
             elif name == "as":
@@ -177,7 +177,7 @@ class Reader:
         values["shows"] = self._outcome({k: v for k, (_, v) in plain.items()})
         buggy = values.get("buggy")
         if isinstance(buggy, model.Outcome):
-            self._check_outcome(buggy, dict(_items(pairs["buggy"][1])))
+            self._check_outcome(buggy, dict(items(pairs["buggy"][1])))
             if buggy.empty:
                 decoder.wrong(
                     pairs["buggy"][1], "say what a buggy tree shows: expect, errno or status"
@@ -259,32 +259,10 @@ class Reader:
             return self.decoder.wrong(at, error.what)
 
 
-def _items(node: Node) -> list[tuple[str, Node]]:
-    """(key, value node) of a mapping."""
-    return (
-        [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
-    )
-
-
-def _blamed(node: Node, what: str) -> Node:
-    """The key or value in a mapping that a message quotes, or the mapping itself."""
-    for key, value in _items(node):
-        for part in (key, value):
-            if isinstance(part, ScalarNode) and f"'{part.value}'" in what:
-                return part
-        inner = _blamed(value, what)
-        if inner is not value:
-            return inner
-    for _, value in _items(node):
-        if isinstance(value, ScalarNode) and value.value and value.value in what:
-            return value
-    return node
-
-
 def _values_of(node: Node, name: str) -> list[Any]:
     """Every scalar under a key of that name, at any depth."""
     found = []
-    for key, value in _items(node):
+    for key, value in items(node):
         if key == name and isinstance(value, ScalarNode):
             found.append(value)
         found += _values_of(value, name)

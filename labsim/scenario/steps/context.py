@@ -58,6 +58,14 @@ class Result(msgspec.Struct):
         return errno.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
 
 
+def _process(node: Any, uid: int, gid: int) -> Any:
+    """A new process on a client."""
+    from labsim.nodes.client.cred import Cred
+    from labsim.nodes.client.vfs import Vfs
+
+    return Vfs(node, Cred(uid, gid))
+
+
 class Context:
     """One command's process on one node.
 
@@ -69,7 +77,7 @@ class Context:
         self.node = node
         self.host = host
         self.role = role
-        self.vfs = node.process(*user) if role == "client" else None
+        self.vfs = _process(node, *user) if role == "client" else None
         self.status = 0
         self.errno = 0
         self.value: int | str | None = None
@@ -115,12 +123,6 @@ class Context:
         return Result(self.status, self.errno, self.value, chunks)
 
     # ---- what verbs share
-
-    def path(self, text: str) -> str:
-        """A path as the vfs takes it: relative to the mount point."""
-        if text == MOUNT_POINT:
-            return "."
-        return text.removeprefix(MOUNT_POINT + "/")
 
     def now_ns(self) -> int:
         """The date in nanoseconds since 1970."""

@@ -74,19 +74,19 @@ class _Copy:
     def one(self, source: str, target: str) -> Step:
         ctx = self.ctx
         try:
-            found = yield from ctx.vfs.stat(ctx.path(source), follow=not self.recursive)
+            found = yield from ctx.vfs.stat(source, follow=not self.recursive)
         except LustreError as error:
             ctx.fail(f"cp: cannot stat {quote(source)}", error)
             return
         if st.S_ISDIR(found.mode):
             yield from self._folder(source, target)
         elif st.S_ISLNK(found.mode):
-            text = yield from ctx.vfs.readlink(ctx.path(source))
-            yield from ctx.vfs.symlink(text, ctx.path(target))
+            text = yield from ctx.vfs.readlink(source)
+            yield from ctx.vfs.symlink(text, target)
         else:
             yield from self._file(source, target, found)
         if self.preserve and not st.S_ISLNK(found.mode):
-            path = ctx.path(target)
+            path = target
             yield from ctx.vfs.chown(path, found.uid, found.gid)
             yield from ctx.vfs.chmod(path, found.mode & 0o7777)
             yield from ctx.vfs.utimens(path, found.atime * NS_PER_S, found.mtime * NS_PER_S)
@@ -98,7 +98,7 @@ class _Copy:
             return
         if not (yield from exists(ctx, target)):
             try:
-                yield from ctx.vfs.mkdir(ctx.path(target), 0o777)
+                yield from ctx.vfs.mkdir(target, 0o777)
             except LustreError as error:
                 ctx.fail(f"cp: cannot create directory {quote(target)}", error)
                 return
@@ -106,19 +106,19 @@ class _Copy:
             message = f"cannot overwrite non-directory {quote(target)} with directory"
             ctx.fail(f"cp: {message} {quote(source)}")
             return
-        for name, *_ in (yield from children(ctx, ctx.path(source))):
+        for name, *_ in (yield from children(ctx, source)):
             yield from self.one(join(source, name), join(target, name))
 
     def _file(self, source: str, target: str, found: Any) -> Step:
         ctx, vfs = self.ctx, self.ctx.vfs
         try:
-            reader = yield from vfs.open(ctx.path(source), os.O_RDONLY)
+            reader = yield from vfs.open(source, os.O_RDONLY)
         except LustreError as error:
             ctx.fail(f"cp: cannot open {quote(source)} for reading", error)
             return
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            writer = yield from vfs.open(ctx.path(target), flags, found.mode & 0o777)
+            writer = yield from vfs.open(target, flags, found.mode & 0o777)
         except LustreError as error:
             yield from vfs.close(reader)
             ctx.fail(f"cp: cannot create regular file {quote(target)}", error)
@@ -210,7 +210,7 @@ class _Dd:
         if self.source in DEVICES or not self.source:
             return Device(DEVICES.get(self.source))
         self.doing = f"failed to open {quote(self.source)}"
-        return (yield from self.ctx.vfs.open(self.ctx.path(self.source), os.O_RDONLY))
+        return (yield from self.ctx.vfs.open(self.source, os.O_RDONLY))
 
     def _open_target(self) -> Step:
         if not self.target or self.target == "/dev/null":
@@ -223,7 +223,7 @@ class _Dd:
         if truncate and not self.seek:
             flags |= os.O_TRUNC
         self.doing = f"failed to open {quote(self.target)}"
-        writer = yield from self.ctx.vfs.open(self.ctx.path(self.target), flags, 0o666)
+        writer = yield from self.ctx.vfs.open(self.target, flags, 0o666)
         if truncate and self.seek:
             size = self.seek * self.block
             self.doing = f"failed to truncate to {size} bytes in output file {quote(self.target)}"
@@ -302,12 +302,12 @@ def truncate(
     for name in files:
         flags = os.O_WRONLY | os.O_NONBLOCK | (0 if no_create else os.O_CREAT)
         try:
-            file = yield from ctx.vfs.open(ctx.path(name), flags, 0o666)
+            file = yield from ctx.vfs.open(name, flags, 0o666)
         except LustreError as error:
             if not (no_create and error.errno == 2):
                 ctx.fail(f"truncate: cannot open {quote(name)} for writing", error)
             continue
-        old = (yield from ctx.vfs.stat(ctx.path(name))).size if sign else 0
+        old = (yield from ctx.vfs.stat(name)).size if sign else 0
         wanted = {"": amount, "+": old + amount, "-": max(old - amount, 0),
                   "<": min(old, amount), ">": max(old, amount)}[sign]  # fmt: skip
         try:

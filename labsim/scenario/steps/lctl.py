@@ -1,58 +1,98 @@
-"""The verbs of lctl: get_param, set_param, list_param.
+"""The verbs of lctl: get_param, set_param, list_param, dl.
 
-Does not know any parameter. Stands for lctl (lustre/utils/lustre_cfg.c).
+Does not know any parameter, nor how a tree's lctl talks (`nodes.lctl`). Options go to it as they
+are, but for -P, which makes the MGS tell every node.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Generator
-from typing import Annotated, Any
+from typing import Any
 
+from labsim.base.errors import InputError
+from labsim.nodes import lctl
 from labsim.scenario.steps.context import Context
-from labsim.scenario.steps.registry import ROLES, flag, verb
+from labsim.scenario.steps.registry import ROLES, verb
 
 Step = Generator[Any, Any, Any]
 
 
-@verb("lctl get_param", on=ROLES)
-def get_param(
-    ctx: Context,
-    *patterns: str,
-    bare: Annotated[bool, flag("-n")] = False,
-    names: Annotated[bool, flag("-N")] = False,
-    classify: Annotated[bool, flag("-F")] = False,
-) -> Step:
-    """Show parameters; -n: only values, -N: only names.
+def _lctl(ctx: Context, command: str, words: tuple[str, ...]) -> Step:
+    """What lctl does and says on this node."""
+    said = yield from lctl.running(ctx.host.params, [command, *words])
+    ctx.out(said.stdout)
+    ctx.err(said.stderr)
+    if said.status:
+        ctx.note(_errno(said.stderr), said.status)
 
-    lctl get_param [-n | -N [-F]] PATTERN...
+
+def _errno(message: str) -> int:
+    """The errno whose words end a message; lctl's exit status does not always tell it."""
+    last = message.rstrip().rpartition(": ")[2]
+    return next((number for number in errno.errorcode if os.strerror(number) == last), 0)
+
+
+def _letters(known: str) -> Any:
+    """A check that options are made of known letters."""
+
+    def check(words: tuple[str, ...]) -> None:
+        for word in words:
+            if word[:1] == "-" and len(word) > 1 and not set(word[1:]) <= set(known):
+                listed = " ".join(f"-{letter}" for letter in known)
+                raise InputError(f"lctl has no option '{word}' here; there are {listed}")
+
+    return check
+
+
+@verb("lctl get_param", on=ROLES, raw=True, check=_letters("nNFR"))
+def get_param(ctx: Context, *patterns: str) -> Step:
+    """Show parameters; -n: values only, -N: names only, -F: say what each name is.
+
+    lctl get_param [-n | -N [-F]] [-R] PATTERN...
     """
-    yield from ()
+    yield from _lctl(ctx, "get_param", patterns)
 
 
-@verb("lctl set_param", on=ROLES)
-def set_param(
-    ctx: Context,
-    *settings: str,
-    bare: Annotated[bool, flag("-n")] = False,
-    permanent: Annotated[bool, flag("-P")] = False,
-    delete: Annotated[bool, flag("-d")] = False,
-) -> Step:
-    """Set parameters; -P: for good (on the MGS).
-
-    lctl set_param [-n] [-P [-d]] PATTERN=VALUE...
-    """
-    yield from ()
-
-
-@verb("lctl list_param", on=ROLES)
-def list_param(
-    ctx: Context,
-    *patterns: str,
-    classify: Annotated[bool, flag("-F")] = False,
-    recursive: Annotated[bool, flag("-R")] = False,
-) -> Step:
-    """Show the names of parameters.
+@verb("lctl list_param", on=ROLES, raw=True, check=_letters("FRD"))
+def list_param(ctx: Context, *patterns: str) -> Step:
+    """Show the names of parameters; -F: say what each is, -R: and all below.
 
     lctl list_param [-F] [-R] PATTERN...
     """
-    yield from ()
+    yield from _lctl(ctx, "list_param", patterns)
+
+
+def _settings(words: tuple[str, ...]) -> None:
+    _letters("nP")(words)
+    if "-P" in words:
+        for word in words:
+            if word[:1] != "-" and "=" not in word:
+                raise InputError(f"'{word}' is no PATTERN=VALUE")
+
+
+@verb("lctl set_param", on=ROLES, raw=True, check=_settings)
+def set_param(ctx: Context, *settings: str) -> Step:
+    """Set parameters; -n: say nothing, -P: for good and on every node (on the mgs).
+
+    lctl set_param [-n] [-P] PATTERN=VALUE...
+    """
+    if "-P" not in settings:
+        yield from _lctl(ctx, "set_param", settings)
+        return
+    if ctx.role != "mgs":
+        raise InputError(f"lctl set_param -P runs on the mgs, not on {ctx.host.name}")
+    for setting in settings:
+        if not setting.startswith("-"):
+            pattern, _, text = setting.partition("=")
+            ctx.node.set_param(pattern, text)
+
+
+@verb("lctl dl", on=ROLES, least=0)
+def dl(ctx: Context) -> Step:
+    """List the devices of this node.
+
+    lctl dl
+    """
+    yield from _lctl(ctx, "dl", ())

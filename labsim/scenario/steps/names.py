@@ -18,6 +18,9 @@ from labsim.scenario.words import quote
 
 Step = Generator[Any, Any, Any]
 
+UTIME_NOW = -1
+"""To utimens(2): the time of the call."""
+
 
 @verb()
 def touch(
@@ -32,11 +35,11 @@ def touch(
 
     touch [-c] [-a] [-m] [-d DATE] FILE...
     """
-    now = ctx.now_ns() if date is None else date
+    now = UTIME_NOW if date is None else date
     atime = now if access or not modify else None
     mtime = now if modify or not access else None
     for name in files:
-        path, opened = ctx.path(name), None
+        path, opened = name, None
         try:
             if not no_create:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
@@ -76,7 +79,7 @@ def mkdir(
         )
         for path in steps:
             try:
-                yield from ctx.vfs.mkdir(ctx.path(path), 0o777)
+                yield from ctx.vfs.mkdir(path, 0o777)
             except LustreError as error:
                 if parents and error.errno == errno.EEXIST and (yield from is_dir(ctx, path)):
                     continue
@@ -85,7 +88,7 @@ def mkdir(
             if verbose:
                 ctx.out(f"mkdir: created directory {quote(path)}\n")
             if mode and path == steps[-1]:
-                yield from ctx.vfs.chmod(ctx.path(path), mode(0o777, True))
+                yield from ctx.vfs.chmod(path, mode(0o777, True))
 
 
 @verb()
@@ -105,7 +108,7 @@ def rmdir(
             if verbose:
                 ctx.out(f"rmdir: removing directory, {quote(path)}\n")
             try:
-                yield from ctx.vfs.rmdir(ctx.path(path))
+                yield from ctx.vfs.rmdir(path)
             except LustreError as error:
                 what = "remove" if path == name else "remove directory"
                 ctx.fail(f"rmdir: failed to {what} {quote(path)}", error)
@@ -130,7 +133,7 @@ def rm(
         raise InputError("rm needs FILE")
     for name in files:
         try:
-            found = yield from ctx.vfs.stat(ctx.path(name), follow=False)
+            found = yield from ctx.vfs.stat(name, follow=False)
         except LustreError as error:
             if not (force and error.errno in {errno.ENOENT, errno.ENOTDIR}):
                 ctx.fail(f"rm: cannot remove {quote(name)}", error)
@@ -143,7 +146,7 @@ def rm(
 
 def _remove(ctx: Context, name: str, mode: int, recursive: bool, verbose: bool) -> Step:
     """Remove one name, its content first."""
-    path, is_directory = ctx.path(name), stat.S_ISDIR(mode)
+    path, is_directory = name, stat.S_ISDIR(mode)
     try:
         if is_directory and recursive:
             for child, *_ in (yield from children(ctx, path)):
@@ -172,14 +175,14 @@ def mv(
     """
     for source, target in (yield from pairs(ctx, "mv", files, plain)):
         try:
-            yield from ctx.vfs.stat(ctx.path(source), follow=False)
+            yield from ctx.vfs.stat(source, follow=False)
         except LustreError as error:
             ctx.fail(f"mv: cannot stat {quote(source)}", error)
             continue
         if no_clobber and not force and (yield from exists(ctx, target)):
             continue
         try:
-            yield from ctx.vfs.rename(ctx.path(source), ctx.path(target))
+            yield from ctx.vfs.rename(source, target)
         except LustreError as error:
             ctx.fail(f"mv: cannot move {quote(source)} to {quote(target)}", error)
             continue
@@ -206,17 +209,17 @@ def ln(
     for target, link in (yield from pairs(ctx, "ln", names, plain)):
         if not symbolic:
             try:
-                yield from ctx.vfs.stat(ctx.path(target), follow=False)
+                yield from ctx.vfs.stat(target, follow=False)
             except LustreError as error:
                 ctx.fail(f"ln: failed to access {quote(target)}", error)
                 continue
         try:
             if force and (yield from exists(ctx, link)):
-                yield from ctx.vfs.unlink(ctx.path(link))
+                yield from ctx.vfs.unlink(link)
             if symbolic:
-                yield from ctx.vfs.symlink(target, ctx.path(link))
+                yield from ctx.vfs.symlink(target, link)
             else:
-                yield from ctx.vfs.link(ctx.path(target), ctx.path(link))
+                yield from ctx.vfs.link(target, link)
         except LustreError as error:
             ctx.fail(f"ln: {_ln_failed(target, link, symbolic, error.errno)}", error)
 
@@ -234,7 +237,7 @@ def _ln_failed(target: str, link: str, symbolic: bool, number: int) -> str:
 def exists(ctx: Context, name: str) -> Step:
     """True when there is such a name, be it a dangling link."""
     try:
-        yield from ctx.vfs.stat(ctx.path(name), follow=False)
+        yield from ctx.vfs.stat(name, follow=False)
     except LustreError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return False
@@ -245,7 +248,7 @@ def exists(ctx: Context, name: str) -> Step:
 def is_dir(ctx: Context, name: str) -> Step:
     """True when the name leads to a directory."""
     try:
-        found = yield from ctx.vfs.stat(ctx.path(name))
+        found = yield from ctx.vfs.stat(name)
     except LustreError:
         return False
     return stat.S_ISDIR(found.mode)

@@ -33,7 +33,7 @@ def chmod(
     def change(name: str, found: Any) -> Step:
         bits = mode(found.mode, st.S_ISDIR(found.mode))
         try:
-            yield from ctx.vfs.chmod(ctx.path(name), bits)
+            yield from ctx.vfs.chmod(name, bits)
         except LustreError as error:
             ctx.fail(f"chmod: changing permissions of {quote(name)}", error)
 
@@ -86,7 +86,7 @@ def _chown(
 
     def change(name: str, _found: Any) -> Step:
         try:
-            yield from ctx.vfs.chown(ctx.path(name), *ids, follow=follow)
+            yield from ctx.vfs.chown(name, *ids, follow=follow)
         except LustreError as error:
             ctx.fail(f"{tool}: changing {what} of {quote(name)}", error)
 
@@ -97,13 +97,13 @@ def _chown(
 def _walk(ctx: Context, tool: str, name: str, change: Any, recursive: bool, follow: bool) -> Step:
     """Change one name and, with -R, what is below it."""
     try:
-        found = yield from ctx.vfs.stat(ctx.path(name), follow=follow)
+        found = yield from ctx.vfs.stat(name, follow=follow)
     except LustreError as error:
         ctx.fail(f"{tool}: cannot access {quote(name)}", error)
         return
     yield from change(name, found)
     if recursive and st.S_ISDIR(found.mode):
-        for child, *_ in (yield from children(ctx, ctx.path(name))):
+        for child, *_ in (yield from children(ctx, name)):
             yield from _walk(ctx, tool, join(name, child), change, recursive, follow=False)
 
 

@@ -1,8 +1,8 @@
 """The registry of verbs: what a command's words mean, read from the signature of a typed function.
 
 Does not know any verb. A verb is a generator function `def touch(ctx, *paths: str, ...)`: its plain
-parameters are operands, those annotated with `flag` are options, the docstring is the manual. Options are read as getopt_long does: clusters (-rf), joined values (-n1),
---name=value, --.
+parameters are operands, those annotated with `flag` are options, the docstring is the manual.
+Options are read as getopt_long does: clusters (-rf), joined values (-n1), --name=value, --.
 """
 
 from __future__ import annotations
@@ -85,12 +85,14 @@ class Verb:
         on: Iterable[str],
         least: int,
         check: Callable[[tuple[Any, ...]], Any] | None,
+        raw: bool,
     ) -> None:
         self.run = run
         self.name = name
         self.on = tuple(on)
         self.least = least
         self.check = check
+        self.raw = raw
 
     @property
     def manual(self) -> str:
@@ -148,7 +150,7 @@ class _Binding:
         self.end = words[-1].start + len(words[-1].text) if words else 0
 
     def bound(self) -> tuple[list[Any], dict[str, Any]]:
-        plain = False
+        plain = self.verb.raw
         while self.words:
             word = self.words.pop(0)
             if plain or not word.text.startswith("-") or word.text == "-":
@@ -256,17 +258,18 @@ def verb(
     on: Iterable[str] = ("client",),
     least: int = 1,
     check: Callable[[tuple[Any, ...]], Any] | None = None,
+    raw: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a generator function a verb.
 
     `least` is how many of its `*operands` it needs; `check` looks at them before anything runs and
-    raises InputError, quoting the word that is wrong.
+    raises InputError, quoting the word that is wrong. `raw`: options are words like all others.
     """
 
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
         full = name or run.__name__.strip("_")
         assert run.__doc__, f"verb {full} has no manual"
-        VERBS[full] = Verb(run, full, on, least, check)
+        VERBS[full] = Verb(run, full, on, least, check, raw)
         return run
 
     return register

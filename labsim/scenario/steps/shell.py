@@ -15,7 +15,7 @@ from labsim.base.errors import InputError, LustreError
 from labsim.base.payload import Payload, tobytes
 from labsim.scenario.steps import system
 from labsim.scenario.steps.context import Context, Result
-from labsim.scenario.steps.registry import find
+from labsim.scenario.steps.registry import Verb, find
 from labsim.scenario.words import SyntaxProblem, Word, parse
 
 DROP_CACHES = "/proc/sys/vm/drop_caches"
@@ -54,6 +54,17 @@ def execute(
     verb, rest = find(words, role)
     operands, options = verb.bind(rest)
     ctx = Context(node, host, role, who or identity(user))
+    try:
+        return (yield from _perform(ctx, command, verb, operands, options))
+    finally:
+        if ctx.vfs is not None:
+            yield from ctx.vfs.exit()
+
+
+def _perform(
+    ctx: Context, command: Any, verb: Verb, operands: list[Any], options: dict[str, Any]
+) -> Generator[Any, Any, Result]:
+    """The verb, with what it prints going where it shall."""
     try:
         sink = None if command.target is None else (yield from _open(ctx, command))
         try:
@@ -108,7 +119,7 @@ def _open(ctx: Context, command: Any) -> Generator[Any, Any, Any]:
         return _drop_caches(ctx)
     flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if command.append else os.O_TRUNC)
     try:
-        file = yield from ctx.vfs.open(ctx.path(target), flags, 0o666)
+        file = yield from ctx.vfs.open(target, flags, 0o666)
     except LustreError as error:
         ctx.fail(f"sh: {target}", error)
         raise _Refused from error

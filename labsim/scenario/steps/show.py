@@ -78,7 +78,7 @@ def stat(
     """
     for name in files:
         try:
-            found = yield from ctx.vfs.stat(ctx.path(name), follow=dereference)
+            found = yield from ctx.vfs.stat(name, follow=dereference)
         except LustreError as error:
             ctx.fail(f"stat: cannot statx {quote(name)}", error)
             continue
@@ -132,7 +132,7 @@ def ls(
     plain, folders = [], []
     for name in sorted(files) or ["."]:
         try:
-            found = yield from ctx.vfs.stat(ctx.path(name), follow=not style.long or directory)
+            found = yield from ctx.vfs.stat(name, follow=not style.long or directory)
         except LustreError as error:
             ctx.fail(f"ls: cannot access {quote(name)}", error, status=2)
             continue
@@ -159,7 +159,7 @@ class _Listing:
         self.name_of = str if numeric else user
 
     def folder(self, folder: str, found: Any, every: bool, almost: bool) -> Step:
-        entries = yield from children(self.ctx, self.ctx.path(folder))
+        entries = yield from children(self.ctx, folder)
         names = [name for name, *_ in entries if every or almost or not name.startswith(".")]
         rows = []
         for name in ([".", ".."] if every else []) + names:
@@ -167,7 +167,7 @@ class _Listing:
                 rows.append((name, None))
                 continue
             path = join(folder, name) if folder != "." else name
-            rows.append((name, (yield from self.ctx.vfs.stat(self.ctx.path(path), follow=False))))
+            rows.append((name, (yield from self.ctx.vfs.stat(path, follow=False))))
         if self.long:
             self.ctx.out(f"total {sum(row.blocks for _, row in rows) // 2}\n")
         yield from self.rows(rows, lambda name: name if folder == "." else join(folder, name))
@@ -192,7 +192,7 @@ class _Listing:
             cells += [st.filemode(found.mode), str(found.nlink), self.name_of(found.uid)]
             cells += [self.name_of(found.gid), _size(found), dates.short(found.mtime, now)]
         if self.long and st.S_ISLNK(found.mode):
-            name += " -> " + (yield from self.ctx.vfs.readlink(self.ctx.path(path_of(name))))
+            name += " -> " + (yield from self.ctx.vfs.readlink(path_of(name)))
         return [*cells, name]
 
 
@@ -213,7 +213,7 @@ def cat(ctx: Context, *files: str) -> Step:
     """
     for name in files:
         try:
-            file = yield from ctx.vfs.open(ctx.path(name), os.O_RDONLY)
+            file = yield from ctx.vfs.open(name, os.O_RDONLY)
             try:
                 while len(data := (yield from ctx.vfs.read(file, 4 * MIB))):
                     ctx.out(data)
@@ -252,11 +252,11 @@ def df(
     rows = []
     for name in files or (".",):
         try:
-            found = yield from ctx.vfs.statfs(ctx.path(name))
+            found = yield from ctx.vfs.statfs(name)
         except LustreError as error:
             ctx.fail(f"df: {name}", error)
             continue
-        row = _df_row(found)
+        row = _df_row(f"{ctx.mgs_nid}:/{ctx.node.config.fs.fsname}", found)
         if row not in rows:
             rows.append(row)
     if not rows:
@@ -286,11 +286,11 @@ _DF_LEAST = {"source": 14, "fstype": 4, "pcent": 4, "ipcent": 4, "target": 0}
 _DF_LEFT = {"source", "fstype", "target"}
 
 
-def _df_row(found: Any) -> dict[str, str]:
+def _df_row(source: str, found: Any) -> dict[str, str]:
     used, iused = found.blocks - found.bfree, found.files - found.ffree
     kib = found.bsize // 1024
     return {
-        "source": getattr(found, "source", "lustre"),
+        "source": source,
         "fstype": "lustre",
         "size": str(found.blocks * kib),
         "used": str(used * kib),

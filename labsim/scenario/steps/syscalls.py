@@ -121,20 +121,20 @@ def sys(ctx: Context, *call: str) -> Step:
 @call("path name value [flags]")
 def setxattr(ctx: Context, path: str, name: str, value: bytes, flags: int = 0) -> Step:
     """XATTR_CREATE and XATTR_REPLACE are its flags."""
-    yield from ctx.vfs.setxattr(ctx.path(path), name, value, flags)
+    yield from ctx.vfs.setxattr(path, name, value, flags)
 
 
 @call("path name [size]")
 def getxattr(ctx: Context, path: str, name: str, size: int = 65536) -> Step:
     """The value; with size 0 its length."""
-    answer = yield from ctx.vfs.getxattr(ctx.path(path), name, size)
+    answer = yield from ctx.vfs.getxattr(path, name, size)
     return answer if isinstance(answer, int) else _text(answer)
 
 
 @call("path [size]")
 def listxattr(ctx: Context, path: str, size: int = 65536) -> Step:
     """The length of the list, as the call returns it."""
-    answer = yield from ctx.vfs.listxattr(ctx.path(path), size)
+    answer = yield from ctx.vfs.listxattr(path, size)
     if isinstance(answer, int):
         return answer
     return sum(len(name.encode("utf-8", "surrogateescape")) + 1 for name in xattr_names(answer))
@@ -158,17 +158,13 @@ chown path uid gid
 truncate path length
 statfs path
 """
-_PATHS = {"path", "old", "new"}
 
 
 def _direct(method: str, usage: str) -> None:
     """Declare a call that hands its arguments on."""
-    names = [word.strip("[]") for word in usage.split()]
 
     def run(ctx: Context, *values: Any) -> Step:
-        given = zip(names, values, strict=False)
-        arguments = [ctx.path(value) if name in _PATHS else value for name, value in given]
-        answer = yield from getattr(ctx.vfs, method)(*arguments)
+        answer = yield from getattr(ctx.vfs, method)(*values)
         return answer if isinstance(answer, str) else 0
 
     run.__name__ = method
@@ -182,14 +178,14 @@ for _line in _DIRECT.strip().splitlines():
 @call("path")
 def lstat(ctx: Context, path: str) -> Step:
     """As stat, of a symbolic link itself."""
-    yield from ctx.vfs.stat(ctx.path(path), follow=False)
+    yield from ctx.vfs.stat(path, follow=False)
     return 0
 
 
 @call("path atime mtime")
 def utime(ctx: Context, path: str, atime: int, mtime: int) -> Step:
     """Times in seconds since 1970."""
-    yield from ctx.vfs.utimens(ctx.path(path), atime * 10**9, mtime * 10**9)
+    yield from ctx.vfs.utimens(path, atime * 10**9, mtime * 10**9)
 
 
 # ---- files
@@ -198,7 +194,7 @@ def utime(ctx: Context, path: str, atime: int, mtime: int) -> Step:
 @call("path flags [mode]")
 def _open(ctx: Context, path: str, flags: int, mode: int = 0o666) -> Step:
     """Opens and closes; the value is the descriptor a new process would get."""
-    file = yield from ctx.vfs.open(ctx.path(path), flags, mode)
+    file = yield from ctx.vfs.open(path, flags, mode)
     yield from ctx.vfs.close(file)
     return 3
 
@@ -212,7 +208,7 @@ def creat(ctx: Context, path: str, mode: int = 0o666) -> Step:
 @call("path length [offset]")
 def pread(ctx: Context, path: str, length: int, offset: int = 0) -> Step:
     """Opens, reads, closes; the value is the text that was read."""
-    file = yield from ctx.vfs.open(ctx.path(path), os.O_RDONLY)
+    file = yield from ctx.vfs.open(path, os.O_RDONLY)
     try:
         return _text((yield from ctx.vfs.read(file, length, offset)))
     finally:
@@ -222,7 +218,7 @@ def pread(ctx: Context, path: str, length: int, offset: int = 0) -> Step:
 @call("path data [offset]")
 def pwrite(ctx: Context, path: str, data: bytes, offset: int = 0) -> Step:
     """Opens, writes, closes; the value is the number of bytes."""
-    file = yield from ctx.vfs.open(ctx.path(path), os.O_WRONLY)
+    file = yield from ctx.vfs.open(path, os.O_WRONLY)
     try:
         yield from ctx.vfs.write(file, data, offset)
     finally:
@@ -233,7 +229,7 @@ def pwrite(ctx: Context, path: str, data: bytes, offset: int = 0) -> Step:
 @call("path")
 def fsync(ctx: Context, path: str) -> Step:
     """Opens, syncs, closes."""
-    file = yield from ctx.vfs.open(ctx.path(path), os.O_RDONLY)
+    file = yield from ctx.vfs.open(path, os.O_RDONLY)
     try:
         yield from ctx.vfs.fsync(file)
     finally:

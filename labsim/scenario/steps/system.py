@@ -39,7 +39,7 @@ def sync(ctx: Context) -> Step:
     sync
     """
     try:
-        yield from ctx.vfs.sync()
+        yield from ctx.node.sync()
     except LustreError as error:
         ctx.fail("sync: error syncing", error)
 
@@ -67,7 +67,7 @@ def sysctl(ctx: Context, *setting: str) -> Step:
 
 def drop_caches(ctx: Context, what: int) -> Step:
     """What the kernel does when /proc/sys/vm/drop_caches is written."""
-    yield from ctx.vfs.drop_caches(what)
+    yield from ctx.node.drop_caches(what)
 
 
 @verb(on=ROLES)

@@ -42,9 +42,9 @@ def setfattr(
     for path in files:
         try:
             if remove:
-                yield from ctx.vfs.removexattr(ctx.path(path), remove, follow=follow)
+                yield from ctx.vfs.removexattr(path, remove, follow=follow)
             else:
-                yield from ctx.vfs.setxattr(ctx.path(path), name, data, 0, follow=follow)
+                yield from ctx.vfs.setxattr(path, name, data, 0, follow=follow)
         except LustreError as error:
             ctx.fail(f"setfattr: {path}: {strerror_ea(error.errno)}")
             ctx.note(error.errno)
@@ -134,7 +134,7 @@ class _Getfattr:
 
     def names(self, path: str, pattern: str) -> Step:
         vfs = self.ctx.vfs
-        data = yield from vfs.listxattr(self.ctx.path(path), _BIG, follow=self.follow)
+        data = yield from vfs.listxattr(path, _BIG, follow=self.follow)
         return sorted(name for name in xattr_names(data) if re.search(pattern, name))
 
     def show(self, path: str, names: list[str], values: bool, absolute: bool) -> Step:
@@ -143,7 +143,7 @@ class _Getfattr:
             data = b""
             if values:
                 try:
-                    where = self.ctx.path(path)
+                    where = path
                     data = yield from self.ctx.vfs.getxattr(where, name, _BIG, follow=self.follow)
                 except LustreError as error:
                     if error.errno != errno.ENODATA:

@@ -1,0 +1,51 @@
+"""`labsim matrix`: regressions by trees.
+
+Does not know how a run is made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from labsim.cli.common import checked_trees, json_option, print_json, run_options, write
+
+
+@click.command(
+    "matrix", epilog="Example: labsim matrix xattr --tree 2.10.8 --tree 2.12.0 --tree staging-4.16"
+)
+@click.argument("paths", nargs=-1, metavar="[SCENARIO...]")
+@run_options
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time; default: one a core.")
+@json_option
+def command(
+    paths: tuple[str, ...],
+    trees: tuple[str, ...],
+    seed: int,
+    live: bool,
+    junit: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Run regressions on client trees and print the table.
+
+    Without SCENARIO every packaged one, without --tree every known tree.
+    """
+    from labsim import trees as known
+    from labsim.scenario import load, matrix
+
+    files = load.find(paths) if paths else load.everything()
+    scenarios = [load.load(path) for path in files]
+    names = checked_trees(trees) or known.names()
+    runtime = "live" if live else "sim"
+    table = matrix.make(scenarios, names, runtime, seed, jobs, show_progress=not as_json)
+    if as_json:
+        print_json(table.plain())
+    else:
+        table.show()
+    if junit is not None:
+        from labsim.scenario.junit import junit_xml
+
+        write(junit, junit_xml(table.runs))
+    return 0 if table.ok else 1

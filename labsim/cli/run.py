@@ -1,0 +1,57 @@
+"""`labsim run`: scenarios on trees, step by step.
+
+Does not know how a step is carried out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from labsim.cli.common import checked_trees, json_option, print_json, run_options, write
+
+
+@click.command("run", epilog="Example: labsim run xattr/lu_10787 --tree 2.10.5 --tree 2.12.0 -v")
+@click.argument("paths", nargs=-1, required=True, metavar="SCENARIO...")
+@run_options
+@click.option("-v", "--verbose", is_flag=True, help="Show every step.")
+@json_option
+def command(
+    paths: tuple[str, ...],
+    trees: tuple[str, ...],
+    seed: int,
+    live: bool,
+    junit: Path | None,
+    verbose: bool,
+    as_json: bool,
+) -> int:
+    """Run scenarios: files, folders, or packaged names.
+
+    Without --tree each runs on the trees around its change: one with the bug, one without.
+    The exit status is 0 when every verdict is as the tree's history demands, 1 otherwise.
+    """
+    from labsim.scenario import kits, load, report, runner
+
+    chosen = checked_trees(trees)
+    scenarios = [load.load(path) for path in load.find(paths)]
+    runtime = "live" if live else "sim"
+    output = report.quiet() if as_json else report.text(verbose)
+    runs = []
+    for scenario in scenarios:
+        output.scenario(scenario)
+        for tree in chosen or kits.around(scenario):
+            output.tree(tree)
+            made = runner.run(scenario, tree, runtime, seed, output.step)
+            output.run(made)
+            runs.append(made)
+    ok = all(made.ok for made in runs)
+    if as_json:
+        print_json({"ok": ok, "runs": [made.plain() for made in runs]})
+    else:
+        output.summary(runs)
+    if junit is not None:
+        from labsim.scenario.junit import junit_xml
+
+        write(junit, junit_xml(runs))
+    return 0 if ok else 1

@@ -1,0 +1,157 @@
+"""The matrix: regressions by trees.
+
+Does not know how a run is made. Each cell holds what the tree's history says and what the run
+showed; the table groups point releases under their branch, one letter a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from labsim.scenario import kits, model
+from labsim.scenario.batch import Task, cores, in_parallel, one_by_one
+from labsim.scenario.cluster import Runtime
+from labsim.scenario.report import STYLES, console, verdict_line
+from labsim.scenario.runner import Run
+
+LETTERS = {"pass": "·", "bug": "B", "fail": "F", "unknown": "?"}
+FEW = 8
+"""Up to so many trees get a column with the verdict in full."""
+
+
+class Matrix:
+    """The finished matrix."""
+
+    def __init__(
+        self, scenarios: Sequence[model.Scenario], trees: Sequence[str], runs: Sequence[Run]
+    ) -> None:
+        self.scenarios = scenarios
+        self.trees = trees
+        self._cells = {(made.scenario, made.tree): made for made in runs}
+        self.runs = [self.cell(s, tree) for s in scenarios for tree in trees]
+
+    def cell(self, scenario: model.Scenario, tree: str) -> Run:
+        """The run of a scenario on a tree."""
+        return self._cells[scenario.name, tree]
+
+    @property
+    def ok(self) -> bool:
+        """True when every verdict is the one that the tree's history demands."""
+        return all(made.ok for made in self.runs)
+
+    def plain(self) -> dict[str, Any]:
+        """What `matrix --json` prints."""
+        rows = [
+            {
+                "ticket": scenario.ticket,
+                "area": scenario.area,
+                "title": scenario.title,
+                "cells": {
+                    tree: {
+                        "present": kits.presence(scenario, tree),
+                        "verdict": self.cell(scenario, tree).verdict,
+                    }
+                    for tree in self.trees
+                },
+            }
+            for scenario in self.scenarios
+        ]
+        return {"trees": list(self.trees), "rows": rows}
+
+    def show(self) -> None:
+        """Print the table, what was not as expected, and the verdict line."""
+        out = console()
+        out.print(self._table())
+        for made in self.runs:
+            if not made.ok:
+                out.print(Text(f"{made.scenario} on {made.tree}: {why(made)}", "red"))
+        out.print(Text("· pass   B bug   F fail   ? its history does not tell", "dim"))
+        out.print(Text.assemble(*verdict_line(self.runs)))
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("area", "regression", "title"):
+            table.add_column(name, no_wrap=True, max_width=36, overflow="ellipsis")
+        groups = grouped(self.trees)
+        for label, _ in groups:
+            table.add_column(label, no_wrap=True)
+        for scenario in self.scenarios:
+            cells = [self._text(scenario, names) for _, names in groups]
+            table.add_row(scenario.area, scenario.ticket or scenario.name, scenario.title, *cells)
+        return table
+
+    def _text(self, scenario: model.Scenario, names: list[str]) -> Text:
+        made = [self.cell(scenario, name) for name in names]
+        if len(self.trees) <= FEW:
+            return Text(made[0].verdict, _style(made[0]))
+        return Text.assemble(*((LETTERS[one.verdict], _style(one)) for one in made))
+
+
+def _style(made: Run) -> str:
+    return STYLES[made.verdict] if made.ok else "bold white on red"
+
+
+def why(made: Run) -> str:
+    """In one line, why a run is not as expected."""
+    reasons = [*made.broken, *(f"line {s.line}: {s.differs}" for s in made.steps if s.differs)]
+    first = reasons[0].splitlines()[0] if reasons else "nothing differed"
+    return f"{made.verdict}, expected {made.expected}: {first}"
+
+
+def grouped(trees: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """(column, trees in it): each tree where there are few, else the releases of one branch."""
+    if len(trees) <= FEW:
+        return [(tree, [tree]) for tree in trees]
+
+    def series(tree: str) -> str:
+        parts = tree.split(".")
+        return ".".join(parts[:2]) if parts[0].isdigit() else tree
+
+    return [(label, list(names)) for label, names in groupby(trees, series)]
+
+
+def make(
+    scenarios: Sequence[model.Scenario],
+    trees: Sequence[str],
+    runtime: Runtime,
+    seed: int,
+    jobs: int | None = None,
+    show_progress: bool = True,
+) -> Matrix:
+    """Run every scenario on every tree, on all cores where nothing but memory is shared."""
+    tasks = [Task(s.path, tree, runtime, seed) for s in scenarios for tree in trees]
+    workers = min(jobs or cores(), len(tasks)) if runtime == "sim" else 1
+    runs: list[Run] = []
+    with progress(len(tasks), show_progress) as advance:
+
+        def note(made: Run) -> None:
+            runs.append(made)
+            advance()
+
+        if workers > 1:
+            in_parallel(tasks, workers, note)
+        else:
+            for made in one_by_one(tasks):
+                note(made)
+    return Matrix(scenarios, trees, runs)
+
+
+@contextmanager
+def progress(total: int, show: bool) -> Iterator[Callable[[], Any]]:
+    """A progress bar on standard error, where that is a terminal."""
+    out = console(stderr=True)
+    if not (show and out.is_terminal):
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = ("runs", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task("runs", total=total)
+        yield lambda: bar.advance(task)
