@@ -1,0 +1,157 @@
+"""The client: one mount of one file system.
+
+Knows the order in which a mount puts its parts together, not what they do. Stands for
+mount.lustre, the client's part of obd_mount.c, and what a configuration log makes of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.nodes.client.cred import ROOT, Cred
+from labsim.nodes.client.fileio import FileData
+from labsim.nodes.client.llite import Llite
+from labsim.nodes.client.mdc import MIN_EASIZE, Mdc
+from labsim.nodes.client.osc import Osc
+from labsim.nodes.client.vfs import Vfs
+from labsim.nodes.config import NodeConfig, TargetInfo
+from labsim.nodes.node import Node
+from labsim.runtime.ports import Host, Steps
+from labsim.wire.constants import LDLM_CB_REPLY_PORTAL, LDLM_CB_REQUEST_PORTAL
+
+ENOENT = 2
+
+LAYOUT_HEAD, LAYOUT_STRIPE = 48, 24
+"""Bytes of a lov_mds_md_v3 and of each stripe in it."""
+
+CALLBACK_THREADS = 16
+
+
+class Client(Node):
+    """One client with the file system mounted on /mnt/lustre."""
+
+    kind = "client"
+
+    def __init__(self, host: Host, config: NodeConfig) -> None:
+        super().__init__(host, config)
+        rng = host.rng
+        self.instance = f"ffff88{rng.getrandbits(28) << 12:010x}"
+        self.uuid = _uuid(rng.getrandbits(128))
+        targets = config.fs.targets
+        self.mdcs: list[Mdc] = [self._device(Mdc, "mdc", t) for t in targets if t.kind == "mdt"]
+        self.oscs: dict[int, Osc] = {
+            t.index: self._device(Osc, "osc", t) for t in targets if t.kind == "ost"
+        }
+        self._size_layouts()
+        name = f"{config.fs.fsname}-{self.instance}"
+        self.llite: Llite = self.make(Llite, self, name, self.uuid, self.mdcs)
+        self.llite.data = self.data = self.make(FileData, self, self.oscs)
+        host.params.mount(self.llite, name=name)
+
+    def _device(self, kind: Any, letters: str, target: TargetInfo) -> Any:
+        """Attach and set up one device, and mount its parameters (LCFG_ATTACH, LCFG_SETUP)."""
+        name = f"{target.name}-{letters}-{self.instance}"
+        device = self.make(kind, self, target, name, self.uuid)
+        self.host.params.mount(device, name=name)
+        return device
+
+    def _size_layouts(self) -> None:
+        """The largest layout is one with a stripe on every OST (lov_mds_md_size)."""
+        largest = LAYOUT_HEAD + LAYOUT_STRIPE * len(self.oscs)
+        for mdc in self.mdcs:
+            mdc.max_easize = max(MIN_EASIZE, largest)
+
+    # ---- mount, umount
+
+    def start(self) -> Steps[None]:
+        """Mount -t lustre: parameters first, then connections, then the root."""
+        yield from super().start()
+        self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL, CALLBACK_THREADS)
+        self.configure()
+        for mdc in self.mdcs:
+            yield from mdc.imp.connect()
+        yield from self._connect_osts()
+        yield from self.llite.fill_super()
+        self.host.trace.emit("mount", self.llite.name)
+
+    def configure(self) -> None:
+        """Apply what was set for good to the devices, which are not connected yet (LCFG_PARAM)."""
+        for pattern, text in self.config.fs.params:
+            try:
+                self.host.params.set(pattern, text)
+            except LustreError as error:
+                if error.errno != ENOENT:
+                    self.host.trace.emit("param.refused", pattern, text, error.errno)
+
+    def _connect_osts(self) -> Steps[None]:
+        """All at once; a mount does not wait for an OST that does not answer."""
+        env = self.host.env
+        waited = env.event()
+        left = [len(self.oscs)]
+
+        def done() -> None:
+            if not waited.triggered:
+                waited.succeed()
+
+        def connect(osc: Osc) -> Steps[None]:
+            yield from osc.imp.connect()
+            left[0] -= 1
+            if not left[0]:
+                done()
+
+        for osc in self.oscs.values():
+            env.process(connect(osc))
+        if self.oscs:
+            limit = self.rpc.deadlines.add(env.now + self.rpc.connect_timeout_ns, done)
+            yield waited
+            limit.cancel()
+
+    def stop(self) -> Steps[None]:
+        """umount: write back, give up the locks, disconnect."""
+        for file in list(self.llite.open_files):
+            yield from self.vfs.close(file)
+        devices: list[Any] = [*self.mdcs, *self.oscs.values()]
+        for device in devices:
+            yield from device.imp.disconnect()
+            device.ldlm.close()
+            self.host.params.unmount(device)
+        self.host.params.unmount(self.llite)
+        yield from super().stop()
+
+    # ---- processes
+
+    def process(self, uid: int = 0, gid: int = 0, groups: tuple[int, ...] = ()) -> Vfs:
+        """A new process on this client, in the mount point."""
+        cred = ROOT if uid == gid == 0 and not groups else Cred(uid, gid, groups)
+        return self.make(Vfs, self, cred)
+
+    @property
+    def vfs(self) -> Vfs:
+        """A process of root."""
+        return self.process()
+
+    def drop_caches(self, level: int) -> Steps[None]:
+        """What writing to /proc/sys/vm/drop_caches does."""
+        yield from self.llite.drop_caches(level)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants: imports, locks, caches, open files."""
+        llite = self.llite
+        return super().snapshot() | {
+            "instance": self.instance,
+            "uuid": self.uuid,
+            "mdcs": [mdc.snapshot() for mdc in self.mdcs],
+            "oscs": [osc.snapshot() for osc in self.oscs.values()],
+            "open_files": [
+                {"path": file.dentry.path(), "fid": str(file.inode.fid), "flags": file.flags}
+                for file in llite.open_files
+            ],
+            "llite": llite.snapshot(),
+        }
+
+
+def _uuid(bits: int) -> str:
+    """A uuid in its usual form."""
+    text = f"{bits:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

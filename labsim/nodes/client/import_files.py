@@ -1,0 +1,98 @@
+"""The files of a client device that show its import: `import`.
+
+Does not know what the device is for. Stands for lprocfs_import_seq_show (lprocfs_status.c), shared
+by mdc and osc.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.ids import Nid
+from labsim.base.params import Param
+from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc import Import, State
+
+FLAG_NAMES = (
+    "read_only", "lov_index", "connect_from_mds", "write_grant", "server_lock", "version",
+    "request_portal", "acl", "xattr", "large_acl", "truncate_lock", "initial_transno",
+    "inode_bit_locks", "barrier", "getattr_by_fid", "no_oh_for_devices", "remote_client",
+    "remote_client_by_force", "max_byte_per_rpc", "64bit_qdata", "mds_capability",
+    "oss_capability", "early_lock_cancel", "som", "adaptive_timeouts", "lru_resize",
+    "mds_mds_connection", "real_conn", "change_qunit_size", "alt_checksum_algorithm",
+    "fid_is_enabled", "version_recovery", "pools", "grant_shrink", "skip_orphan", "large_ea",
+    "full20", "layout_lock", "64bithash", "object_max_bytes", "imp_recov", "jobstats", "umask",
+    "einprogress", "grant_param", "flock_owner", "lvb_type", "nanoseconds_times",
+    "lightweight_conn", "short_io", "pingless", "flock_deadlock", "disp_stripe", "open_by_fid",
+    "lfsck", "unknown", "unlink_close", "multi_mod_rpcs", "dir_stripe", "subtree", "lockahead",
+    "bulk_mbits", "compact_obdo", "second_flags",
+)  # fmt: skip
+"""Names of the OBD_CONNECT_* flags from bit 0 on (obd_connect_names)."""
+
+
+def flag_names(flags: int) -> list[str]:
+    """The names of the connect flags that are set."""
+    return [name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1]
+
+
+class ImportFiles(Component):
+    """Shows `self.imp`; `self.stats` counts its requests."""
+
+    imp: Import
+    stats: Any
+
+    @Param.computed(file="import", help="the import: state, connect data, requests, transactions")
+    def import_text(self) -> str:
+        """The file's text, YAML with four blanks where lprocfs puts them."""
+        return "".join([*self._head(), *self._connection(), *self._rpcs()])
+
+    def _head(self) -> list[str]:
+        imp, data = self.imp, self.imp.connect_data
+        version = ".".join(str(data.version >> shift & 255) for shift in (24, 16, 8, 0))
+        return [
+            "import:\n",
+            f"    name: {imp.name}\n",
+            f"    target: {imp.target_uuid}\n",
+            f"    state: {imp.state.name}\n",
+            f"    connect_flags: [ {', '.join(flag_names(data.connect_flags))} ]\n",
+            "    connect_data:\n",
+            f"       flags: {data.connect_flags:#x}\n",
+            f"       instance: {data.instance}\n",
+            f"       target_version: {version}\n",
+            f"       max_brw_size: {data.brw_size}\n",
+            "    import_flags: [ replayable, pingable, connect_tried ]\n",
+        ]
+
+    def _connection(self) -> list[str]:
+        imp = self.imp
+        nids = ", ".join(str(Nid(nid)) for nid in imp.nids)
+        idle_s = (imp.rpc.env.now - imp.last_reply_ns) // NS_PER_S
+        current = str(Nid(imp.peer)) if imp.state is not State.NEW else "<none>"
+        return [
+            "    connection:\n",
+            f"       failover_nids: [ {nids} ]\n",
+            f"       current_connection: {current}\n",
+            f"       connection_attempts: {imp.conn_cnt}\n",
+            f"       generation: {imp.generation}\n",
+            "       in-progress_invalidations: 0\n",
+            f"       idle: {idle_s} sec\n",
+        ]
+
+    def _rpcs(self) -> list[str]:
+        waited = dict(self.stats.items()).get("req_waittime")
+        average = waited.total // waited.samples if waited is not None else 0
+        return [
+            "    rpcs:\n",
+            f"       inflight: {len(self.imp.outstanding)}\n",
+            "       unregistering: 0\n",
+            "       timeouts: 0\n",
+            f"       avg_waittime: {average} usec\n",
+            "    service_estimates:\n",
+            "       services: 1 sec\n",
+            "       network: 1 sec\n",
+            "    transactions:\n",
+            "       last_replay: 0\n",
+            f"       peer_committed: {self.imp.committed}\n",
+            f"       last_checked: {self.imp.committed}\n",
+        ]

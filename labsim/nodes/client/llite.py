@@ -1,0 +1,286 @@
+"""The mounted file system: what a system call finds below the kernel's own rules.
+
+Knows inodes, caches and locks; not paths, processes or file tables. Stands for lustre/llite: the
+super block (llite_lib.c), with names in `llite_names`, files in `llite_files`, attributes in
+`llite_attrs`, and its files in the parameter tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.errors import LustreError
+from labsim.base.ids import Fid
+from labsim.base.params import Param
+from labsim.base.units import MIB, NS_PER_US
+from labsim.ldlm.resource import fid_resource, resource_fid
+from labsim.nodes.client import lmv
+from labsim.nodes.client.cred import ROOT
+from labsim.nodes.client.data import DataPath
+from labsim.nodes.client.inode import Dentry, Inode, InodeCache
+from labsim.nodes.client.llite_attrs import Attributes
+from labsim.nodes.client.llite_files import Files
+from labsim.nodes.client.llite_names import Names
+from labsim.nodes.client.mdc import Mdc
+from labsim.nodes.client.namei import Namei
+from labsim.nodes.client.statfs import StatfsCache
+from labsim.nodes.client.xattr import Xattrs
+from labsim.nodes.client.xattr_cache import XattrCache
+from labsim.runtime.ports import Host, Steps
+from labsim.wire.constants import (
+    LCK_CR,
+    MDS_INODELOCK_LAYOUT,
+    MDS_INODELOCK_LOOKUP,
+    MDS_INODELOCK_PERM,
+    MDS_INODELOCK_UPDATE,
+    MDS_INODELOCK_XATTR,
+    OBD_CONNECT_ACL,
+    OBD_CONNECT_XATTR,
+)
+
+ERANGE, ENOTSUPP = 34, 524
+
+COUNTERS = (
+    "dirty_pages_hits", "dirty_pages_misses", "read_bytes", "write_bytes", "brw_read", "brw_write",
+    "ioctl", "open", "close", "mmap", "page_fault", "page_mkwrite", "seek", "fsync", "readdir",
+    "setattr", "truncate", "flock", "getattr", "create", "link", "unlink", "symlink", "mkdir",
+    "rmdir", "mknod", "rename", "statfs", "alloc_inode", "setxattr", "getxattr", "getxattr_hits",
+    "listxattr", "removexattr", "inode_permission",
+)  # fmt: skip
+"""The lines of llite.*.stats in their order (llite_opcode_table)."""
+
+CACHED_BITS = (
+    MDS_INODELOCK_LOOKUP | MDS_INODELOCK_PERM, MDS_INODELOCK_UPDATE, MDS_INODELOCK_XATTR,
+    MDS_INODELOCK_LAYOUT,
+)  # fmt: skip
+"""Groups of lock bits that something is cached under."""
+
+
+class LliteParams(Component, tree="llite.{name}"):
+    """The tunables and counters of one mount."""
+
+    xattr_cache = Param.flag(True, help="keep extended attributes under XATTR locks")
+    lazystatfs = Param.flag(True, help="statfs does not wait for a server that is away")
+    default_easize = Param.count(
+        128, high=lambda self: self.max_easize, unit="bytes",
+        help="room for a layout in requests that may bring one",
+    )  # fmt: skip
+    stat_blocksize = Param.count(
+        0, unit="bytes", help="st_blksize of every file; 0: what suits its striping"
+    )
+    statahead_max = Param.count(32, high=512, unit="entries", help="names stat-ahead may run ahead")
+    statahead_agl = Param.flag(True, help="stat-ahead asks the OSTs for sizes as well")
+    statahead_running_max = Param.count(16, unit="threads", help="stat-ahead threads at once")
+    max_read_ahead_bytes = Param.size_mb(64 * MIB, help="read-ahead of all files together")
+    max_read_ahead_per_file_bytes = Param.size_mb(
+        64 * MIB, high=lambda self: self.max_read_ahead_bytes // MIB, help="read-ahead of one file"
+    )
+    max_read_ahead_whole_bytes = Param.size_mb(
+        2 * MIB, high=lambda self: self.max_read_ahead_per_file_bytes // MIB,
+        help="files up to this size are read whole",
+    )  # fmt: skip
+    fast_read = Param.flag(True, help="reads of cached pages take no lock")
+    stats = Param.stats(help="system calls and cache hits", order=COUNTERS, word="regs")
+
+    mdcs: tuple[Mdc, ...]
+    name: str
+    uuid_text: str
+    user_xattr: bool
+    acl: bool
+
+    def store_stat_blocksize(self, text: str) -> None:
+        """0, or a power of two of a page at least."""
+        before = self.stat_blocksize
+        self.declared["stat_blocksize"].store(self, text)
+        size = self.stat_blocksize
+        if size and (size < 4096 or size & size - 1):
+            self.stat_blocksize = before
+            raise LustreError(ERANGE)
+
+    def xattr_cache_possible(self) -> bool:
+        """True where the MDT knows XATTR locks, and this client does."""
+        known = self.mdcs[0].imp.connect_data.ibits_known
+        return bool(known & MDS_INODELOCK_XATTR)
+
+    def set_xattr_cache(self, value: bool) -> None:
+        """Switch the cache; ENOTSUPP where it cannot be."""
+        if value and not self.xattr_cache_possible():
+            raise LustreError(ENOTSUPP)
+        self.xattr_cache = value
+
+    @Param.computed(unit="bytes", help="the largest layout that may come")
+    def max_easize(self) -> int:
+        """What the MDT device asks for at most."""
+        return self.mdcs[0].max_easize
+
+    @Param.computed(help="this mount's uuid, as the servers know it")
+    def uuid(self) -> str:
+        """The uuid that connect requests carry."""
+        return self.uuid_text
+
+    @Param.computed(help="what this mount offers")
+    def sbi_flags(self) -> str:
+        """Words in the order of the flag's bits."""
+        words = {
+            "user_xattr": self.user_xattr, "acl": self.acl, "checksum": True, "lru_resize": True,
+            "lazystatfs": self.lazystatfs, "layout": True, "xattr_cache": self.xattr_cache,
+        }  # fmt: skip
+        return " ".join(word for word, shown in words.items() if shown)
+
+
+class Llite(Names, Files, Attributes, LliteParams, tree="llite.{name}"):
+    """One mount of one file system on this client.
+
+    `name` is FSNAME-INSTANCE. `data` is the data path, set when the mount is put together.
+    """
+
+    data: DataPath
+
+    def __init__(self, node: Any, name: str, uuid: str, mdcs: Iterable[Mdc]) -> None:
+        self.host: Host = node.host
+        self.env = node.host.env
+        self.clock = node.host.clock
+        self.trace = node.host.trace
+        self.name = name
+        self.uuid_text = uuid
+        self.mdcs = tuple(mdcs)
+        self.inodes = InodeCache()
+        self.namei: Namei = node.make(Namei, self)
+        self.xattr_values: XattrCache = node.make(XattrCache, self)
+        self.xattrs: Xattrs = node.make(Xattrs, self, self.xattr_values)
+        self.statfs_md: StatfsCache = node.make(StatfsCache, self.env, self.mdcs[0].statfs)
+        self.statfs_dt: StatfsCache = node.make(StatfsCache, self.env, self._statfs_data)
+        self.root = Dentry(None, "/", None)
+        self.open_files: dict[Any, None] = {}
+        """Every open file of this mount, in the order they were opened."""
+        self.directories: dict[Any, Dentry] = {}
+        """The working directories that are not the root, by process."""
+        self.user_xattr = self.acl = True
+        for mdc in self.mdcs:
+            mdc.blocking = self.lost
+
+    def _statfs_data(self) -> Steps[Any]:
+        return (yield from self.data.statfs())
+
+    # ---- mounting
+
+    def fill_super(self) -> Steps[None]:
+        """Learn the root and what the servers offer (client_common_fill_super)."""
+        mdc = self.mdcs[0]
+        self.user_xattr = mdc.imp.granted(OBD_CONNECT_XATTR)
+        self.acl = mdc.imp.granted(OBD_CONNECT_ACL)
+        if not (self.host.kit.traits.xattr_cache and self.xattr_cache_possible()):
+            self.xattr_cache = False
+        fid = yield from mdc.get_root()
+        self.root.inode = self.inodes.inodes[fid] = Inode(fid, 0o040000)
+        yield from self.namei.revalidate(self.root.inode, ROOT)
+
+    # ---- devices and locks
+
+    def mdc(self, fid: Fid | None) -> Mdc:
+        """The device of the MDT that has `fid`."""
+        return lmv.locate(self.mdcs, fid) if fid is not None else self.mdcs[0]
+
+    def match(self, fid: Fid, bits: int, mode: int = LCK_CR) -> Any:
+        """A lock on the inode that this client has already, with a reference; or None."""
+        return self.mdc(fid).ldlm.match(fid_resource(fid), mode, bits=bits)
+
+    def release(self, lock: Any) -> None:
+        """Give back a reference from `match` or an enqueue."""
+        self.mdc(None).ldlm.put(lock)
+
+    def lost(self, lock: Any) -> None:
+        """A lock is going: forget what it alone kept true (ll_md_blocking_ast)."""
+        inode = self.inodes.get(resource_fid(lock.resource))
+        if inode is None:
+            return
+        held = lock.policy.bits
+        for bits in CACHED_BITS:
+            if held & bits and not self.still_covered(inode.fid, held & bits):
+                self.forget(inode, bits)
+
+    def still_covered(self, fid: Fid, bits: int) -> bool:
+        """True where another lock covers the same (ll_have_md_lock)."""
+        lock = self.match(fid, bits)
+        if lock is None:
+            return False
+        self.release(lock)
+        return True
+
+    def forget(self, inode: Inode, bits: int) -> None:
+        """Nothing covers these aspects of the inode any more."""
+        if bits & MDS_INODELOCK_LOOKUP:
+            inode.epoch += 1
+        if bits & MDS_INODELOCK_UPDATE:
+            inode.update_epoch += 1
+            inode.entries = None
+        if bits & MDS_INODELOCK_XATTR:
+            self.xattr_values.drop(inode)
+        if bits & MDS_INODELOCK_LAYOUT and inode.is_reg:
+            self.data.lost(inode)
+
+    # ---- the kernel's caches
+
+    def used(self) -> set[Fid]:
+        """The inodes that must stay: the root, what is open, what processes have as directory."""
+        pinned = [self.root, *(file.dentry for file in self.open_files)]
+        pinned += self.directories.values()
+        return {up.inode.fid for dentry in pinned for up in dentry.above() if up.inode is not None}
+
+    def drop_caches(self, level: int) -> Steps[None]:
+        """Echo LEVEL > /proc/sys/vm/drop_caches: 1 pages, 2 dentries and inodes, 3 both.
+
+        What is in use stays, and all locks.
+        """
+        kept = self.used()
+        for inode in list(self.inodes.inodes.values()):
+            if level & 1:
+                inode.entries = None
+            if inode.is_reg and inode.data is not None:
+                clean = yield from self.data.drop(inode)
+                if not clean:
+                    kept.add(inode.fid)
+        if level & 2:
+            for inode in self.inodes.forget(kept):
+                self.xattr_values.drop(inode)
+
+    # ---- counting
+
+    def tally(self, operation: str, started_ns: int) -> None:
+        """Count one system call in `stats`."""
+        self.stats.op(operation, (self.env.now - started_ns) // NS_PER_US)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is cached, by FID: attributes, names, entries, xattrs, and the covering lock bits."""
+        return {
+            "name": self.name,
+            "inodes": {str(fid): self._cached(inode) for fid, inode in self.inodes.inodes.items()},
+        }
+
+    def _cached(self, inode: Inode) -> dict[str, Any]:
+        names = inode.children or {}
+        return {
+            "mode": inode.mode,
+            "nlink": inode.nlink,
+            "opens": inode.opens,
+            "dentries": {
+                name: str(dentry.inode.fid) if dentry.inode is not None else None
+                for name, dentry in sorted(names.items())
+                if dentry.valid
+            },
+            "entries": None if inode.entries is None else sorted(e.name for e in inode.entries),
+            "xattrs": None if inode.xattrs is None else sorted(inode.xattrs),
+            "covered": self.covered(inode.fid),
+        }
+
+    def covered(self, fid: Fid) -> int:
+        """The inodebits that this client's locks cover."""
+        bits = 1
+        found = 0
+        while bits <= MDS_INODELOCK_XATTR:
+            if self.still_covered(fid, bits):
+                found |= bits
+            bits <<= 1
+        return found

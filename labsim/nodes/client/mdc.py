@@ -1,0 +1,320 @@
+"""The client's device for one MDT: the requests it can send there.
+
+Knows formats and how many requests may be under way, not paths or caches. Stands for lustre/mdc.
+Changes are in `mdc_reint`, enqueues with an intent in `mdc_intents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.ids import NO_FID, Fid, Nid
+from labsim.base.params import Param
+from labsim.base.payload import Payload
+from labsim.base.units import NS_PER_US
+from labsim.ldlm.client import ClientNamespace
+from labsim.ldlm.resource import fid_resource
+from labsim.net.ptlrpc import Import, Request
+from labsim.nodes.client.cred import ROOT, Cred
+from labsim.nodes.client.fids import FidAllocator
+from labsim.nodes.client.import_files import ImportFiles
+from labsim.nodes.client.mdc_intents import Intents
+from labsim.nodes.client.mdc_reint import Reints, suppgid
+from labsim.nodes.config import TargetInfo
+from labsim.runtime.ports import Host, Steps
+from labsim.runtime.sync import Permits
+from labsim.wire.constants import (
+    LCK_PR,
+    LUDA_FID,
+    LUDA_TYPE,
+    MDC_REPLY_PORTAL,
+    MDS_INODELOCK_FULL,
+    MDS_INODELOCK_UPDATE,
+    MDS_INODELOCK_XATTR,
+    MDS_REQUEST_PORTAL,
+    OBD_CONNECT_64BITHASH,
+    OBD_CONNECT_ACL,
+    OBD_CONNECT_ATTRFID,
+    OBD_CONNECT_BRW_SIZE,
+    OBD_CONNECT_BULK_MBITS,
+    OBD_CONNECT_CANCELSET,
+    OBD_CONNECT_DIR_STRIPE,
+    OBD_CONNECT_DISP_STRIPE,
+    OBD_CONNECT_EINPROGRESS,
+    OBD_CONNECT_FID,
+    OBD_CONNECT_FLAGS2,
+    OBD_CONNECT_FULL20,
+    OBD_CONNECT_IBITS,
+    OBD_CONNECT_LAYOUTLOCK,
+    OBD_CONNECT_LOV_V3,
+    OBD_CONNECT_LRU_RESIZE,
+    OBD_CONNECT_LVB_TYPE,
+    OBD_CONNECT_MAX_EASIZE,
+    OBD_CONNECT_MULTIMODRPCS,
+    OBD_CONNECT_NODEVOH,
+    OBD_CONNECT_OPEN_BY_FID,
+    OBD_CONNECT_SUBTREE,
+    OBD_CONNECT_UMASK,
+    OBD_CONNECT_VERSION,
+    OBD_CONNECT_XATTR,
+    OBD_MD_FLID,
+    SEQ_ALLOC_META,
+)
+from labsim.wire.lu import LuSeqRange
+from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.mdt import MdtBody
+from labsim.wire.message import Message
+from labsim.wire.opcodes import (
+    LDLM_ENQUEUE,
+    MDS_CONNECT,
+    MDS_DISCONNECT,
+    MDS_GET_ROOT,
+    MDS_GETATTR,
+    MDS_GETATTR_NAME,
+    MDS_GETXATTR,
+    MDS_READPAGE,
+    MDS_STATFS,
+    MDS_SYNC,
+    SEQ_METADATA_PORTAL,
+    SEQ_QUERY,
+    opcode_name,
+)
+from labsim.wire.ost import ObdStatfs
+
+MIN_EASIZE = 56
+"""lov_mds_md_size(1): the layout of a file with one stripe."""
+
+READPAGE_BYTES = 1 << 20
+"""How much of a directory one MDS_READPAGE asks for (MD_MAX_BRW_SIZE)."""
+
+
+WANTED = (
+    OBD_CONNECT_VERSION | OBD_CONNECT_ACL | OBD_CONNECT_XATTR | OBD_CONNECT_IBITS
+    | OBD_CONNECT_ATTRFID | OBD_CONNECT_NODEVOH | OBD_CONNECT_BRW_SIZE | OBD_CONNECT_CANCELSET
+    | OBD_CONNECT_LRU_RESIZE | OBD_CONNECT_FID | OBD_CONNECT_LOV_V3 | OBD_CONNECT_MAX_EASIZE
+    | OBD_CONNECT_FULL20 | OBD_CONNECT_LAYOUTLOCK | OBD_CONNECT_64BITHASH | OBD_CONNECT_UMASK
+    | OBD_CONNECT_EINPROGRESS | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_DISP_STRIPE
+    | OBD_CONNECT_OPEN_BY_FID | OBD_CONNECT_MULTIMODRPCS | OBD_CONNECT_DIR_STRIPE
+    | OBD_CONNECT_SUBTREE | OBD_CONNECT_BULK_MBITS | OBD_CONNECT_FLAGS2
+)  # fmt: skip
+
+
+class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
+    """One MDT as this client reaches it: the import, the locks, the limits."""
+
+    max_rpcs_in_flight = Param.count(
+        8, low=2, high=512, unit="RPCs", help="requests this device may have on the wire"
+    )
+    max_mod_rpcs_in_flight = Param.count(
+        7, low=1, high=lambda self: self.mod_limit(), unit="RPCs",
+        help="requests that change something which may be on the wire at once",
+    )  # fmt: skip
+    stats = Param.stats(help="requests by opcode, with the time until their reply")
+
+    def __init__(self, node: Any, info: TargetInfo, name: str, client_uuid: str) -> None:
+        self.host: Host = node.host
+        self.env = node.host.env
+        self.clock = node.host.clock
+        self.info = info
+        self.name = name
+        self.imp = Import(
+            node.rpc,
+            name=name,
+            target_uuid=info.uuid,
+            client_uuid=client_uuid,
+            nids=[Nid.parse(info.nid)],
+            portals=(MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
+            opcodes=(MDS_CONNECT, MDS_DISCONNECT),
+            want=self.wanted,
+        )
+        self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
+        self.max_easize = MIN_EASIZE
+        self.fids = FidAllocator(self.env, self.new_sequences)
+        self.blocking: Callable[[Any], Any] | None = None
+        self._slots: Permits | None = None
+        self._mod_slots: Permits | None = None
+
+    # ---- connecting
+
+    def wanted(self) -> ObdConnectData:
+        """What this client asks of the MDT."""
+        traits = self.host.kit.traits
+        known = MDS_INODELOCK_FULL
+        if not traits.xattr_cache:
+            known &= ~MDS_INODELOCK_XATTR
+        return ObdConnectData(
+            connect_flags=WANTED,
+            version=traits.ocd_version,
+            brw_size=READPAGE_BYTES,
+            ibits_known=known,
+            maxmodrpcs=self.max_mod_rpcs_in_flight,
+        )
+
+    # ---- how many at once
+
+    def mod_limit(self) -> int:
+        """The largest max_mod_rpcs_in_flight: one less than all, and what the MDT allows."""
+        limit = self.max_rpcs_in_flight - 1
+        if self.imp.granted(OBD_CONNECT_MULTIMODRPCS):
+            limit = min(limit, self.imp.connect_data.maxmodrpcs)
+        return limit
+
+    def set_max_rpcs_in_flight(self, value: int) -> None:
+        """A new limit; it keeps one request free for those that change nothing."""
+        self.max_rpcs_in_flight = value
+        if self._slots is not None:
+            self._slots.resize(value)
+        if self.max_mod_rpcs_in_flight >= value:
+            self.set_max_mod_rpcs_in_flight(value - 1)
+
+    def set_max_mod_rpcs_in_flight(self, value: int) -> None:
+        """A new limit for requests that change something."""
+        self.max_mod_rpcs_in_flight = value
+        if self._mod_slots is not None:
+            self._mod_slots.resize(value)
+
+    def _modify_slots(self) -> Permits:
+        if self._mod_slots is None:
+            self._mod_slots = Permits(self.env, self.max_mod_rpcs_in_flight)
+        return self._mod_slots
+
+    def _request_slots(self) -> Permits:
+        if self._slots is None:
+            self._slots = Permits(self.env, self.max_rpcs_in_flight)
+        return self._slots
+
+    # ---- sending
+
+    def call(self, request: Request) -> Steps[Message]:
+        """Send a request and wait for its reply; LustreError with its status where it failed."""
+        started_ns = self.env.now
+        try:
+            return (yield from self.imp.call(request))
+        finally:
+            self._count(request.opcode, started_ns)
+
+    def modify(self, request: Request) -> Steps[Message]:
+        """As `call`, under the limits for requests that change something."""
+        return (yield from self._within(self._modify_slots(), self._limited(request)))
+
+    def _limited(self, request: Request) -> Steps[Message]:
+        return (yield from self._within(self._request_slots(), self.call(request)))
+
+    def _within(self, slots: Permits, steps: Steps[Any]) -> Steps[Any]:
+        yield from slots.take()
+        try:
+            return (yield from steps)
+        finally:
+            slots.give()
+
+    def enqueue(
+        self, resource: Any, mode: int, bits: int, modifying: bool = False, **fields: Any
+    ) -> Steps[tuple[Any, Message]]:
+        """Ask for an inodebits lock, with or without an intent."""
+        if modifying:
+            fields["modifying"] = True
+        steps = self._enqueue(resource, mode, bits, fields)
+        steps = self._within(self._request_slots(), steps)
+        if modifying:
+            steps = self._within(self._modify_slots(), steps)
+        return (yield from steps)
+
+    def _enqueue(
+        self, resource: Any, mode: int, bits: int, fields: dict[str, Any]
+    ) -> Steps[tuple[Any, Message]]:
+        started_ns = self.env.now
+        try:
+            return (yield from self.ldlm.enqueue(
+                resource, mode, bits=bits, blocking=self.blocking, **fields
+            ))  # fmt: skip
+        finally:
+            self._count(LDLM_ENQUEUE, started_ns)
+
+    def _count(self, opcode: int, started_ns: int) -> None:
+        usecs = (self.env.now - started_ns) // NS_PER_US
+        self.stats.add("req_waittime", usecs)
+        self.stats.add("req_active", max(len(self.imp.outstanding), 1), "reqs")
+        self.stats.add(opcode_name(opcode).lower(), usecs)
+
+    def cancels(self, *wanted: tuple[Fid, int]) -> dict[str, Any]:
+        """The dlm_req field that gives back this client's own locks in the way; or nothing."""
+        return {}
+
+    # ---- reading
+
+    def get_root(self) -> Steps[Fid]:
+        """The FID of the file system's root."""
+        body = self.body(NO_FID, 0, ROOT)
+        reply = yield from self.call(Request(MDS_GET_ROOT, mdt_body=body))
+        fid: Fid = reply["mdt_body"].fid1
+        return fid
+
+    def getattr(self, inode: Any, valid: int, cred: Cred, room: int = 0) -> Steps[Message]:
+        """Attributes, and an EA or a link's target of at most `room` bytes, without a lock."""
+        body = self.body(inode.fid, valid, cred, inode, room)
+        return (yield from self.call(Request(MDS_GETATTR, mdt_body=body)))
+
+    def getattr_name(self, parent: Any, name: str, valid: int, cred: Cred) -> Steps[Message]:
+        """As `getattr`, by name."""
+        body = self.body(parent.fid, valid, cred, parent, self.max_easize)
+        return (yield from self.call(Request(MDS_GETATTR_NAME, mdt_body=body, name=name)))
+
+    def getxattr(self, inode: Any, name: str, valid: int, room: int, cred: Cred) -> Steps[Message]:
+        """One attribute, or with OBD_MD_FLXATTRLS and no name their names; room 0 asks the size."""
+        body = self.body(inode.fid, valid, cred, inode, room)
+        fields: dict[str, Any] = {"mdt_body": body}
+        if name:
+            fields["name"] = name
+        return (yield from self.call(Request(MDS_GETXATTR, **fields)))
+
+    def readpage(self, directory: Any, start: int, cred: Cred) -> Steps[Payload]:
+        """Pages of directory entries from hash `start` on."""
+        body = self.body(directory.fid, 0, cred).replace(
+            size=start, nlink=READPAGE_BYTES, mode=LUDA_FID | LUDA_TYPE
+        )
+        request = Request(MDS_READPAGE, mdt_body=body, bulk_in=READPAGE_BYTES)
+        yield from self.call(request)
+        return request.data
+
+    def read_lock(self, directory: Any) -> Steps[Any]:
+        """An UPDATE lock on a directory, so that its entries may be kept."""
+        lock, _ = yield from self.enqueue(fid_resource(directory.fid), LCK_PR, MDS_INODELOCK_UPDATE)
+        return lock
+
+    def statfs(self) -> Steps[ObdStatfs]:
+        """Space and inodes of the MDT; fails rather than waits for a reconnect."""
+        request = Request(MDS_STATFS, no_resend=True, no_delay=True)
+        reply = yield from self.call(request)
+        answer: ObdStatfs = reply["obd_statfs"]
+        return answer
+
+    def sync(self, fid: Fid) -> Steps[None]:
+        """Have the MDT write a file's metadata back (NO_FID: everything)."""
+        yield from self.call(Request(MDS_SYNC, mdt_body=self.body(fid, 0, ROOT)))
+
+    def new_sequences(self) -> Steps[LuSeqRange]:
+        """A range of FID sequences for this client's own files."""
+        request = Request(
+            SEQ_QUERY, portal=SEQ_METADATA_PORTAL, seq_opc=SEQ_ALLOC_META, seq_range=LuSeqRange()
+        )
+        reply = yield from self.call(request)
+        granted: LuSeqRange = reply["seq_range"]
+        return granted
+
+    def body(self, fid: Fid, valid: int, cred: Cred, inode: Any = None, room: int = 0) -> MdtBody:
+        """The mdt_body of a request (mdc_pack_body)."""
+        return MdtBody(
+            fid1=fid, valid=valid | OBD_MD_FLID, eadatasize=room, fsuid=cred.uid,
+            fsgid=cred.gid, capability=cred.capability, suppgid=suppgid(inode, cred),
+        )  # fmt: skip
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants."""
+        return {
+            "name": self.name,
+            "target": self.info.name,
+            "state": self.imp.state.name,
+            "locks": self.ldlm.snapshot(),
+        }

@@ -1,0 +1,147 @@
+"""Enqueues that carry an operation: lookup, getattr, open, getxattr in one round trip.
+
+Knows the lock namespace and formats, not caches. Stands for mdc/mdc_locks.c.
+
+The MDT does the operation and answers with a lock on what it found, so that the client may cache
+the answer. `disposition` tells how far it came, `status` how that went.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from labsim.base.ids import NO_FID, Fid
+from labsim.ldlm.resource import fid_resource
+from labsim.nodes.client.cred import S_IFREG, Cred
+from labsim.nodes.client.mdc_reint import NO_GID, suppgid
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import (
+    DISP_LOOKUP_NEG,
+    IT_CREAT,
+    IT_GETATTR,
+    IT_GETXATTR,
+    IT_OPEN,
+    LCK_CR,
+    LCK_CW,
+    LCK_PR,
+    MDS_INODELOCK_LOOKUP,
+    MDS_INODELOCK_UPDATE,
+    MDS_INODELOCK_XATTR,
+    MDS_OPEN_CREAT,
+    MDS_OPEN_HAS_EA,
+    OBD_MD_FLACL,
+    OBD_MD_FLDIREA,
+    OBD_MD_FLEASIZE,
+    OBD_MD_FLGETATTR,
+    OBD_MD_FLID,
+    OBD_MD_FLMODEASIZE,
+    OBD_MD_FLXATTR,
+    OBD_MD_FLXATTRLS,
+    OBD_MD_MEA,
+    REINT_OPEN,
+)
+from labsim.wire.ldlm import LdlmIntent
+from labsim.wire.mdt import MdtBody, MdtRecCreate
+
+GETATTR_VALID = (
+    OBD_MD_FLGETATTR | OBD_MD_FLEASIZE | OBD_MD_FLMODEASIZE | OBD_MD_FLDIREA | OBD_MD_MEA
+    | OBD_MD_FLACL
+)  # fmt: skip
+"""What an intent asks to know of an inode."""
+
+
+class Intent(NamedTuple):
+    """What came back: the lock (None: none granted), the reply, DISP_* bits, a status <= 0."""
+
+    lock: Any
+    reply: Any
+    disposition: int
+    status: int
+
+    @property
+    def negative(self) -> bool:
+        """The name does not exist."""
+        return bool(self.disposition & DISP_LOOKUP_NEG)
+
+    def has(self, disposition: int) -> bool:
+        """True where the operation reached that stage."""
+        return bool(self.disposition & disposition)
+
+
+class Intents:
+    """The intent enqueues of an Mdc."""
+
+    ldlm: Any
+    clock: Any
+    max_easize: int
+
+    def enqueue(self, resource: Any, mode: int, bits: int, **fields: Any) -> Steps[Any]:
+        """One enqueue under the limit of requests in flight: (lock, reply)."""
+        raise NotImplementedError
+
+    def lookup_intent(
+        self, operation: int, parent: Any, name: str, cred: Cred, child: Fid = NO_FID
+    ) -> Steps[Intent]:
+        """IT_LOOKUP or IT_GETATTR of a name; without one, of the inode `parent` itself."""
+        body = MdtBody(
+            fid1=parent.fid, fid2=child if name else parent.fid, valid=GETATTR_VALID | OBD_MD_FLID,
+            eadatasize=self.max_easize, fsuid=cred.uid, fsgid=cred.gid,
+            capability=cred.capability, suppgid=suppgid(parent, cred),
+        )  # fmt: skip
+        fields: dict[str, Any] = {"ldlm_intent": LdlmIntent(opc=operation), "mdt_body": body}
+        if name:
+            fields["name"] = name
+        bits = MDS_INODELOCK_UPDATE if operation & IT_GETATTR else MDS_INODELOCK_LOOKUP
+        lock, reply = yield from self.enqueue(fid_resource(parent.fid), LCK_CR, bits, **fields)
+        return result(lock, reply)
+
+    def open_intent(
+        self, parent: Any, name: str, child: Fid, flags: int, mode: int, cred: Cred,
+        eadata: bytes = b"",
+    ) -> Steps[Intent]:  # fmt: skip
+        """Open, and create where `flags` (MDS_FMODE_*, MDS_OPEN_*) say so.
+
+        `child` is the FID to create with, or of the inode to open by FID (then without a name).
+        """
+        creating = bool(flags & MDS_OPEN_CREAT)
+        if eadata:
+            flags |= MDS_OPEN_HAS_EA
+        record = MdtRecCreate(
+            opcode=REINT_OPEN, cap=cred.capability, fsuid=cred.uid, fsgid=cred.gid,
+            suppgid1=suppgid(parent, cred), suppgid2=NO_GID, fid1=parent.fid, fid2=child,
+            time=self.clock.seconds(), mode=S_IFREG | mode & 0o7777,
+            flags_l=flags & 0xFFFFFFFF, flags_h=flags >> 32, umask=cred.umask,
+        )  # fmt: skip
+        operation = IT_OPEN | IT_CREAT if creating else IT_OPEN
+        fields: dict[str, Any] = {"ldlm_intent": LdlmIntent(opc=operation), "rec_reint": record}
+        if name:
+            fields["name"] = name
+        if eadata:
+            fields["eadata"] = eadata
+        lock, reply = yield from self.enqueue(
+            fid_resource(parent.fid), LCK_CW if creating else LCK_CR, MDS_INODELOCK_LOOKUP,
+            modifying=creating, **fields,
+        )  # fmt: skip
+        return result(lock, reply)
+
+    def getxattr_intent(self, inode: Any, cred: Cred) -> Steps[tuple[Any, Any]]:
+        """Every extended attribute under an XATTR lock: (lock, reply), lock None where refused."""
+        body = MdtBody(
+            fid1=inode.fid, valid=OBD_MD_FLXATTR | OBD_MD_FLXATTRLS | OBD_MD_FLID,
+            eadatasize=self.max_easize, fsuid=cred.uid, fsgid=cred.gid,
+            capability=cred.capability, suppgid=suppgid(inode, cred),
+        )  # fmt: skip
+        lock, reply = yield from self.enqueue(
+            fid_resource(inode.fid), LCK_PR, MDS_INODELOCK_XATTR,
+            ldlm_intent=LdlmIntent(opc=IT_GETXATTR), mdt_body=body,
+        )  # fmt: skip
+        return lock, reply
+
+
+def result(lock: Any, reply: Any) -> Intent:
+    """Read the intent's outcome from the lock reply (lock_policy_res1 and _res2)."""
+    rep = reply["dlm_rep"]
+    status = rep.lock_policy_res2 & 0xFFFFFFFF
+    if status & 0x80000000:
+        status -= 1 << 32
+    return Intent(lock, reply, rep.lock_policy_res1, status)
