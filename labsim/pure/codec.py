@@ -137,7 +137,7 @@ def refuse_short(table: Table, buffer: Buffer, offset: int) -> NoReturn:
     for op in table.ops:
         if op.offset + op.size > left:
             raise ProtocolError(
-                f"{table.name}.{op.field} at byte {op.offset} needs {op.size} bytes,"
+                f"{table.name}.{op.field or op.name} at byte {op.offset} needs {op.size} bytes,"
                 f" {max(left - op.offset, 0)} are left"
             )
     raise ProtocolError(f"{table.name} cannot be read at byte {offset}")

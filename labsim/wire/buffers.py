@@ -7,7 +7,6 @@ ptlrpc/layout.c (RMF_*); a buffer's key is its name there in small letters, with
 from __future__ import annotations
 
 import struct
-from collections.abc import Sized
 from typing import Any, Protocol
 
 from labsim.base.errors import ProtocolError
@@ -334,11 +333,14 @@ class Reint:
         return record.unpack(raw)
 
 
+_SIZED = frozenset({bytes, bytearray, memoryview, list, tuple, Fill, Chain})
+
+
 def is_nothing(value: Any) -> bool:
     """True for what travels as a buffer of no bytes: None, no bytes, an empty list."""
-    if value is None:
-        return True
-    return isinstance(value, Sized) and not isinstance(value, str) and len(value) == 0
+    if value.__class__ in _SIZED:
+        return not len(value)
+    return value is None
 
 
 _STRUCTS: dict[str, type[Wire]] = {

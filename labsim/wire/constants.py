@@ -17,3 +17,17 @@ from labsim.wire.msg_flags import *  # noqa: F403
 from labsim.wire.obd_md import *  # noqa: F403
 from labsim.wire.opcodes import *  # noqa: F403
 from labsim.wire.server_flags import *  # noqa: F403
+
+
+def flag_names(prefix: str, value: int) -> list[str]:
+    """The one-bit numbers with that prefix that are set: `flag_names("OBD_MD_", 3)`.
+
+    Bits without a name come last, as one hexadecimal number.
+    """
+    found = []
+    for name, bit in globals().items():
+        single = isinstance(bit, int) and bit > 0 and bit & bit - 1 == 0
+        if single and value & bit and name.startswith(prefix):
+            found.append(name)
+    known = sum({globals()[name] for name in found})
+    return found if value == known else [*found, hex(value & ~known)]

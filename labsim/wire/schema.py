@@ -314,6 +314,8 @@ def _flatten(
         extras: list[Any] = [annotation]
         if get_origin(annotation) is Annotated:
             extras = [annotation.__origin__, *annotation.__metadata__]
+        if isinstance(annotation, str):
+            raise TypeError(f"{struct}: declare it without `from __future__ import annotations`")
         names = [extra.field for extra in extras if isinstance(extra, Named)]
         field = names[0] if names else prefix + name.rstrip("_")
         op = _op(struct, name, field, offset, extras)

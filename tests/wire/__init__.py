@@ -1,0 +1,1 @@
+"""Tests of the wire layer; a package, so that they share their strategies."""
