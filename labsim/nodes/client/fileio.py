@@ -8,7 +8,7 @@ what is cached under a lock is how long an object is and when it changed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from labsim.base.errors import LustreError
 from labsim.base.payload import Fill, Payload, join, piece
@@ -35,6 +35,9 @@ from labsim.wire.ost import ObdStatfs, OstLvb
 EIO, ENODATA = 5, 61
 
 WHOLE = Extent(0, OBD_OBJECT_EOF)
+
+Held: TypeAlias = dict[int, ClientLock]
+"""Locks that an operation holds, by stripe."""
 
 
 class ObjectState:
@@ -99,38 +102,46 @@ class FileData:
     def write(self, inode: Inode, offset: int | None, payload: Payload) -> Steps[int]:
         """Put `payload` at `offset`, None: at the end; returns the offset after it.
 
-        What was written is on the OSTs then. An append holds the whole file meanwhile.
+        What was written is on the OSTs then.
         """
         if offset is None:
             return (yield from self._append(inode, payload))
-        if not len(payload):
-            return offset
-        state = self._state(inode)
+        if len(payload):
+            yield from self._write(inode, self._state(inode), offset, payload, {})
+        return offset + len(payload)
+
+    def _write(
+        self, inode: Inode, state: FileState, offset: int, payload: Payload, held: Held
+    ) -> Steps[None]:
+        """Write all objects at once; `held` are locks that the caller has, by stripe."""
         yield from gather(
             self.env,
             [
-                self._write_run(inode, state, run, payload)
+                self._write_run(inode, state, run, payload, held)
                 for run in runs(state.layout, offset, len(payload))
             ],
         )
-        end = offset + len(payload)
-        inode.size = max(inode.size, end)
+        inode.size = max(inode.size, offset + len(payload))
         inode.mtime = inode.ctime = self.clock.seconds()
-        return end
 
     def _append(self, inode: Inode, payload: Payload) -> Steps[int]:
         """O_APPEND: lock every object whole, in stripe order, then see how long the file is."""
         state = self._state(inode)
-        held: list[tuple[Osc, ClientLock]] = []
+        held: Held = {}
         try:
-            for number, stripe in enumerate(state.layout.stripes):
-                lock = yield from self._lock(state, number, LCK_PW, 0, OBD_OBJECT_EOF)
-                held.append((self._osc(stripe), lock))
-            sizes = yield from self.glimpse(inode)
-            return (yield from self.write(inode, sizes.size, payload))
+            for number in range(len(state.layout.stripes)):
+                held[number] = yield from self._lock(state, number, LCK_PW, 0, OBD_OBJECT_EOF)
+            offset = 0
+            for number in held:
+                known = state.objects.get(number)
+                if known is None:
+                    known = yield from self._glimpse_object(state, number)
+                offset = max(offset, file_size(state.layout, number, known.size))
+            yield from self._write(inode, state, offset, payload, held)
+            return offset + len(payload)
         finally:
-            for osc, lock in held:
-                osc.ldlm.put(lock)
+            for number, lock in held.items():
+                self._osc(state.layout.stripes[number]).ldlm.put(lock)
 
     def truncate(self, inode: Inode, size: int) -> Steps[None]:
         """Make the file `size` bytes long: every object gets its share of that."""
@@ -232,18 +243,23 @@ class FileData:
             raise LustreError(EIO, f"no OST{stripe.index:04x}")
         return osc
 
-    def _write_run(self, inode: Inode, state: FileState, run: Run, data: Payload) -> Steps[None]:
+    def _write_run(
+        self, inode: Inode, state: FileState, run: Run, payload: Payload, held: Held
+    ) -> Steps[None]:
         stripe = state.layout.stripes[run.stripe]
         osc = self._osc(stripe)
-        part = join([piece(data, start, start + length) for start, length in run.parts])
-        lock = yield from self._lock(state, run.stripe, LCK_PW, run.offset, run.length)
+        part = join([piece(payload, start, start + length) for start, length in run.parts])
+        lock = held.get(run.stripe)
+        if lock is None:
+            lock = yield from self._lock(state, run.stripe, LCK_PW, run.offset, run.length)
         try:
             yield from osc.write(stripe.oi, inode.fid, lock.server_handle, run.offset, part)
             known = state.objects.get(run.stripe)
             if known is not None:
                 known.wrote(run.offset + run.length, self.clock.seconds())
         finally:
-            osc.ldlm.put(lock)
+            if run.stripe not in held:
+                osc.ldlm.put(lock)
 
     def _read_run(
         self, inode: Inode, state: FileState, run: Run
@@ -320,7 +336,13 @@ class FileData:
 
     def _blocking(self, state: FileState, number: int) -> Callable[[ClientLock], None]:
         def forget(lock: ClientLock) -> None:
-            state.objects.pop(number, None)
+            stripe = state.layout.stripes[number]
+            ldlm = self._osc(stripe).ldlm
+            other = ldlm.match(ost_resource(stripe.oi.id, stripe.oi.seq), LCK_PR, extent=WHOLE)
+            if other is None:
+                state.objects.pop(number, None)
+            else:
+                ldlm.put(other)
 
         return forget
 
