@@ -58,9 +58,14 @@ def policy_of(desc: LdlmLockDesc) -> Policy:
         policy = Ibits(data.bits, data.try_bits)
     elif POLICIES.get(kind) is Plain:
         policy = Plain()
-    if policy is None or not policy.valid:
+    if policy is None or not policy.valid or is_empty(policy):
         raise LustreError(EPROTO, f"ldlm_lock_desc: no lock of type {kind} can be on {data!r}")
     return policy
+
+
+def is_empty(policy: Policy) -> bool:
+    """Does it cover nothing: only optional bits, or none of those that were optional?"""
+    return isinstance(policy, Ibits) and not policy.bits
 
 
 def request_of(msg: Message) -> LdlmRequest:

@@ -15,6 +15,7 @@ from labsim.ldlm.desc import (
     first_handle,
     handles_of,
     intent_status,
+    is_empty,
     name_of,
     policy_of,
     request_of,
@@ -163,6 +164,9 @@ class LdlmHandlers(Handlers):
         `status` is the operation's errno (0: it succeeded); without a lock the enqueue's own status
         is ELDLM_LOCK_ABORTED. `fields` are the other buffers of the reply (`mdt_body`, ...).
         """
+        if lock is not None and is_empty(lock.policy):
+            self.ldlm.release(lock)  # none of its optional bits was to be had
+            lock = None
         result = {"lock_policy_res1": disposition, "lock_policy_res2": intent_status(status)}
         if lock is None:
             rep = LdlmReply(lock_desc=LdlmLockDesc(), **result)

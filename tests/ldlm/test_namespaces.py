@@ -293,6 +293,25 @@ def test_an_intent_that_fails_returns_no_lock() -> None:
     assert user.ns.lock_count == 0
 
 
+def test_an_intent_that_gets_none_of_its_optional_bits_returns_no_lock() -> None:
+    world = World()
+    one, two = world.user(), world.user()
+    one.take(FILE, LCK_PR, bits=UPDATE)
+
+    def execute(req: Any) -> Any:
+        lock = yield from world.target.ldlm.acquire(
+            FILE, LCK_EX, optional=UPDATE, export=req.export,
+            client_cookie=req["dlm_req"].lock_handle[0],
+        )  # fmt: skip
+        return world.target.intent_reply(req, lock, DISP_LOOKUP_POS, mdt_body=MdtBody())
+
+    world.target.on_intent = execute
+    lock, reply = world.run(intent(two))
+    assert lock is None and reply.status == ELDLM_LOCK_ABORTED
+    assert intent_result(reply) == (DISP_LOOKUP_POS, 0)
+    assert world.granted() == [("c0", "PR", "0x2")]
+
+
 def test_an_intent_may_find_what_the_client_has_locked_already() -> None:
     world = World()
     user = world.user()
