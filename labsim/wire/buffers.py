@@ -333,14 +333,12 @@ class Reint:
         return record.unpack(raw)
 
 
-_SIZED = frozenset({bytes, bytearray, memoryview, list, tuple, Fill, Chain})
+_SIZED: frozenset[Any] = frozenset({bytes, bytearray, memoryview, list, tuple, Fill, Chain})
 
 
 def is_nothing(value: Any) -> bool:
     """True for what travels as a buffer of no bytes: None, no bytes, an empty list."""
-    if value.__class__ in _SIZED:
-        return not len(value)
-    return value is None
+    return value is None or (value.__class__ in _SIZED and not len(value))
 
 
 _STRUCTS: dict[str, type[Wire]] = {
