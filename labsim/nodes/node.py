@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from labsim.base.errors import LustreError
 from labsim.net.ptlrpc import PtlRpc, Service
 from labsim.nodes.config import NodeConfig
 from labsim.nodes.globals import Globals
 from labsim.runtime.ports import Host, Steps
 
 T = TypeVar("T")
+
+ENOENT = 2
 
 
 def _nothing(*_ignored: Any) -> None:
@@ -55,6 +58,19 @@ class Node:
 
     def _power_lost(self) -> None:
         self.on_crash()
+
+    def configure(self) -> None:
+        """Apply what was set for good (LCFG_PARAM); others may have a parameter that we lack.
+
+        A node calls it once its devices are set up. A client's are not connected then, as while
+        it reads its configuration log.
+        """
+        for pattern, text in self.config.fs.params:
+            try:
+                self.host.params.set(pattern, text)
+            except LustreError as error:
+                if error.errno != ENOENT:
+                    self.host.trace.emit("param.refused", pattern, text, error.errno)
 
     def start(self) -> Steps[None]:
         """Bring the node up; returns when it is usable."""

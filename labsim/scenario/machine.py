@@ -79,8 +79,6 @@ class Machine:
         node.on_set_param = self._on_params
         self.node = node
         yield from node.start()
-        for pattern, text in fs.params:
-            self.set_param(pattern, text)
 
     def shutdown(self) -> Steps[None]:
         """Stop the node in order and forget it."""

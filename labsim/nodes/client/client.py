@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from labsim.base.errors import LustreError
 from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.llite import Llite
@@ -19,8 +18,6 @@ from labsim.nodes.config import NodeConfig, TargetInfo
 from labsim.nodes.node import Node
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import LDLM_CB_REPLY_PORTAL, LDLM_CB_REQUEST_PORTAL
-
-ENOENT = 2
 
 LAYOUT_HEAD, LAYOUT_STRIPE = 48, 24
 """Bytes of a lov_mds_md_v3 and of each stripe in it."""
@@ -74,15 +71,6 @@ class Client(Node):
         yield from self._connect_osts()
         yield from self.llite.fill_super()
         self.host.trace.emit("mount", self.llite.name)
-
-    def configure(self) -> None:
-        """Apply what was set for good to the devices, which are not connected yet (LCFG_PARAM)."""
-        for pattern, text in self.config.fs.params:
-            try:
-                self.host.params.set(pattern, text)
-            except LustreError as error:
-                if error.errno != ENOENT:
-                    self.host.trace.emit("param.refused", pattern, text, error.errno)
 
     def _connect_osts(self) -> Steps[None]:
         """All at once; a mount does not wait for an OST that does not answer."""

@@ -35,6 +35,7 @@ class Oss(Node):
     def start(self) -> Steps[None]:
         """Bring the OSTs up, then open the portals."""
         yield from super().start()
+        self.configure()
         for target in self.targets:
             yield from target.start()
         self.serve("ost", OST_REQUEST_PORTAL, OSC_REPLY_PORTAL)
