@@ -55,6 +55,11 @@ class Service:
         self._stopped = False
         rpc.lnet.serve(portal, self._arrived)
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a thread."""
+        return len(self._queue)
+
     def stop(self) -> None:
         """Take nothing more; what runs is left to end by itself, unanswered."""
         self._stopped = True
