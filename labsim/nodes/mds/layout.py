@@ -118,6 +118,18 @@ def pack_default(wanted: Wanted) -> bytes:
     ).pack()
 
 
+def pack_user(fid: Fid, wanted: Wanted) -> bytes:
+    """A layout without objects as a user is told of it (lov_user_md_v1)."""
+    return LovUserMdV1(
+        magic=LOV_USER_MAGIC_V1,
+        pattern=LOV_PATTERN_RAID0,
+        oi=OstId(id=fid.oid, seq=fid.seq),
+        stripe_size=wanted.size,
+        stripe_count=wanted.count,
+        stripe_offset=wanted.offset,
+    ).pack()
+
+
 def parse_default(value: bytes) -> Wanted:
     """The other way round."""
     head = LovUserMdV3.unpack(value)

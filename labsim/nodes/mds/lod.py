@@ -157,6 +157,19 @@ class Lod(Component, tree="lod.{name}"):
         for stripe in allocation.stripes:
             self.osps[stripe.ost].use(tx, stripe.oid)
 
+    def size_objects(self, allocation: Allocation, size: int) -> Steps[None]:
+        """Give the objects the size that their file was truncated to before it had any.
+
+        Only the one that holds the last byte needs to know (lod_declare_init_size).
+        """
+        if not size:
+            return
+        stripe_size, stripes = layout.parse(allocation.ea)
+        whole, rest = divmod(size - 1, stripe_size)
+        row, place = divmod(whole, len(stripes))
+        last = stripes[place]
+        yield from self.osps[last.ost].punch(last.oid, row * stripe_size + rest + 1)
+
     # ---- giving up
 
     def stripes(self, fid: Fid) -> list[Stripe]:

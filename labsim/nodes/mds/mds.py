@@ -1,0 +1,86 @@
+"""The MDS: a node that serves one or more MDTs.
+
+Knows which services an MDS runs, not what they do. Stands for lustre/mdt/mdt_mds.c.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.params import Param
+from labsim.base.units import NS_PER_US
+from labsim.net.ptlrpc import Service
+from labsim.nodes.config import NodeConfig
+from labsim.nodes.mds.mdt import Mdt
+from labsim.nodes.node import Node
+from labsim.runtime.ports import Host, Steps
+from labsim.wire.constants import (
+    LDLM_CANCEL_REPLY_PORTAL,
+    LDLM_CANCEL_REQUEST_PORTAL,
+    MDC_REPLY_PORTAL,
+    MDS_READPAGE_PORTAL,
+    MDS_REQUEST_PORTAL,
+    SEQ_METADATA_PORTAL,
+)
+from labsim.wire.opcodes import opcode_name
+
+SERVICES = (
+    ("mdt", MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
+    ("mdt_readpage", MDS_READPAGE_PORTAL, MDC_REPLY_PORTAL),
+    ("mdt_seqs", SEQ_METADATA_PORTAL, MDC_REPLY_PORTAL),
+    ("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL),
+)
+"""(name, request portal, reply portal); closes go to mdt_readpage and never wait for locks."""
+
+
+class MdsService(Component, tree="mds.MDS.{name}"):
+    """One service's files."""
+
+    stats = Param.stats(help="requests by opcode, with the time they took and how long they waited")
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        service.observe = self.observe
+
+    def observe(self, opcode: int, wait_ns: int, service_ns: int) -> None:
+        """One request has been handled."""
+        self.stats.add("req_waittime", wait_ns // NS_PER_US)
+        self.stats.add("req_qdepth", self.service.queued, "reqs")
+        self.stats.add("req_active", self.service.busy, "reqs")
+        self.stats.add(opcode_name(opcode).lower(), service_ns // NS_PER_US)
+
+    @Param.computed(unit="threads", help="threads of this service")
+    def threads_started(self) -> int:
+        """How many requests it handles at a time."""
+        return self.service.threads
+
+
+class Mds(Node):
+    """A metadata server."""
+
+    kind = "mds"
+
+    def __init__(self, host: Host, config: NodeConfig) -> None:
+        super().__init__(host, config)
+        self.targets: list[Mdt] = [self.make(Mdt, self, info) for info in config.targets]
+
+    def start(self) -> Steps[None]:
+        """Bring the MDTs up, then open the portals; the way to the OSTs may take longer."""
+        yield from super().start()
+        for target in self.targets:
+            yield from target.start()
+        for name, portal, reply_portal in SERVICES:
+            service = self.serve(name, portal, reply_portal)
+            if name.startswith("mdt"):
+                self.host.params.mount(self.make(MdsService, service), name=name)
+
+    def stop(self) -> Steps[None]:
+        """Close the portals, write back, let the clients go."""
+        yield from super().stop()
+        for target in self.targets:
+            yield from target.stop()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants."""
+        return super().snapshot() | {"targets": [target.snapshot() for target in self.targets]}

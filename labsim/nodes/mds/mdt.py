@@ -1,0 +1,287 @@
+"""The MDT: a target that serves the namespace of one file system, or its part of it.
+
+Knows connections and the requests about the whole target; operations on files are in the modules
+that this one builds on (mdt_*). Stands for struct mdt_device (mdt/mdt_handler.c).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import ROOT_FID, Nid
+from labsim.base.params import Param
+from labsim.ldlm.server import ServerNamespace
+from labsim.net.ptlrpc import Export, ServerRequest, handles
+from labsim.nodes.config import TargetInfo
+from labsim.nodes.mds import layout, objects
+from labsim.nodes.mds.lod import Lod
+from labsim.nodes.mds.mdd import Mdd
+from labsim.nodes.mds.mdt_readdir import MdtReaddir
+from labsim.nodes.mds.opens import OpenFiles
+from labsim.nodes.mds.osp import Osp
+from labsim.nodes.mds.points import (
+    MDS_CONNECT_NET,
+    MDS_DISCONNECT_NET,
+    MDS_GET_ROOT_NET,
+    MDS_STATFS_NET,
+    MDS_STATFS_PACK,
+    MDS_SYNC_NET,
+)
+from labsim.nodes.mds.seq import Sequences
+from labsim.nodes.node import Node
+from labsim.runtime.ports import Steps
+from labsim.storage.osd import Attrs
+from labsim.wire.constants import (
+    MDT_CONNECT_SUPPORTED,
+    OBD_CONNECT2_FILE_SECCTX,
+    OBD_CONNECT_BRW_SIZE,
+    OBD_CONNECT_DIR_STRIPE,
+    OBD_CONNECT_IBITS,
+    OBD_CONNECT_IMP_RECOV,
+    OBD_CONNECT_JOBSTATS,
+    OBD_CONNECT_LFSCK,
+    OBD_CONNECT_LIGHTWEIGHT,
+    OBD_CONNECT_MAX_EASIZE,
+    OBD_CONNECT_MULTIMODRPCS,
+    OBD_MD_FLID,
+    SEQ_ALLOC_META,
+)
+from labsim.wire.lu import LuSeqRange
+from labsim.wire.lustre_msg import ObdConnectData
+from labsim.wire.mdt import MdtBody
+from labsim.wire.message import Message
+from labsim.wire.opcodes import MDS_GET_ROOT, MDS_STATFS, MDS_SYNC, SEQ_QUERY
+from labsim.wire.ost import ObdStatfs
+
+NOT_YET = (
+    OBD_CONNECT_DIR_STRIPE
+    | OBD_CONNECT_IMP_RECOV
+    | OBD_CONNECT_JOBSTATS
+    | OBD_CONNECT_LFSCK
+    | OBD_CONNECT_LIGHTWEIGHT
+)
+"""What a real MDT would grant and this one does not do."""
+
+MAX_MOD_RPCS = 8
+"""max_mod_rpcs_in_flight: modifying requests that one client may have under way."""
+MAX_BRW = 1 << 20
+IBITS_KNOWN = 0x3F
+"""The inodebits that this MDT grants: all but those of data on the MDT."""
+NAME_MAX = objects.NAME_MAX
+
+
+class Mdt(MdtReaddir, tree="mdt.{name}"):
+    """One metadata target."""
+
+    supported = MDT_CONNECT_SUPPORTED & ~NOT_YET
+    supported2 = OBD_CONNECT2_FILE_SECCTX
+
+    md_stats = Param.stats(
+        help="operations done, by kind",
+        order=("open", "close", "mknod", "link", "unlink", "mkdir", "rmdir", "rename", "getattr",
+               "setattr", "getxattr", "setxattr", "statfs", "sync", "samedir_rename",
+               "crossdir_rename"),
+    )  # fmt: skip
+
+    def __init__(self, node: Node, info: TargetInfo) -> None:
+        super().__init__(node, info)
+        targets = node.config.fs.targets
+        self.osps = {
+            one.index: node.make(Osp, self, one, [int(Nid.parse(one.nid))])
+            for one in targets
+            if one.kind == "ost"
+        }
+        self.ldlm = node.make(ServerNamespace, self)
+        self.lod = node.make(Lod, self.osd, self.osps)
+        self.mdd = node.make(Mdd, self.osd, self.lod)
+        self.opens = OpenFiles(self.host.rng)
+        self.sequences = Sequences(self.osd)
+        self.mount()
+
+    def mount(self) -> None:
+        """Put the parameters of all parts into the node's tree."""
+        params = self.host.params
+        params.mount(self, name=self.name)
+        params.mount(self.mdd, name=self.name)
+        params.mount(self.lod, name=f"{self.name}-mdtlov")
+        for osp in self.osps.values():
+            params.mount(osp, name=osp.name)
+
+    # ---- life
+
+    def start(self) -> Steps[None]:
+        """Open the storage (or make it), begin to connect to the OSTs, take requests."""
+        if not self.osd.exists(ROOT_FID):
+            yield from self._format()
+        self.sequences.load()
+        for osp in self.osps.values():
+            osp.load()
+        yield from super().start()
+        yield from self.destroy_orphans()
+        for osp in self.osps.values():
+            osp.start()
+
+    def _format(self) -> Steps[None]:
+        """Do mkfs: the objects that every MDT has."""
+        tx = self.osd.transaction()
+        for fid in (objects.ORPHANS, objects.SEQ_SERVER, objects.OBJIDS, objects.UNLINKED):
+            tx.create(fid, Attrs(mode=0o100600))
+        self.mdd.make_root(tx, self.host.clock.seconds())
+        yield from tx.stop(sync=True)
+
+    def stop(self) -> Steps[None]:
+        """Let the clients go, write back, take leave of the OSTs."""
+        self.stopping = True
+        yield from super().stop()
+        for osp in self.osps.values():
+            yield from osp.stop()
+
+    # ---- clients
+
+    def connect(self, req: ServerRequest) -> Steps[Message]:
+        """A client comes, or comes back."""
+        yield from self.at(MDS_CONNECT_NET)
+        return super().connect(req)
+
+    def disconnect(self, req: ServerRequest) -> Steps[Message]:
+        """A client leaves."""
+        yield from self.at(MDS_DISCONNECT_NET)
+        return super().disconnect(req)
+
+    def negotiate(
+        self, export: Export, want: ObdConnectData, granted: ObdConnectData
+    ) -> ObdConnectData:
+        """Sizes and limits of this MDT."""
+        flags = granted.connect_flags
+        changes: dict[str, int] = {
+            "instance": self.last_rcvd.mount_count,
+            "version": self.host.kit.traits.ocd_version,
+        }
+        if flags & OBD_CONNECT_IBITS:
+            changes["ibits_known"] = want.ibits_known & IBITS_KNOWN
+        if flags & OBD_CONNECT_BRW_SIZE:
+            changes["brw_size"] = min(want.brw_size, MAX_BRW)
+        if flags & OBD_CONNECT_MAX_EASIZE:
+            changes["max_easize"] = self.max_easize
+        if flags & OBD_CONNECT_MULTIMODRPCS:
+            changes["maxmodrpcs"] = MAX_MOD_RPCS
+        return granted.replace(**changes)
+
+    # ---- the whole target
+
+    @handles(MDS_GET_ROOT)
+    def get_root(self, req: ServerRequest) -> Steps[Message]:
+        """The root's FID; ENOENT for a fileset, which this MDT has none of."""
+        yield from self.at(MDS_GET_ROOT_NET)
+        if req.get("name", "/").strip("/"):
+            raise LustreError(errno.ENOENT, req["name"])
+        return req.reply(mdt_body=MdtBody(fid1=ROOT_FID, valid=OBD_MD_FLID))
+
+    @handles(MDS_STATFS)
+    def statfs(self, req: ServerRequest) -> Steps[Message]:
+        """How full the MDT is."""
+        yield from self.at(MDS_STATFS_NET)
+        yield from self.at(MDS_STATFS_PACK)
+        self.md_stats.tally("statfs")
+        now = self.osd.statfs()
+        told = ObdStatfs(
+            type=0xEF53, blocks=now.blocks, bfree=now.bfree, bavail=now.bavail, files=now.files,
+            ffree=now.ffree, bsize=now.bsize, namelen=NAME_MAX, maxbytes=1 << 63,
+        )  # fmt: skip
+        return req.reply(obd_statfs=told)
+
+    @handles(MDS_SYNC)
+    def sync(self, req: ServerRequest) -> Steps[Message]:
+        """What was answered before is on disk when this is answered."""
+        yield from self.at(MDS_SYNC_NET)
+        body = req["mdt_body"]
+        yield from self.osd.sync()
+        self.md_stats.tally("sync")
+        known = body.fid1.seq and self.osd.exists(body.fid1)
+        return req.reply(mdt_body=self.describe(body.fid1) if known else MdtBody())
+
+    @handles(SEQ_QUERY)
+    def query_sequence(self, req: ServerRequest) -> Steps[Message]:
+        """A sequence of FIDs for a client; EINVAL for anything but SEQ_ALLOC_META."""
+        if req["seq_opc"] != SEQ_ALLOC_META:
+            raise LustreError(errno.EINVAL, f"operation {req['seq_opc']}")
+        taken = yield from self.sequences.take()
+        given = LuSeqRange(start=taken, end=taken + 1, index=self.info.index)
+        return req.reply(seq_range=given)
+
+    # ---- parameters
+
+    @Param.computed(unit="exports", help="clients connected to this MDT")
+    def num_exports(self) -> int:
+        """Connected clients."""
+        return len(self.exports)
+
+    @Param.computed(help="how far recovery has come; there is none without clients to wait for")
+    def recovery_status(self) -> str:
+        """As lprocfs_recovery_status_seq_show has it."""
+        return "status: INACTIVE"
+
+    @Param.trigger(unit="uuid", help='evict a client: "UUID", "uuid:UUID" or "nid:NID"')
+    def evict_client(self, text: str) -> None:
+        """Throw a client out; EINVAL for one that is not there."""
+        wanted = text.strip()
+        found = [export for export in self.exports if wanted in _names(export)]
+        if not found:
+            raise LustreError(errno.EINVAL, wanted)
+        for export in found:
+            export.evict("by an administrator")
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants: names, layouts, opens, locks."""
+        return super().snapshot() | {
+            "index": self.info.index,
+            "namespace": self._namespace(),
+            "orphans": [str(fid) for fid in self.mdd.orphans()],
+            "opens": [
+                {"fid": str(file.fid), "handle": file.handle, "flags": file.flags}
+                for file in self.opens
+            ],
+            "locks": self.ldlm.snapshot(),
+            "osps": [osp.snapshot() for osp in self.osps.values()],
+        }
+
+    def _namespace(self) -> list[dict[str, Any]]:
+        """Every object of the namespace: its names, link count, and objects on OSTs."""
+        found = []
+        for fid in self.osd.objects():
+            if not objects.is_client_fid(fid):
+                continue
+            attrs = self.osd.attrs(fid)
+            found.append({
+                "fid": str(fid),
+                "mode": attrs.mode,
+                "nlink": attrs.nlink,
+                "links": [
+                    [str(link.parent), objects.decode_name(link.name)]
+                    for link in self.mdd.links(fid)
+                ],
+                "entries": self._entries(fid, attrs),
+                "stripes": self._stripes(fid, attrs),
+            })  # fmt: skip
+        return found
+
+    def _entries(self, fid: Any, attrs: Attrs) -> dict[str, str]:
+        if attrs.mode & 0o170000 != 0o040000:
+            return {}
+        return {
+            objects.decode_name(entry.name): str(entry.fid) for entry in self.mdd.entries(fid, 0)
+        }
+
+    def _stripes(self, fid: Any, attrs: Attrs) -> list[list[int]]:
+        if attrs.mode & 0o170000 != 0o100000:
+            return []
+        ea = self.ea(fid)
+        return [[stripe.ost, stripe.oid] for stripe in layout.parse(ea)[1]] if ea else []
+
+
+def _names(export: Export) -> tuple[str, ...]:
+    """What an administrator may call a client."""
+    nid = str(Nid(export.nid))
+    return export.client_uuid, f"uuid:{export.client_uuid}", f"nid:{nid}"

@@ -1,0 +1,138 @@
+"""mdt: the server's own locks around an operation, and who is asking.
+
+Knows which locks an operation takes, not what it does under them. Stands for mdt_object_lock with
+its parallel directory operations (mdt/mdt_handler.c) and mdt_init_ucred (mdt/mdt_lib.c).
+
+A name is locked in two steps: the directory's UPDATE bit weakly (CR to look, CW to change, which
+calls back the clients' cached pages), then the name's own resource strongly. So operations on
+different names of one directory do not wait for one another.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+from zlib import crc32
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import Fid
+from labsim.ldlm.desc import handles_of
+from labsim.ldlm.handlers import LdlmHandlers
+from labsim.ldlm.resource import entry_resource, fid_resource
+from labsim.ldlm.server_lock import ServerLock
+from labsim.net.ptlrpc import ServerRequest
+from labsim.nodes.mds import cred as creds
+from labsim.nodes.mds.cred import Cred
+from labsim.nodes.mds.mdd import Mdd
+from labsim.nodes.mds.points import MDS_PDO_LOCK
+from labsim.nodes.target import Target
+from labsim.runtime.ports import Steps
+from labsim.storage.osd import Tx
+from labsim.wire.constants import (
+    LCK_CR,
+    LCK_CW,
+    LCK_EX,
+    LCK_PR,
+    LCK_PW,
+    MDS_INODELOCK_UPDATE,
+    OBD_CONNECT_RDONLY,
+)
+
+BIG_LOCK = Fid(0x200000004, 1)
+"""LUSTRE_BFL_FID: held by whoever renames, so that no two renames make a loop."""
+
+
+def entry_hash(name: bytes) -> int:
+    """Which resource of its directory stands for a name; two names may share one."""
+    return crc32(name) or 1
+
+
+class MdtLocks(LdlmHandlers, Target):
+    """What the operations of an MDT have in common."""
+
+    mdd: Mdd
+
+    # ---- locks
+
+    def lock_name(self, parent: Fid, name: bytes, write: bool) -> Steps[list[ServerLock]]:
+        """Lock one name of a directory, to change it or only to look it up."""
+        weak, strong = (LCK_CW, LCK_PW) if write else (LCK_CR, LCK_PR)
+        locks = [(yield from self.lock(parent, weak, MDS_INODELOCK_UPDATE))]
+        try:
+            locks.append((yield from self.lock_entry(parent, name, strong)))
+            yield from self.at(MDS_PDO_LOCK)
+            self.check_exists(parent)
+        except BaseException:
+            self.unlock(locks)
+            raise
+        return locks
+
+    def lock_entry(self, parent: Fid, name: bytes, mode: int) -> Steps[ServerLock]:
+        """Lock the resource that stands for one name of a directory."""
+        resource = entry_resource(parent, entry_hash(name))
+        return (yield from self.ldlm.acquire(resource, mode, bits=MDS_INODELOCK_UPDATE))
+
+    def lock(self, fid: Fid, mode: int, bits: int) -> Steps[ServerLock]:
+        """Lock aspects of an object; clients that cached them give their locks back first."""
+        self.check_exists(fid)
+        return (yield from self.ldlm.acquire(fid_resource(fid), mode, bits=bits))
+
+    def lock_big(self) -> Steps[ServerLock]:
+        """The lock of all renames."""
+        resource = fid_resource(BIG_LOCK)
+        return (yield from self.ldlm.acquire(resource, LCK_EX, bits=MDS_INODELOCK_UPDATE))
+
+    def unlock(self, locks: list[ServerLock]) -> None:
+        """Give locks back, the last one first."""
+        while locks:
+            self.ldlm.release(locks.pop())
+
+    def check_exists(self, fid: Fid) -> None:
+        """ENOENT for an object that is not, or no longer, there."""
+        if not self.osd.exists(fid):
+            raise LustreError(errno.ENOENT, f"{fid} does not exist")
+
+    def cancel_early(self, req: ServerRequest) -> None:
+        """Drop the locks that the client gives back along with its request (ELC)."""
+        dlm_req = req.get("dlm_req")
+        if dlm_req is not None and dlm_req.lock_count:
+            self.ldlm.cancel(req.export, handles_of(dlm_req))
+
+    # ---- who asks
+
+    def cred_of_body(self, body: Any) -> Cred:
+        """The caller that an mdt_body names."""
+        return self.squash(
+            creds.from_wire(body.fsuid, body.fsgid, (body.suppgid,), body.capability)
+        )
+
+    def cred_of_record(self, record: Any) -> Cred:
+        """The caller that a reint record names; a setattr's has one supplementary group."""
+        if hasattr(record, "suppgid"):
+            groups = (record.suppgid,)
+        else:
+            groups = (record.suppgid1, record.suppgid2)
+        return self.squash(creds.from_wire(record.fsuid, record.fsgid, groups, record.cap))
+
+    def squash(self, cred: Cred) -> Cred:
+        """The caller as this MDT sees him."""
+        return cred
+
+    def check_writable(self, req: ServerRequest) -> None:
+        """EROFS for a client that connected read-only."""
+        if req.export.granted(OBD_CONNECT_RDONLY):
+            raise LustreError(errno.EROFS, "connected read-only")
+
+    # ---- changing
+
+    def commit(self, req: ServerRequest, tx: Tx, sync: bool = False) -> Steps[None]:
+        """Let the changes happen; a reply that reports a failure carries no transno."""
+        try:
+            yield from tx.stop(sync=sync)
+        except LustreError:
+            req.transno = 0
+            raise
+
+    def now(self, asked: int) -> int:
+        """The date of a change: the client's, or ours where it told none."""
+        return asked or self.host.clock.seconds()

@@ -1,0 +1,174 @@
+"""mdt: operations that change the namespace: create, link, unlink; and which method does which.
+
+Knows locks and transactions; the rules are mdd's. Stands for mdt/mdt_reint.c. Setting attributes is
+in `mdt_setattr`, renaming in `mdt_rename`, attributes by name in `mdt_xattr`.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import Fid
+from labsim.net.ptlrpc import ServerRequest, handles
+from labsim.nodes.mds import objects
+from labsim.nodes.mds.mdd import New, Victim
+from labsim.nodes.mds.mdt_intent import MdtIntents
+from labsim.nodes.mds.opens import OpenFiles
+from labsim.nodes.mds.points import (
+    MDS_REINT_CREATE,
+    MDS_REINT_DELAY,
+    MDS_REINT_LINK,
+    MDS_REINT_NET,
+    MDS_REINT_NET_REP,
+    MDS_REINT_UNLINK,
+    MDS_REINT_UNPACK,
+)
+from labsim.runtime.ports import Steps
+from labsim.storage.osd import Tx
+from labsim.wire.constants import (
+    LCK_EX,
+    MDS_INODELOCK_LOOKUP,
+    MDS_INODELOCK_UPDATE,
+    MDS_INODELOCK_XATTR,
+    REINT_CREATE,
+    REINT_LINK,
+    REINT_RENAME,
+    REINT_SETATTR,
+    REINT_SETXATTR,
+    REINT_UNLINK,
+)
+from labsim.wire.mdt import MdtBody
+from labsim.wire.message import Message
+from labsim.wire.opcodes import MDS_REINT
+
+LINK_BITS = MDS_INODELOCK_UPDATE | MDS_INODELOCK_XATTR
+"""What a new name changes of a file: its link count and ctime, and trusted.link."""
+UNLINK_BITS = MDS_INODELOCK_LOOKUP | MDS_INODELOCK_UPDATE
+"""What losing a name changes: nobody may find it there any more, and the attributes."""
+
+
+class MdtReints(MdtIntents):
+    """The MDS_REINT operations."""
+
+    opens: OpenFiles
+
+    reints: ClassVar[Mapping[int, str]] = {
+        REINT_SETATTR: "setattr",
+        REINT_CREATE: "create",
+        REINT_LINK: "link",
+        REINT_UNLINK: "unlink",
+        REINT_RENAME: "rename",
+        REINT_SETXATTR: "setxattr",
+    }
+    """Which method does a reint; each takes the request and its record."""
+
+    @handles(MDS_REINT)
+    def reint(self, req: ServerRequest) -> Steps[Message]:
+        """Change something; EOPNOTSUPP for what this MDT does not do."""
+        yield from self.at(MDS_REINT_NET)
+        yield from self.at(MDS_REINT_UNPACK)
+        yield from self.at(MDS_REINT_DELAY)
+        record = req["rec_reint"]
+        method = self.reints.get(record.opcode)
+        if method is None:
+            raise LustreError(errno.EOPNOTSUPP, f"reint {record.opcode}")
+        self.cancel_early(req)
+        self.check_writable(req)
+        reply = yield from getattr(self, method)(req, record)
+        return (yield from self.answer(req, reply, MDS_REINT_NET_REP))
+
+    # ---- create
+
+    def create(self, req: ServerRequest, record: Any) -> Steps[Message]:
+        """Do mkdir, mknod, symlink (mdt_create)."""
+        yield from self.at(MDS_REINT_CREATE)
+        name = objects.encode_name(req["name"])
+        cred = self.cred_of_record(record)
+        new = self.new_object(req, record)
+        locks = yield from self.lock_name(record.fid1, name, write=True)
+        try:
+            tx = self.begin(req)
+            self.mdd.create(tx, record.fid1, name, new, cred)
+            self.add_security_context(tx, req, new.fid)
+            if stat.S_ISDIR(new.mode):
+                self.lod.inherit(tx, record.fid1, new.fid)
+            yield from self.commit(req, tx)
+        finally:
+            self.unlock(locks)
+        self.md_stats.tally("mkdir" if stat.S_ISDIR(new.mode) else "mknod")
+        return req.reply(mdt_body=self.describe(new.fid))
+
+    def new_object(self, req: ServerRequest, record: Any) -> New:
+        """What a create's record asks for."""
+        target = b""
+        if stat.S_ISLNK(record.mode):
+            target = objects.encode_name(req.get("symtgt", ""))
+            if not target:
+                raise LustreError(errno.EINVAL, "a symlink to nowhere")
+        return New(
+            record.fid2, record.mode, self.now(record.time), record.umask, record.rdev, target
+        )
+
+    def add_security_context(self, tx: Tx, req: ServerRequest, fid: Fid) -> None:
+        """A label that the client's security module wants on what it creates."""
+        if req.has("file_secctx_name"):
+            value = bytes(req.get("file_secctx", b""))
+            tx.set_xattr(fid, req["file_secctx_name"], value)
+
+    # ---- link
+
+    def link(self, req: ServerRequest, record: Any) -> Steps[Message]:
+        """Give fid1 a name in fid2."""
+        yield from self.at(MDS_REINT_LINK)
+        fid, parent = record.fid1, record.fid2
+        if fid == parent or not (objects.is_client_fid(fid) and objects.is_client_fid(parent)):
+            raise LustreError(errno.EPERM, f"link of {fid} in {parent}")
+        name = objects.encode_name(req["name"])
+        locks = yield from self.lock_name(parent, name, write=True)
+        try:
+            locks.append((yield from self.lock(fid, LCK_EX, LINK_BITS)))
+            tx = self.begin(req)
+            cred = self.cred_of_record(record)
+            self.mdd.link(tx, parent, name, fid, cred, self.now(record.time))
+            yield from self.commit(req, tx)
+        finally:
+            self.unlock(locks)
+        self.md_stats.tally("link")
+        return req.reply(mdt_body=MdtBody())
+
+    # ---- unlink
+
+    def unlink(self, req: ServerRequest, record: Any) -> Steps[Message]:
+        """Do unlink or rmdir, as the mode says; the reply tells what is left of the object."""
+        yield from self.at(MDS_REINT_UNLINK)
+        name = objects.encode_name(req["name"])
+        locks = yield from self.lock_name(record.fid1, name, write=True)
+        try:
+            fid = self.mdd.lookup(record.fid1, name, self.cred_of_record(record))
+            locks.append((yield from self.lock(fid, LCK_EX, UNLINK_BITS)))
+            victim = yield from self._unlink(req, record, name, fid)
+        finally:
+            self.unlock(locks)
+        self.md_stats.tally("rmdir" if stat.S_ISDIR(record.mode) else "unlink")
+        return req.reply(**self.tell_victim(victim))
+
+    def _unlink(self, req: ServerRequest, record: Any, name: bytes, fid: Fid) -> Steps[Victim]:
+        tx = self.begin(req)
+        victim = self.mdd.unlink(
+            tx, record.fid1, name, fid, self.cred_of_record(record), self.now(record.time),
+            folder=stat.S_ISDIR(record.mode), open_=self.opens.is_open(fid),
+        )  # fmt: skip
+        yield from self.commit(req, tx)
+        return victim
+
+    def tell_victim(self, victim: Victim | None) -> dict[str, Any]:
+        """The reply's buffers about an object that has lost a name (mdt_handle_last_unlink)."""
+        if victim is None:
+            return {"mdt_body": MdtBody()}
+        if victim.last:
+            return {"mdt_body": self.describe_gone(victim)}
+        return {"mdt_body": self.describe(victim.fid)}

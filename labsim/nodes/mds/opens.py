@@ -1,0 +1,74 @@
+"""Which files are open, by whom.
+
+A table without rules. Stands for struct mdt_file_data and the open count of an mdt_object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import NamedTuple
+
+from labsim.base.ids import Fid
+
+
+class OpenFile(NamedTuple):
+    """One open: its handle, the file, how it was opened, by which export and request."""
+
+    handle: int
+    fid: Fid
+    flags: int
+    owner: int
+    xid: int
+
+
+class OpenFiles:
+    """Every open of one MDT."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._files: dict[int, OpenFile] = {}
+        self._owned: dict[int, dict[int, OpenFile]] = {}
+        self._counts: dict[Fid, int] = {}
+
+    def __iter__(self) -> Iterator[OpenFile]:
+        return iter(self._files.values())
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def add(self, owner: int, fid: Fid, flags: int, xid: int) -> OpenFile:
+        """A new open; its handle is 64 bits that nobody can guess."""
+        handle = self._rng.getrandbits(64)
+        while not handle or handle in self._files:
+            handle = self._rng.getrandbits(64)
+        file = OpenFile(handle, fid, flags, owner, xid)
+        self._files[handle] = file
+        self._owned.setdefault(owner, {})[handle] = file
+        self._counts[fid] = self._counts.get(fid, 0) + 1
+        return file
+
+    def get(self, owner: int, handle: int) -> OpenFile | None:
+        """An open by its handle, if it is that export's."""
+        return self._owned.get(owner, {}).get(handle)
+
+    def remove(self, file: OpenFile) -> bool:
+        """The open is over; True where it was the file's last."""
+        del self._files[file.handle]
+        owned = self._owned[file.owner]
+        del owned[file.handle]
+        if not owned:
+            del self._owned[file.owner]
+        self._counts[file.fid] -= 1
+        if self._counts[file.fid]:
+            return False
+        del self._counts[file.fid]
+        return True
+
+    def of(self, owner: int) -> list[OpenFile]:
+        """Everything that an export has open."""
+        return list(self._owned.get(owner, {}).values())
+
+    def is_open(self, fid: Fid) -> bool:
+        """Has anybody the file open?"""
+        return fid in self._counts
