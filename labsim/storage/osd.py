@@ -32,7 +32,7 @@ MAX_KEY = 480
 """Longest key of an index and name of an extended attribute, in bytes."""
 
 
-class Attrs(msgspec.Struct, frozen=True, array_like=True):
+class Attrs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An object's attributes (struct lu_attr): `mode` with its type bits, sizes in bytes.
 
     `blocks` counts sectors of 512 bytes and moves with `write` and `truncate`; the dates are
@@ -54,7 +54,7 @@ class Attrs(msgspec.Struct, frozen=True, array_like=True):
     generation: int = 0
 
 
-class Statfs(msgspec.Struct, frozen=True):
+class Statfs(msgspec.Struct, frozen=True, gc=False):
     """How full a target is (struct obd_statfs): blocks of `bsize` bytes, and objects."""
 
     bsize: int

@@ -11,12 +11,12 @@ A full map fails the `Tx` that meets it with ENOSPC and nothing else. Where the 
 room for all that is open, a `Tx` runs in an LMDB transaction of its own. What frees space may use
 `RESERVE_BYTES` past the end, so that a full store can be emptied.
 
-Measured on two virtual CPUs, py-lmdb 3.0 over LMDB 0.9.36, 1 MiB writes in 65520-byte chunks and
-transactions of six puts, three runs each: with MDB_WRITEMAP 0.3 to 3.5 GB/s (first-touch page
-faults) and 220 to 310 k tx/s, but no nesting, and a full map takes the whole open transaction
-along; without it and nested, committed every 64 MiB, 0.7 to 1.5 GB/s, every 16 MiB 2.9 to 3.2 GB/s
-(the pages stay in the CPU's cache and are reused), and 150 to 200 k tx/s. Hence nested, not
-WRITEMAP, and small spills. A nested transaction costs 2 us.
+Measured on two virtual CPUs, py-lmdb 3.0 over LMDB 0.9.36, 256 MiB written in 1 MiB transactions
+and written over four times, and transactions of six small puts; three runs each. Nested, committed
+every 4 MiB: 3.0 GB/s fresh, then 4.7 to 6.5; every 64 MiB 1.1 to 2.7, then 1.0 to 4.1; small ones
+170 to 200 k/s. Not nested: the same, small ones 260 to 310 k/s. MDB_WRITEMAP: 0.3 to 2.7 GB/s fresh
+(page faults in the map), then 0.5 to 15.7; small ones 220 to 310 k/s; but it knows no nesting, so a
+full map would take the whole open transaction along. Hence nested, no WRITEMAP, small spills.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ Offload: TypeAlias = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """`offload(work, done)`: run `work()` on a helper thread, then `done(result)` in the env."""
 
 PAGE = 4096
-SPILL_BYTES = 16 << 20
+SPILL_BYTES = 4 << 20
 """The open LMDB transaction is committed past this much data; it is held in memory till then."""
+KEEP_BYTES = 31 << 20
+"""A block that glibc has got back sets how much freed memory it keeps: twice this."""
 FULL_BYTES = 256 << 20
 """Data that may wait for the disk before writers must wait too."""
 RESERVE_BYTES = 1 << 20
@@ -66,6 +68,16 @@ HOST_MARGIN_BYTES = 64 << 20
 """Free bytes that a host's file system keeps."""
 
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep the pages that each commit frees and the next transaction needs again.
+
+    glibc moves its M_TRIM_THRESHOLD with the largest mapped block that is freed, up to 32 MiB
+    (mallopt(3)). Without this, page faults take three quarters of the time of a write.
+    """
+    block = bytes(KEEP_BYTES)
+    del block
 
 
 class OsdLmdb:
@@ -94,6 +106,7 @@ class OsdLmdb:
         self._path = Path(path)
         self._limit = max(map_bytes or 2 * nbytes + (64 << 20), 1 << 20) // PAGE * PAGE
         self._changes = 0
+        keep_freed_memory()
         self._open()
 
     # -- the medium

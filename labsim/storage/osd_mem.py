@@ -32,7 +32,8 @@ from labsim.storage.osd import (
     name_bytes,
 )
 
-Undo: TypeAlias = tuple[Callable[..., object], tuple[Any, ...]]
+Undo: TypeAlias = tuple[Any, ...]
+"""A function and its arguments; flat, as each tuple more costs the collector."""
 DataPiece: TypeAlias = tuple[int, int, Payload, int]
 
 FULL_BYTES = 1 << 28
@@ -221,7 +222,7 @@ class OsdMem:
     @staticmethod
     def _take_back(undo: list[Undo], mark: int) -> None:
         while len(undo) > mark:
-            call, arguments = undo.pop()
+            call, *arguments = undo.pop()
             call(*arguments)
 
     # -- the changes; each notes how to take it back
@@ -236,11 +237,11 @@ class OsdMem:
         if fid in self._objects:
             raise LustreError(errno.EEXIST, str(fid))
         self.space.charge(attrs.blocks, files=1)
-        self._undo.append((self._drop, (fid,)))
+        self._undo.append((OsdMem._drop, self, fid))
         self._objects[fid] = _Object(attrs)
 
     def _destroy(self, fid: Fid) -> None:
-        self._undo.append((self._bring_back, (fid, self._object(fid))))
+        self._undo.append((OsdMem._bring_back, self, fid, self._object(fid)))
         self._drop(fid)
 
     def _drop(self, fid: Fid) -> None:
@@ -258,7 +259,7 @@ class OsdMem:
 
     def _change(self, found: _Object, attrs: Attrs) -> None:
         self.space.charge(attrs.blocks - found.attrs.blocks)
-        self._undo.append((self._unchange, (found, found.attrs)))
+        self._undo.append((OsdMem._unchange, self, found, found.attrs))
         found.attrs = attrs
 
     def _unchange(self, found: _Object, attrs: Attrs) -> None:
@@ -269,15 +270,15 @@ class OsdMem:
         check_key(name_bytes(name))
         xattrs = self._object(fid).xattrs
         if name in xattrs:
-            self._undo.append((xattrs.__setitem__, (name, xattrs[name])))
+            self._undo.append((dict.__setitem__, xattrs, name, xattrs[name]))
         else:
-            self._undo.append((xattrs.__delitem__, (name,)))
+            self._undo.append((dict.__delitem__, xattrs, name))
         xattrs[name] = value
 
     def _del_xattr(self, fid: Fid, name: str) -> None:
         value = self.xattr(fid, name)
         xattrs = self._objects[fid].xattrs
-        self._undo.append((xattrs.__setitem__, (name, value)))
+        self._undo.append((dict.__setitem__, xattrs, name, value))
         del xattrs[name]
 
     def _insert(self, fid: Fid, key: bytes, value: bytes, replace: bool) -> None:
@@ -287,7 +288,7 @@ class OsdMem:
         old = index.entries.get(key)
         if old is not None and not replace:
             raise LustreError(errno.EEXIST, f"{fid} {key!r}")
-        self._undo.append((index.put, (key, old)))
+        self._undo.append((_Index.put, index, key, old))
         index.put(key, value)
 
     def _delete(self, fid: Fid, key: bytes) -> None:
@@ -295,7 +296,7 @@ class OsdMem:
         old = index.entries.get(key) if index else None
         if index is None or old is None:
             raise LustreError(errno.ENOENT, f"{fid} {key!r}")
-        self._undo.append((index.put, (key, old)))
+        self._undo.append((_Index.put, index, key, old))
         index.put(key, None)
 
     def _write(self, fid: Fid, offset: int, payload: Payload) -> None:
@@ -309,9 +310,9 @@ class OsdMem:
         old_blocks, old_data = allocated.pieces(first, last), data.pieces(offset, end)
         allocated.insert(first, last, True, first)
         sectors = (allocated.total - before) // SECTOR
-        self._undo.append((self._restore, (allocated, first, last, old_blocks)))
+        self._undo.append((_restore, allocated, first, last, old_blocks))
         self._change(found, _grown(found.attrs, end, sectors))
-        self._undo.append((self._restore, (data, offset, end, old_data)))
+        self._undo.append((_restore, data, offset, end, old_data))
         for part in getattr(payload, "pieces", (payload,)):
             data.insert(offset, offset + len(part), part)
             offset += len(part)
@@ -325,7 +326,7 @@ class OsdMem:
             keep = -(-size // BLOCK) * BLOCK
             for extents, start in ((data, size), (allocated, keep)):
                 end = max(extents.end, start)
-                self._undo.append((self._restore, (extents, start, end, extents.pieces(start))))
+                self._undo.append((_restore, extents, start, end, extents.pieces(start)))
             data.truncate(size)
             sectors = allocated.truncate(keep) // SECTOR
         blocks = found.attrs.blocks - sectors
@@ -337,11 +338,11 @@ class OsdMem:
             found.data, found.allocated = ExtentMap(_continue), ExtentMap()
         return found.data, found.allocated
 
-    @staticmethod
-    def _restore(extents: ExtentMap[Any], start: int, end: int, old: list[Any]) -> None:
-        extents.punch(start, end)
-        for piece_start, piece_end, value, offset in old:
-            extents.insert(piece_start, piece_end, value, offset)
+
+def _restore(extents: ExtentMap[Any], start: int, end: int, old: list[Any]) -> None:
+    extents.punch(start, end)
+    for piece_start, piece_end, value, offset in old:
+        extents.insert(piece_start, piece_end, value, offset)
 
 
 def _grown(attrs: Attrs, end: int, sectors: int) -> Attrs:
