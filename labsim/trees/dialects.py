@@ -79,7 +79,7 @@ def rules_of(generation: str) -> dict[str, Rule]:
     for directory, codes in PLACES.items():
         for code, names in codes.items():
             verified = code[column] != "?"
-            letter = code[column] if verified else code[column - 1]
+            letter = code[: column + 1].rstrip("?")[-1]
             location, root = PLACE_OF[letter]
             for name in names.split():
                 key = f"{directory}.{name}" if directory else name

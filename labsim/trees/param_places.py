@@ -74,6 +74,7 @@ PLACES: dict[str, dict[str, str]] = {
         ),
         "pppsss--": "max_nolock_bytes",
         "ppppdddd": "pool.state",
+        "pppps???": "pool.recalc_period",
     },
     "ldlm.services.*": {
         "ppppdddd": "stats",
@@ -143,6 +144,7 @@ PLACES: dict[str, dict[str, str]] = {
         "pppppss-": "atime_diff sync_permission",
     },
     "lod.*": {
+        "pppps??-": "numobd activeobd",
         "pppppss-": "stripesize stripecount stripeoffset qos_threshold_rr",
         "ppppsss-": "qos_prio_free qos_maxage",
         "----pss-": "dom_stripesize",
