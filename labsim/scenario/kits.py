@@ -15,12 +15,8 @@ from labsim.trees import Presence, Tree
 
 
 def kit(spec: NodeSpec) -> Kit:
-    """The kit of one node: its tree, and those of its overlays that are for this tree."""
-    found = []
-    for text in spec.overlays:
-        path, _, name = text.rpartition("@")
-        if name == spec.tree:
-            found += overlays(path)
+    """The kit of one node: its tree, and what the files in its overlays declare."""
+    found = [overlay for path in spec.overlays for overlay in overlays(path)]
     return trees.kit_for(trees.get(spec.tree), found)
 
 
@@ -31,13 +27,10 @@ def presence(scenario: model.Scenario, tree: str) -> Presence:
     return trees.present(scenario.history, trees.get(tree))
 
 
-def overlay_names(scenario: model.Scenario, names: list[str]) -> list[str]:
-    """The overlays of a run on those trees, as `kit` reads them: FILE@TREE."""
+def overlay_files(scenario: model.Scenario, tree: str) -> tuple[str, ...]:
+    """The overlay files of a node that runs that tree, as `kit` takes them."""
     path = overlay_file(scenario)
-    if path is None:
-        return []
-    having = [name for name in names if presence(scenario, name) == "yes"]
-    return [f"{path}@{name}" for name in dict.fromkeys(having)]
+    return (path,) if path is not None and presence(scenario, tree) == "yes" else ()
 
 
 def around(scenario: model.Scenario) -> list[str]:

@@ -131,7 +131,7 @@ def cluster_of(
         hz=[client.hz or spec.hz for client in spec.clients],
         mount=[client.mount for client in spec.clients],
         server_hz=spec.servers.hz or spec.hz,
-        overlays=kits.overlay_names(scenario, clients),
+        overlays={f"c{n}": kits.overlay_files(scenario, name) for n, name in enumerate(clients)},
         trace_keep=0,
     )
 

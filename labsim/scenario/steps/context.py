@@ -15,6 +15,7 @@ import msgspec
 
 from labsim.base.errors import LustreError
 from labsim.base.payload import Payload, tobytes
+from labsim.scenario.topology import address
 
 MOUNT_POINT = "/mnt/lustre"
 """Where every client mounts the file system, as Lustre's own tests do."""
@@ -58,14 +59,6 @@ class Result(msgspec.Struct):
         return errno.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
 
 
-def _process(node: Any, uid: int, gid: int) -> Any:
-    """A new process on a client."""
-    from labsim.nodes.client.cred import Cred
-    from labsim.nodes.client.vfs import Vfs
-
-    return Vfs(node, Cred(uid, gid))
-
-
 class Context:
     """One command's process on one node.
 
@@ -77,7 +70,7 @@ class Context:
         self.node = node
         self.host = host
         self.role = role
-        self.vfs = _process(node, *user) if role == "client" else None
+        self.vfs = node.process(*user) if role == "client" else None
         self.status = 0
         self.errno = 0
         self.value: int | str | None = None
@@ -123,6 +116,11 @@ class Context:
         return Result(self.status, self.errno, self.value, chunks)
 
     # ---- what verbs share
+
+    @property
+    def source(self) -> str:
+        """The device that is mounted: the MGS and the file system."""
+        return f"{address('mgs', 0)}:/{self.node.config.fs.fsname}"
 
     def now_ns(self) -> int:
         """The date in nanoseconds since 1970."""

@@ -58,7 +58,7 @@ def execute(
         return (yield from _perform(ctx, command, verb, operands, options))
     finally:
         if ctx.vfs is not None:
-            yield from ctx.vfs.exit()
+            ctx.vfs.exit()
 
 
 def _perform(

@@ -256,7 +256,7 @@ def df(
         except LustreError as error:
             ctx.fail(f"df: {name}", error)
             continue
-        row = _df_row(f"{ctx.mgs_nid}:/{ctx.node.config.fs.fsname}", found)
+        row = _df_row(ctx.source, found)
         if row not in rows:
             rows.append(row)
     if not rows:

@@ -39,7 +39,7 @@ def sync(ctx: Context) -> Step:
     sync
     """
     try:
-        yield from ctx.node.sync()
+        yield from ctx.vfs.sync()
     except LustreError as error:
         ctx.fail("sync: error syncing", error)
 
