@@ -75,7 +75,7 @@ class File:
         return self.flags & O_ACCMODE != O_RDONLY
 
 
-class Vfs(NameCalls, IoCalls, AttrCalls, XattrCalls, StripeCalls):
+class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
     """One process: who it is, its directory, and the calls it can make.
 
     `node` is the client; its `llite` knows the open files and directories of all processes.
