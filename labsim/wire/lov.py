@@ -12,7 +12,10 @@ from labsim.wire.schema import OstId, Wire, also, array, chars, i32, i64, tail, 
 
 
 class LovOstDataV1(Wire, struct="lov_ost_data_v1", prefix="l_", size=24):
-    """One stripe of a layout: object and OST."""
+    """One stripe of a layout: object and OST.
+
+    `ost_oi` holds the FID of an object that has one (`OstId.of_fid`), else an id and a sequence.
+    """
 
     ost_oi: OstId
     ost_gen: u32
@@ -20,7 +23,10 @@ class LovOstDataV1(Wire, struct="lov_ost_data_v1", prefix="l_", size=24):
 
 
 class LovMdsMdV1(Wire, struct="lov_mds_md_v1", prefix="lmm_", size=32):
-    """A striped layout."""
+    """A striped layout; its stripes follow, none where there are no objects yet.
+
+    `oi` holds the file's FID as oid and sequence. `stripe_size` is bytes.
+    """
 
     magic: u32
     pattern: u32
@@ -32,7 +38,7 @@ class LovMdsMdV1(Wire, struct="lov_mds_md_v1", prefix="lmm_", size=32):
 
 
 class LovMdsMdV3(Wire, struct="lov_mds_md_v3", prefix="lmm_", size=48):
-    """A striped layout in an OST pool."""
+    """A striped layout in an OST pool, else as `LovMdsMdV1`."""
 
     magic: u32
     pattern: u32

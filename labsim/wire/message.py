@@ -30,7 +30,7 @@ REQUEST_BODY_SIZE = 184
 REPLY_BODY_SIZE = 152
 """Replies carry the body without job id (ptlrpc_body_v2)."""
 MAX_BUFFERS = 31
-"""A message with more buffers is refused before its lengths are read (MSG_PTLRPC_HEADER_OFF)."""
+"""A message with more buffers is refused (MSG_PTLRPC_HEADER_OFF)."""
 
 _NO_JOB = bytes(REQUEST_BODY_SIZE - REPLY_BODY_SIZE)
 _ALIGN = 7
