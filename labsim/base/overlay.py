@@ -24,13 +24,14 @@ class Overlay:
     The methods it defines stand in front of the component's; `super()` reaches the right ones.
     """
 
-    of: ClassVar[type | None] = None
+    overlaid: ClassVar[type | None] = None
+    """The component; named so that no component has an attribute of that name."""
     because: ClassVar[str] = ""
 
     def __init_subclass__(cls, of: type | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if of is not None:
-            cls.of = of
+            cls.overlaid = of
             if not cls.because.strip():
                 raise TypeError(f"overlay {cls.__name__} does not say where its rule comes from")
 
@@ -62,7 +63,11 @@ class Kit:
         """The class to make `component` from: itself, or with its overlays mixed in."""
         built = self._built.get(component)
         if built is None:
-            mixins = tuple(o for o in self.overlays if o.of is not None and issubclass(component, o.of))
+            mixins = tuple(
+                overlay
+                for overlay in self.overlays
+                if overlay.overlaid is not None and issubclass(component, overlay.overlaid)
+            )
             name = component.__name__
             built = type(name, (*reversed(mixins), component), {}) if mixins else component
             self._built[component] = built
