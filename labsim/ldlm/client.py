@@ -9,6 +9,7 @@ LRU until the server calls them back, or there are too many, or they are too old
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from labsim.base.errors import LustreError
@@ -120,9 +121,12 @@ class ClientNamespace(Callbacks):
         blocking: Blocking | None = None,
         glimpse: Glimpse | None = None,
         data: Any = None,
+        early: Iterable[int] = (),
         **fields: Any,
     ) -> Steps[tuple[ClientLock | None, Message]]:
         """Ask the server for a lock; returns it with a reference, and the reply.
+
+        `early` are handles of locks given up along with the request (`take_early`).
 
         An intent's buffers (`ldlm_intent`, `mdt_body`, `name` ...) go in `fields`. The lock is None
         where the server did not give one (ELDLM_LOCK_ABORTED): the intent's result is then all
@@ -137,7 +141,7 @@ class ClientNamespace(Callbacks):
         self.add(lock)
         settled = False
         try:
-            request = self._request(lock, flags, fields)
+            request = self._request(lock, flags, early, fields)
             reply: Message = yield from self.imp.call(request)
             if reply.status > 0:
                 return None, reply
@@ -149,12 +153,15 @@ class ClientNamespace(Callbacks):
                 lock.state = LockState.GONE
         return lock, reply
 
-    def _request(self, lock: ClientLock, flags: int, fields: dict[str, Any]) -> Request:
+    def _request(
+        self, lock: ClientLock, flags: int, early: Iterable[int], fields: dict[str, Any]
+    ) -> Request:
+        handles = (lock.cookie, *early)
         dlm_req = LdlmRequest(
             lock_flags=flags,
-            lock_count=1,
+            lock_count=len(handles),
             lock_desc=describe(lock.resource, lock.mode, lock.policy),
-            lock_handle=(lock.cookie, 0),
+            lock_handle=handles if len(handles) > 1 else (lock.cookie, 0),
         )
         return Request(LDLM_ENQUEUE, dlm_req=dlm_req, **fields)
 

@@ -19,11 +19,11 @@ from labsim.ldlm.client_lock import ClientLock, LockState
 from labsim.ldlm.desc import name_of, policy_of
 from labsim.ldlm.lru import Lru, next_tick
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE, Namespace
-from labsim.ldlm.policy import Ibits, mode_name, valid_mode
+from labsim.ldlm.policy import Ibits, conflict, mode_name, valid_mode
 from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import Import, Request
 from labsim.runtime.ports import Host, Steps
-from labsim.wire.constants import OBD_CONNECT_LRU_RESIZE
+from labsim.wire.constants import OBD_CONNECT_CANCELSET, OBD_CONNECT_LRU_RESIZE
 from labsim.wire.ldlm import LdlmLockDesc, LdlmRequest
 from labsim.wire.opcodes import LDLM_CANCEL
 
@@ -156,6 +156,29 @@ class Holdings(Namespace):
             if lock.done is None:
                 lock.done = self.env.event()
             yield lock.done
+
+    def take_early(self, resource: ResName, mode: int, bits: int) -> list[int]:
+        """Give up the unused locks that a lock of that mode on these inodebits would call back.
+
+        Their server handles, for another request to carry (early lock cancel,
+        ldlm_cancel_resource_local). A lock whose cache cannot be dropped at once stays.
+        """
+        if not (self.early_lock_cancel and self.imp.granted(OBD_CONNECT_CANCELSET)):
+            return []
+        wanted, handles = Ibits(bits), []
+        for lock in list(self.of(resource)):
+            if lock not in self.lru or not conflict(lock.mode, lock.policy, mode, wanted):
+                continue
+            self.lru.remove(lock)
+            lock.state, lock.cancel_pending = LockState.CANCELING, True
+            if lock.blocking is not None and lock.blocking(lock) is not None:
+                lock.state = LockState.GRANTED
+                self.start_cancel(lock)
+                continue
+            self.drop(lock)
+            lock.state = LockState.GONE
+            handles.append(lock.server_handle)
+        return handles
 
     # ---- the LRU
 

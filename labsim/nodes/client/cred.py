@@ -110,7 +110,7 @@ def check_owner(inode: Owned, cred: Cred) -> None:
 
 
 def check_delete(directory: Owned, victim: Owned, cred: Cred) -> None:
-    """Raise EACCES or EPERM unless the name may go: directory writable, no sticky bit in the way."""
+    """Raise EACCES or EPERM unless the name may go: writable directory, no sticky bit between."""
     check(directory, cred, MAY_WRITE | MAY_EXEC)
     sticky = directory.mode & S_ISVTX
     if sticky and cred.uid not in (0, victim.uid, directory.uid):

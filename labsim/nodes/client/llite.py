@@ -253,7 +253,7 @@ class Llite(Names, Files, Attributes, LliteParams, tree="llite.{name}"):
         self.stats.op(operation, (self.env.now - started_ns) // NS_PER_US)
 
     def snapshot(self) -> dict[str, Any]:
-        """What is cached, by FID: attributes, names, entries, xattrs, and the covering lock bits."""
+        """What is cached, by FID: attributes, names, entries, xattrs, and the lock bits above."""
         return {
             "name": self.name,
             "inodes": {str(fid): self._cached(inode) for fid, inode in self.inodes.inodes.items()},

@@ -26,6 +26,7 @@ from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Host, Steps
 from labsim.runtime.sync import Permits
 from labsim.wire.constants import (
+    LCK_EX,
     LCK_PR,
     LUDA_FID,
     LUDA_TYPE,
@@ -62,6 +63,7 @@ from labsim.wire.constants import (
     OBD_MD_FLID,
     SEQ_ALLOC_META,
 )
+from labsim.wire.ldlm import LdlmRequest
 from labsim.wire.lu import LuSeqRange
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.mdt import MdtBody
@@ -85,6 +87,8 @@ from labsim.wire.ost import ObdStatfs
 
 MIN_EASIZE = 56
 """lov_mds_md_size(1): the layout of a file with one stripe."""
+
+XATTR_SIZE_MAX = 65536
 
 READPAGE_BYTES = 1 << 20
 """How much of a directory one MDS_READPAGE asks for (MD_MAX_BRW_SIZE)."""
@@ -240,7 +244,13 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
 
     def cancels(self, *wanted: tuple[Fid, int]) -> dict[str, Any]:
         """The dlm_req field that gives back this client's own locks in the way; or nothing."""
-        return {}
+        handles: list[int] = []
+        for fid, bits in wanted:
+            handles += self.ldlm.take_early(fid_resource(fid), LCK_EX, bits)
+        if not handles:
+            return {}
+        padded = tuple(handles) if len(handles) > 1 else (handles[0], 0)
+        return {"dlm_req": LdlmRequest(lock_count=len(handles), lock_handle=padded)}
 
     # ---- reading
 
@@ -282,6 +292,10 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         """An UPDATE lock on a directory, so that its entries may be kept."""
         lock, _ = yield from self.enqueue(fid_resource(directory.fid), LCK_PR, MDS_INODELOCK_UPDATE)
         return lock
+
+    def xattr_room(self) -> int:
+        """How many bytes of values a getxattr intent has room for (ocd_max_easize)."""
+        return min(self.imp.connect_data.max_easize or XATTR_SIZE_MAX, XATTR_SIZE_MAX) & ~3
 
     def statfs(self) -> Steps[ObdStatfs]:
         """Space and inodes of the MDT; fails rather than waits for a reconnect."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from labsim.base.ids import NO_FID, Fid
+from labsim.ldlm.desc import intent_result
 from labsim.ldlm.resource import fid_resource
 from labsim.nodes.client.cred import S_IFREG, Cred
 from labsim.nodes.client.mdc_reint import NO_GID, suppgid
@@ -23,6 +24,7 @@ from labsim.wire.constants import (
     IT_OPEN,
     LCK_CR,
     LCK_CW,
+    LCK_EX,
     LCK_PR,
     MDS_INODELOCK_LOOKUP,
     MDS_INODELOCK_UPDATE,
@@ -79,6 +81,10 @@ class Intents:
         """One enqueue under the limit of requests in flight: (lock, reply)."""
         raise NotImplementedError
 
+    def xattr_room(self) -> int:
+        """How many bytes of values a getxattr intent has room for."""
+        raise NotImplementedError
+
     def lookup_intent(
         self, operation: int, parent: Any, name: str, cred: Cred, child: Fid = NO_FID
     ) -> Steps[Intent]:
@@ -118,30 +124,30 @@ class Intents:
             fields["name"] = name
         if eadata:
             fields["eadata"] = eadata
+        resource = fid_resource(parent.fid)
+        if creating:
+            fields["early"] = self.ldlm.take_early(resource, LCK_EX, MDS_INODELOCK_UPDATE)
         lock, reply = yield from self.enqueue(
-            fid_resource(parent.fid), LCK_CW if creating else LCK_CR, MDS_INODELOCK_LOOKUP,
+            resource, LCK_CW if creating else LCK_CR, MDS_INODELOCK_LOOKUP,
             modifying=creating, **fields,
         )  # fmt: skip
         return result(lock, reply)
 
-    def getxattr_intent(self, inode: Any, cred: Cred) -> Steps[tuple[Any, Any]]:
-        """Every extended attribute under an XATTR lock: (lock, reply), lock None where refused."""
+    def getxattr_intent(self, inode: Any, cred: Cred) -> Steps[Intent]:
+        """Every extended attribute under an XATTR lock; status -ERANGE where they do not fit."""
         body = MdtBody(
             fid1=inode.fid, valid=OBD_MD_FLXATTR | OBD_MD_FLXATTRLS | OBD_MD_FLID,
-            eadatasize=self.max_easize, fsuid=cred.uid, fsgid=cred.gid,
+            eadatasize=self.xattr_room(), fsuid=cred.uid, fsgid=cred.gid,
             capability=cred.capability, suppgid=suppgid(inode, cred),
         )  # fmt: skip
         lock, reply = yield from self.enqueue(
             fid_resource(inode.fid), LCK_PR, MDS_INODELOCK_XATTR,
             ldlm_intent=LdlmIntent(opc=IT_GETXATTR), mdt_body=body,
         )  # fmt: skip
-        return lock, reply
+        return result(lock, reply)
 
 
 def result(lock: Any, reply: Any) -> Intent:
     """Read the intent's outcome from the lock reply (lock_policy_res1 and _res2)."""
-    rep = reply["dlm_rep"]
-    status = rep.lock_policy_res2 & 0xFFFFFFFF
-    if status & 0x80000000:
-        status -= 1 << 32
-    return Intent(lock, reply, rep.lock_policy_res1, status)
+    disposition, errno = intent_result(reply)
+    return Intent(lock, reply, disposition, -errno)

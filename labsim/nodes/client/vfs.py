@@ -133,7 +133,7 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
     # ---- open
 
     def open(self, path: str, flags: int = O_RDONLY, mode: int = 0o666) -> Steps[File]:
-        """System call open: the flags are Linux's O_*; `mode` counts for a new file, less the umask."""
+        """System call open: flags are Linux's O_*; `mode` is for a new file, less the umask."""
         started_ns = self.llite.env.now
         links = Links()
         at: Dentry | None = None

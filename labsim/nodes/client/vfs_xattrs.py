@@ -84,7 +84,7 @@ class XattrCalls:
     def listxattr(
         self, path: str, size: int = XATTR_LIST_MAX, follow: bool = True
     ) -> Steps[bytes | int]:
-        """System calls listxattr, llistxattr: names, each NUL terminated; with `size` 0 their length."""
+        """System calls listxattr, llistxattr: names, each with its NUL; `size` 0: their length."""
         inode = yield from self._target(path, follow)
         room = min(size, XATTR_LIST_MAX)
         try:

@@ -101,12 +101,15 @@ class XattrCache:
 
     def enqueue(self, inode: Inode, cred: Cred) -> Steps[tuple[Any, Any]]:
         """Ask the MDT for the lock and every attribute; (None, None) where they do not fit."""
-        try:
-            return (yield from self.llite.mdc(inode.fid).getxattr_intent(inode, cred))
-        except LustreError as error:
-            if error.errno != ERANGE:
-                raise
+        mdc = self.llite.mdc(inode.fid)
+        intent = yield from mdc.getxattr_intent(inode, cred)
+        if intent.status < 0:
+            if intent.lock is not None:
+                mdc.ldlm.put(intent.lock, cancel=True)
+            if intent.status != -ERANGE:
+                raise LustreError(-intent.status)
             return None, None
+        return intent.lock, intent.reply
 
 
 def unpack(reply: Any) -> dict[str, bytes]:
