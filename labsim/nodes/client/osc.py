@@ -17,6 +17,7 @@ from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import ImportFiles
+from labsim.nodes.client.rpc_stats import RpcStats
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Permits, gather
@@ -78,7 +79,7 @@ WANTED = (
 )  # fmt: skip
 
 
-class Osc(ImportFiles, tree="osc.{name}"):
+class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
@@ -156,7 +157,10 @@ class Osc(ImportFiles, tree="osc.{name}"):
             raise LustreError(EAGAIN, f"{self.name} is not active")
         start_ns = self.host.env.now
         reply = yield from self.imp.call(request)
-        self.stats.op(counter, (self.host.env.now - start_ns) // 1000)
+        usecs = (self.host.env.now - start_ns) // 1000
+        self.stats.add("req_waittime", usecs)
+        self.stats.add("req_active", max(len(self.imp.outstanding), 1), "reqs")
+        self.stats.add(counter, usecs)
         return reply
 
     def _obdo(self, oi: OstId, **fields: Any) -> Obdo:
@@ -224,10 +228,12 @@ class Osc(ImportFiles, tree="osc.{name}"):
         oa = self._brw_obdo(
             oi, parent, handle, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=now, ctime=now
         )
+        self.bulk_sent(True, offset, len(data))
         try:
             request = self._brw(OST_WRITE, oa, offset, data, granted)
             reply = yield from self.call(request, "ost_write")
         finally:
+            self.bulk_done(True)
             slots.give()
             if granted:
                 self.grant.used(len(data))
@@ -271,9 +277,11 @@ class Osc(ImportFiles, tree="osc.{name}"):
         slots = self._slot()
         yield from slots.take()
         request = self._brw(OST_READ, self._brw_obdo(oi, parent, handle), offset, length)
+        self.bulk_sent(False, offset, length)
         try:
             reply = yield from self.call(request, "ost_read")
         finally:
+            self.bulk_done(False)
             slots.give()
         return piece(request.data, 0, reply.status)
 
