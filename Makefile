@@ -29,9 +29,10 @@ lint: setup
 
 # The C cores alone, under AddressSanitizer and UBSan.
 native-test: setup
+	@mkdir -p build
 	$(BIN)/cmake -S native -B build/sanitize -DLABSIM_SANITIZE=ON >build/sanitize.log 2>&1 || { cat build/sanitize.log; exit 1; }
 	$(BIN)/cmake --build build/sanitize
-	cd build/sanitize && ctest --output-on-failure
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
 bench: setup
 	@$(BIN)/labsim bench
