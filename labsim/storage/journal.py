@@ -58,7 +58,7 @@ class Journal:
             yield event
 
     def join(self, callbacks: list[Callable[[], object]], nbytes: int) -> None:
-        """Operations have changed the medium by so many bytes; call back when they are durable."""
+        """Operations that fill so many bytes have joined; call back when they are durable."""
         if not self._joined:
             self._joined = True
             self._env.process(self._expire(self.tid, self.crashes))

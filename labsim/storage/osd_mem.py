@@ -37,7 +37,8 @@ Undo: TypeAlias = tuple[Any, ...]
 DataPiece: TypeAlias = tuple[int, int, Payload, int]
 
 FULL_BYTES = 1 << 28
-"""The running transaction is committed early past this much data."""
+"""The running transaction is committed early past this: a quarter of a journal of 1 GiB, as in
+jbd2. Each change counts as a block; data is no part of the journal."""
 SMALL = BLOCK
 """Neighbours of real bytes up to this size together become one."""
 
@@ -196,7 +197,7 @@ class OsdMem:
         except BaseException:
             self._take_back(self._undo, mark)
             raise
-        self.journal.join(tx.callbacks, tx.nbytes)
+        self.journal.join(tx.callbacks, BLOCK * len(tx.ops))
 
     def sync(self) -> Steps[None]:
         yield from self.journal.sync()
