@@ -106,7 +106,7 @@ def overlays(path: str | None) -> list[type[Overlay]]:
     return [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Overlay) and value.of is not None
+        if isinstance(value, type) and issubclass(value, Overlay) and value.overlaid is not None
         and value.__module__ == module.__name__
     ]  # fmt: skip
 

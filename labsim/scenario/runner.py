@@ -87,27 +87,36 @@ def run(
         made.expected = "unknown"
         return made
     started = perf_counter()
-    with cluster_of(scenario, tree, runtime, seed) as cluster:
-        runner = Runner(cluster, scenario, on_step)
-        try:
-            cluster.run(runner.everything())
-        except (InputError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            runner.broken.append(defect(error, cluster, seed))
-        made.hash = cluster.hash
-        made.virtual_ns = runner.ended_ns
+    try:
+        _perform(made, scenario, on_step)
+    except InputError:
+        raise
+    except Exception as error:
+        made.broken.append(defect(error, seed))
     made.wall_ms = round((perf_counter() - started) * 1000)
-    made.steps, made.broken = runner.shown, runner.broken
-    made.verdict = verdict_of(runner.shown, presence, bool(runner.broken))
+    made.verdict = verdict_of(made.steps, presence, bool(made.broken))
     return made
 
 
-def defect(error: Exception, cluster: Cluster, seed: int) -> str:
-    """What stopped the run, and where: an assertion that failed is labsim's own defect."""
-    lines = traceback.format_exception(error)
-    where = f"seed {seed}, {cluster.env.now} ns, event {getattr(cluster.env, 'steps', '?')}"
-    return f"{type(error).__name__}: {error} ({where})\n{''.join(lines)}"
+def _perform(made: Run, scenario: model.Scenario, on_step: OnStep | None) -> None:
+    """Build the cluster, take every step, and note in `made` what came out."""
+    with cluster_of(scenario, made.tree, made.runtime, made.seed) as cluster:
+        runner = Runner(cluster, scenario, on_step)
+        made.steps, made.broken = runner.shown, runner.broken
+        try:
+            cluster.run(runner.everything())
+        except AssertionError as error:
+            error.add_note(f"at {cluster.env.now} ns, event {getattr(cluster.env, 'steps', '?')}")
+            raise
+        finally:
+            made.hash = cluster.hash
+            made.virtual_ns = runner.ended_ns
+
+
+def defect(error: Exception, seed: int) -> str:
+    """What stopped the run: an assertion that failed is labsim's own defect."""
+    lines = "".join(traceback.format_exception(error))
+    return f"{type(error).__name__}: {error} (seed {seed})\n{lines}"
 
 
 def cluster_of(

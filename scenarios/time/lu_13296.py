@@ -8,9 +8,9 @@ from labsim.wire.ost import ObdStatfs
 
 
 class LoserFillsCache(Overlay, of=StatfsCache):
-    """After the mutex the cache is fresh, so nothing is asked, but the buffer is used all the same."""
+    """After the mutex the cache is fresh, nothing is asked, but the buffer is used all the same."""
 
-    because = "1c41a6ac390b (LU-12368): the loser copies its own buffer into the cache, age untouched"
+    because = "1c41a6ac390b (LU-12368): who lost the race still copies its buffer into the cache"
 
     def lost_race(self, buffer: ObdStatfs) -> ObdStatfs:
         """What was never filled in becomes the answer, and the cache."""

@@ -14,6 +14,7 @@ from labsim.scenario.steps import (
     show,
     syscalls,
     system,
+    utilities,
     xattrs,
 )
 from labsim.scenario.steps.context import Context, Result
@@ -22,5 +23,5 @@ from labsim.scenario.steps.shell import check, execute
 
 __all__ = ["VERBS", "Context", "Result", "Verb", "check", "execute", "find"]
 
-MODULES = (data, lctl, lfs, names, owners, show, syscalls, system, xattrs)
+MODULES = (data, lctl, lfs, names, owners, show, syscalls, system, utilities, xattrs)
 """Where the verbs are."""
