@@ -16,8 +16,10 @@ from labsim.cli.common import json_option, print_json
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> int:
     """Run the benchmarks, all or some by name."""
-    from labsim.perf import bench
+    from labsim.perf import bench, clusters
     from labsim.scenario.suggest import nearest
+
+    assert clusters.ROUNDS, "importing it registers its benchmarks"
 
     for name in names:
         if name not in bench.BENCHES:

@@ -1,0 +1,135 @@
+"""Benchmarks of whole clusters: simulated RPCs, live creates and bytes, memory of a client.
+
+Drives clusters from outside, as a user would; every number is made in this run. A throughput is
+the median of its rounds. Simulated rates are of this machine, not of the modelled cluster.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import tracemalloc
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from labsim.base.payload import Fill
+from labsim.base.units import MIB
+from labsim.perf.bench import bench
+from labsim.runtime.ports import Steps
+
+ROUNDS = 5
+
+
+def _count_rpcs(cluster: Any) -> int:
+    return sum(event.kind == "rpc.reply" for event in cluster.trace.events)
+
+
+def _simulated_rpcs(work: Callable[[Any], Steps[None]]) -> float:
+    """RPCs that the servers of a small simulated cluster answer per second of this machine."""
+    from labsim.scenario.cluster import Cluster
+
+    rates = []
+    with Cluster(clients=1, oss=1, osts=1) as cluster:
+        vfs = cluster.client(0).machine.node.vfs
+        cluster.run(_prepare(vfs))
+        for _ in range(ROUNDS):
+            before = _count_rpcs(cluster)
+            started = perf_counter()
+            cluster.run(work(vfs))
+            elapsed = perf_counter() - started
+            rates.append((_count_rpcs(cluster) - before) / elapsed)
+    return median(rates)
+
+
+def _prepare(vfs: Any) -> Steps[None]:
+    file = yield from vfs.open("f", 0o102, 0o644)
+    yield from vfs.close(file)
+
+
+@bench("RPC/s")
+def sim_setxattr() -> float:
+    """Simulated: one client sets an xattr over and over, through the whole stack."""
+
+    def work(vfs: Any) -> Steps[None]:
+        for number in range(1000):
+            yield from vfs.setxattr("f", "user.a", b"%d" % number, 0)
+
+    return _simulated_rpcs(work)
+
+
+@bench("RPC/s")
+def sim_write_1m() -> float:
+    """Simulated: one client writes 1 MiB at a time, through the whole stack."""
+
+    def work(vfs: Any) -> Steps[None]:
+        file = yield from vfs.open("f", 1)
+        for number in range(1000):
+            yield from vfs.write(file, Fill(MIB, 1, number * MIB), number % 64 * MIB)
+        yield from vfs.close(file)
+
+    return _simulated_rpcs(work)
+
+
+@bench("creates/s")
+def live_creates() -> float:
+    """Live: one client opens, creates and closes files (createmany -o)."""
+    from labsim.scenario.cluster import Cluster
+
+    with Cluster(clients=1, oss=1, osts=2, runtime="live") as cluster:
+        client = cluster.client(0)
+        client.run("createmany -o warm 200")
+        return median(_rate(client.run(f"createmany -o r{n}f%d 1000")) for n in range(ROUNDS))
+
+
+def _rate(result: Any) -> float:
+    found = re.search(r"([\d.]+) ops/second", result.stdout)
+    assert found, result
+    return float(found.group(1))
+
+
+@bench("MB/s")
+def live_write_1m() -> float:
+    """Live: one client writes 1 MiB at a time (dd bs=1M count=256)."""
+    return _live_dd("dd if=/dev/zero of=g{n} bs=1M count=256")
+
+
+@bench("MB/s")
+def live_read_1m() -> float:
+    """Live: one client reads 1 MiB at a time what it has written (dd bs=1M)."""
+    return _live_dd("dd if=g0 of=/dev/null bs=1M", "dd if=/dev/zero of=g0 bs=1M count=256")
+
+
+def _live_dd(command: str, first: str = "") -> float:
+    from labsim.scenario.cluster import Cluster
+
+    with Cluster(clients=1, oss=1, osts=1, runtime="live") as cluster:
+        client = cluster.client(0)
+        if first:
+            client.run(first)
+        client.run("dd if=/dev/zero of=warm bs=1M count=64")
+        return median(_bandwidth(client.run(command.format(n=n))) for n in range(ROUNDS))
+
+
+def _bandwidth(result: Any) -> float:
+    found = re.search(r"(\d+) bytes .* copied, ([\d.e-]+) s", result.stderr)
+    assert found, result
+    return int(found.group(1)) / float(found.group(2)) / 1e6
+
+
+@bench("KB")
+def sim_client_memory() -> float:
+    """Memory of one more mounted client in a simulated cluster of 1 MDS, 2 OSS and 4 OSTs."""
+    from labsim.scenario.cluster import Cluster
+
+    sizes = []
+    for clients in (10, 110):
+        gc.collect()
+        tracemalloc.start()
+        with Cluster(clients=clients, oss=2, osts=4, trace_keep=0) as cluster:
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+            assert cluster.nodes
+        tracemalloc.stop()
+    return (sizes[1] - sizes[0]) / 100 / 1000
