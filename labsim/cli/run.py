@@ -6,6 +6,7 @@ Does not know how a step is carried out.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,19 +32,17 @@ def command(
     Without --tree each runs on the trees around its change: one with the bug, one without.
     The exit status is 0 when every verdict is as the tree's history demands, 1 otherwise.
     """
-    from labsim.scenario import kits, load, report, runner
+    from labsim.scenario import kits, load, runner
 
     chosen = checked_trees(trees)
     scenarios = [load.load(path) for path in load.find(paths)]
     runtime = "live" if live else "sim"
-    output = report.quiet() if as_json else report.text(verbose)
+    output = runner.Listener() if as_json else _told(verbose)
     runs = []
     for scenario in scenarios:
         output.scenario(scenario)
         for tree in chosen or kits.around(scenario):
-            output.tree(tree)
-            made = runner.run(scenario, tree, runtime, seed, output.step)
-            output.run(made)
+            made = runner.run(scenario, tree, runtime, seed, output)
             runs.append(made)
     ok = all(made.ok for made in runs)
     if as_json:
@@ -55,3 +54,10 @@ def command(
 
         write(junit, junit_xml(runs))
     return 0 if ok else 1
+
+
+def _told(verbose: bool) -> Any:
+    """Runs for a person."""
+    from labsim.scenario.report import Told
+
+    return Told(verbose)

@@ -31,7 +31,7 @@ def command(as_json: bool) -> int:
     if as_json:
         print_json({"trees": rows})
         return 0
-    from labsim.scenario.report import print_table
+    from labsim.scenario.tables import print_table
 
     shown = [[row["name"], row["family"], row["branch"], _remark(row)] for row in rows]
     print_table(["tree", "family", "branch", "remark"], shown)

@@ -14,13 +14,17 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from labsim import trees
 from labsim.scenario import kits, model
 from labsim.scenario.batch import Task, cores, in_parallel, one_by_one
 from labsim.scenario.cluster import Runtime
-from labsim.scenario.report import STYLES, console, verdict_line
+from labsim.scenario.report import verdict_line
 from labsim.scenario.runner import Run
+from labsim.scenario.tables import console, empty
 
 LETTERS = {"pass": "·", "bug": "B", "fail": "F", "unknown": "?"}
+STYLES = {"pass": "green", "bug": "yellow", "fail": "bold red", "unknown": "dim"}
+Group = tuple[str, list[str]]
 FEW = 8
 """Up to so many trees get a column with the verdict in full."""
 
@@ -29,12 +33,12 @@ class Matrix:
     """The finished matrix."""
 
     def __init__(
-        self, scenarios: Sequence[model.Scenario], trees: Sequence[str], runs: Sequence[Run]
+        self, scenarios: Sequence[model.Scenario], names: Sequence[str], runs: Sequence[Run]
     ) -> None:
         self.scenarios = scenarios
-        self.trees = trees
+        self.trees = names
         self._cells = {(made.scenario, made.tree): made for made in runs}
-        self.runs = [self.cell(s, tree) for s in scenarios for tree in trees]
+        self.runs = [self.cell(s, tree) for s in scenarios for tree in names]
 
     def cell(self, scenario: model.Scenario, tree: str) -> Run:
         """The run of a scenario on a tree."""
@@ -67,23 +71,30 @@ class Matrix:
     def show(self) -> None:
         """Print the table, what was not as expected, and the verdict line."""
         out = console()
-        out.print(self._table())
+        for groups in chunks(grouped(self.trees), out.width - self._label_width()):
+            out.print(self._table(groups), soft_wrap=True)
         for made in self.runs:
             if not made.ok:
                 out.print(Text(f"{made.scenario} on {made.tree}: {why(made)}", "red"))
-        out.print(Text("· pass   B bug   F fail   ? its history does not tell", "dim"))
-        out.print(Text.assemble(*verdict_line(self.runs)))
+        if len(self.trees) > FEW:
+            out.print(Text("· pass   B bug   F fail   ? its history does not tell", "dim"))
+        for tree in map(trees.get, self.trees):
+            if tree.approximated_by:
+                out.print(Text(f"{tree.name} is approximated by {tree.approximated_by}", "dim"))
+        style = "bold green" if self.ok else "bold red"
+        out.print(Text(verdict_line(self.runs), style), soft_wrap=True)
 
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("area", "regression", "title"):
-            table.add_column(name, no_wrap=True, max_width=36, overflow="ellipsis")
-        groups = grouped(self.trees)
-        for label, _ in groups:
-            table.add_column(label, no_wrap=True)
-        for scenario in self.scenarios:
-            cells = [self._text(scenario, names) for _, names in groups]
-            table.add_row(scenario.area, scenario.ticket or scenario.name, scenario.title, *cells)
+    def _label_width(self) -> int:
+        return sum(max(map(len, column)) + 2 for column in zip(*self._labels(), strict=True))
+
+    def _labels(self) -> list[tuple[str, str]]:
+        return [("area", "regression"), *((s.area, s.ticket or s.name) for s in self.scenarios)]
+
+    def _table(self, groups: list[Group]) -> Table:
+        head, *labels = self._labels()
+        table = empty([*head, *(label for label, _ in groups)])
+        for scenario, label in zip(self.scenarios, labels, strict=True):
+            table.add_row(*label, *(self._text(scenario, names) for _, names in groups))
         return table
 
     def _text(self, scenario: model.Scenario, names: list[str]) -> Text:
@@ -104,28 +115,43 @@ def why(made: Run) -> str:
     return f"{made.verdict}, expected {made.expected}: {first}"
 
 
-def grouped(trees: Sequence[str]) -> list[tuple[str, list[str]]]:
+def grouped(names: Sequence[str]) -> list[Group]:
     """(column, trees in it): each tree where there are few, else the releases of one branch."""
-    if len(trees) <= FEW:
-        return [(tree, [tree]) for tree in trees]
+    if len(names) <= FEW:
+        return [(name, [name]) for name in names]
 
-    def series(tree: str) -> str:
-        parts = tree.split(".")
-        return ".".join(parts[:2]) if parts[0].isdigit() else tree
+    def series(name: str) -> str:
+        if not name[0].isdigit():
+            return name.partition("-")[0]
+        return ".".join(name.split(".")[:2])
 
-    return [(label, list(names)) for label, names in groupby(trees, series)]
+    return [(label, list(members)) for label, members in groupby(names, series)]
+
+
+def chunks(groups: list[Group], width: int) -> list[list[Group]]:
+    """Groups of columns that fit side by side."""
+    found: list[list[Group]] = [[]]
+    left = width
+    for label, names in groups:
+        needed = 2 + max(len(label), len(names) if len(names) > 1 else len("unknown"))
+        if needed > left and found[-1]:
+            found.append([])
+            left = width
+        found[-1].append((label, names))
+        left -= needed
+    return found
 
 
 def make(
     scenarios: Sequence[model.Scenario],
-    trees: Sequence[str],
+    names: Sequence[str],
     runtime: Runtime,
     seed: int,
     jobs: int | None = None,
     show_progress: bool = True,
 ) -> Matrix:
     """Run every scenario on every tree, on all cores where nothing but memory is shared."""
-    tasks = [Task(s.path, tree, runtime, seed) for s in scenarios for tree in trees]
+    tasks = [Task(s.path, tree, runtime, seed) for s in scenarios for tree in names]
     workers = min(jobs or cores(), len(tasks)) if runtime == "sim" else 1
     runs: list[Run] = []
     with progress(len(tasks), show_progress) as advance:
@@ -139,7 +165,7 @@ def make(
         else:
             for made in one_by_one(tasks):
                 note(made)
-    return Matrix(scenarios, trees, runs)
+    return Matrix(scenarios, names, runs)
 
 
 @contextmanager

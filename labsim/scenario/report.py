@@ -1,140 +1,90 @@
-"""What a person reads: the steps of a run, its verdict, tables.
+"""What a person reads of runs as they go: steps, verdicts, one line for all.
 
-Does not know how a run is made. Colours and widths are the terminal's business, by rich.
+Does not know how a run is made. Colours go to terminals only. Tables are in `matrix`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import click
 
 from labsim.base.units import format_duration
 from labsim.scenario import model
-from labsim.scenario.runner import Run
+from labsim.scenario.runner import Listener, Run
 from labsim.scenario.verdict import Shown
 
-STYLES = {"pass": "green", "bug": "yellow", "fail": "bold red", "unknown": "dim"}
+COLOURS = {"pass": "green", "bug": "yellow", "fail": "red", "unknown": "bright_black"}
 
 
-class Quiet:
-    """Shows nothing: for --json."""
-
-    def scenario(self, scenario: model.Scenario) -> None:
-        """A scenario begins."""
-
-    def tree(self, tree: str) -> None:
-        """Its run on a tree begins."""
-
-    def step(self, shown: Shown) -> None:
-        """A step is done."""
-
-    def run(self, made: Run) -> None:
-        """The run is done."""
-
-    def summary(self, runs: Sequence[Run]) -> None:
-        """All runs are done."""
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
 
 
-class Told(Quiet):
+class Told(Listener):
     """Shows runs as they go; every step where `verbose` is set."""
 
-    def __init__(self, console: Console, verbose: bool) -> None:
-        self.console = console
+    def __init__(self, verbose: bool) -> None:
         self.verbose = verbose
-
-    def _line(self, *parts: str | tuple[str, str]) -> None:
-        self.console.print(Text.assemble(*parts), soft_wrap=True)
 
     def scenario(self, scenario: model.Scenario) -> None:
         """Ticket, title and name."""
-        self._line((scenario.ticket or scenario.name, "bold"), "  ", scenario.title)
+        click.echo(f"{click.style(scenario.ticket or scenario.name, bold=True)}  {scenario.title}")
         if scenario.ticket:
-            self._line((f"  {scenario.name}", "dim"))
+            click.echo(_dim(f"  {scenario.name}"))
 
     def tree(self, tree: str) -> None:
         """The tree's name, above its steps."""
         if self.verbose:
-            self._line("  ", (tree, "bold"))
+            click.echo(f"  {click.style(tree, bold=True)}")
 
     def step(self, shown: Shown) -> None:
         """One step: verdict, when, what; its output below."""
         if not self.verbose:
             return
-        at = format_duration(shown.at_ns)
-        self._line(
-            f"    {shown.step:>3} ",
-            (f"{shown.word:5}", STYLES[shown.word]),
-            (f"{at:>10}  ", "dim"),
-            shown.label,
-        )
+        word = click.style(f"{shown.word:5}", fg=COLOURS[shown.word])
+        at = _dim(f"{format_duration(shown.at_ns):>10}")
+        click.echo(f"    {shown.step:>3} {word}{at}  {shown.label}")
         for line in shown.output.splitlines():
-            self._line(" " * 25, (line, "dim"))
+            click.echo(" " * 25 + _dim(line))
         if shown.differs:
-            self._line(" " * 25, (shown.differs, STYLES[shown.word]))
+            click.echo(" " * 25 + click.style(shown.differs, fg=COLOURS[shown.word]))
 
     def run(self, made: Run) -> None:
         """The verdict, whether it is as expected, and what broke."""
-        remark = "as expected" if made.ok else f"expected {made.expected}"
-        if made.verdict == "unknown":
-            remark = "its history does not tell, so it was not run"
-        took = f"{format_duration(made.virtual_ns)}, {made.wall_ms} ms here"
-        self._line(
-            f"  {made.tree:14}",
-            (f"{made.verdict:8}", STYLES[made.verdict]),
-            (remark, "" if made.ok else "bold red"),
-            (f"  {took}  {made.hash}" if made.steps else "", "dim"),
-        )
+        verdict = click.style(f"{made.verdict:8}", fg=COLOURS[made.verdict])
+        click.echo(f"  {made.tree:14}{verdict}{self._remark(made)}")
         if not made.ok and not self.verbose:
             for shown in made.steps:
                 if shown.differs:
-                    where = f"    line {shown.line}: {shown.label}: "
-                    self._line(where, (shown.differs, "red"))
+                    differs = click.style(shown.differs, fg="red")
+                    click.echo(f"    line {shown.line}: {shown.label}: {differs}")
         for what in made.broken:
-            self._line("    ", (what, "bold red"))
+            click.echo(click.style(f"    {what}", fg="red"))
+
+    def _remark(self, made: Run) -> str:
+        if made.skipped:
+            return _dim(made.skipped)
+        took = f"{format_duration(made.virtual_ns)}, {made.wall_ms} ms here"
+        expected = "as expected"
+        if not made.ok:
+            expected = click.style(f"expected {made.expected}", fg="red", bold=True)
+        return f"{expected}  {_dim(f'{took}  {made.hash}'.rstrip())}"
 
     def summary(self, runs: Sequence[Run]) -> None:
         """One line for all."""
-        self._line(*verdict_line(runs))
+        ok = all(made.ok for made in runs)
+        click.echo(click.style(verdict_line(runs), fg="green" if ok else "red", bold=True))
 
 
-def verdict_line(runs: Sequence[Run]) -> list[Any]:
-    """How many runs, and how many were not as expected."""
+def verdict_line(runs: Sequence[Run]) -> str:
+    """How many runs there were, and which were not as expected."""
     odd = [made for made in runs if not made.ok]
     unknown = sum(made.verdict == "unknown" for made in runs)
     counted = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     extra = f", {unknown} unknown" if unknown else ""
     if not odd:
-        return [(f"{counted}: every verdict as expected{extra}", "bold green")]
+        return f"{counted}: every verdict as expected{extra}"
     names = ", ".join(f"{made.scenario} on {made.tree}" for made in odd[:5])
     more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
-    return [(f"{counted}: {len(odd)} not as expected{extra}: {names}{more}", "bold red")]
-
-
-def console(stderr: bool = False) -> Console:
-    """Where a person reads; text in a pipe is never wrapped."""
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=1000)
-
-
-def text(verbose: bool) -> Told:
-    """Runs for a person."""
-    return Told(console(), verbose)
-
-
-def quiet() -> Quiet:
-    """Runs for a program."""
-    return Quiet()
-
-
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A plain table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in head:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
+    return f"{counted}: {len(odd)} not as expected{extra}: {names}{more}"

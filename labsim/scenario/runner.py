@@ -7,7 +7,7 @@ node handles, and every handle does its work through events. What a step must sh
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +21,6 @@ from labsim.scenario.steps.context import Result
 from labsim.scenario.verdict import EXPECTED, Shown, Verdict, judge, matches, verdict_of
 
 Steps = Generator[Any, Any, Any]
-OnStep = Callable[[Shown], None]
 
 POLL_NS = 50 * NS_PER_MS
 """How often a wait for a state looks."""
@@ -45,6 +44,8 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[Shown] = []
     broken: list[str] = []
     """Invariants that did not hold, or why the run was cut short."""
+    skipped: str = ""
+    """Why nothing was run: nobody knows what to expect."""
 
     @property
     def ok(self) -> bool:
@@ -62,6 +63,25 @@ PLAIN = (
 )  # fmt: skip
 
 
+class Listener:
+    """Hears how runs go; this one does nothing with it."""
+
+    def scenario(self, scenario: model.Scenario) -> None:
+        """A scenario begins."""
+
+    def tree(self, tree: str) -> None:
+        """Its run on a tree begins."""
+
+    def step(self, shown: Shown) -> None:
+        """A step is done."""
+
+    def run(self, made: Run) -> None:
+        """The run is done."""
+
+    def summary(self, runs: Sequence[Run]) -> None:
+        """All runs are done."""
+
+
 class CutShort(LabsimError):
     """A step did not end, so that what follows would mean nothing."""
 
@@ -71,9 +91,10 @@ def run(
     tree: str,
     runtime: Runtime = "sim",
     seed: int = DEFAULT_SEED,
-    on_step: OnStep | None = None,
+    listener: Listener | None = None,
 ) -> Run:
     """Run a scenario on a tree; where nobody knows whether it has the bug, nothing is run."""
+    listener = listener or Listener()
     presence = kits.presence(scenario, tree)
     made = Run(
         scenario=scenario.name,
@@ -83,25 +104,34 @@ def run(
         seed=seed,
         expected=EXPECTED[presence],
     )
-    if presence == "unknown" or (runtime == "live" and scenario.virtual_time):
-        made.expected = "unknown"
-        return made
-    started = perf_counter()
-    try:
-        _perform(made, scenario, on_step)
-    except InputError:
-        raise
-    except Exception as error:
-        made.broken.append(defect(error, seed))
-    made.wall_ms = round((perf_counter() - started) * 1000)
-    made.verdict = verdict_of(made.steps, presence, bool(made.broken))
+    listener.tree(tree)
+    if presence == "unknown":
+        made.skipped = "not run: its history does not tell whether it has the bug"
+    elif runtime == "live" and scenario.virtual_time:
+        made.skipped, made.expected = "not run: it needs virtual time", "unknown"
+    else:
+        _timed(made, scenario, listener)
+        made.verdict = verdict_of(made.steps, presence, bool(made.broken))
+    listener.run(made)
     return made
 
 
-def _perform(made: Run, scenario: model.Scenario, on_step: OnStep | None) -> None:
+def _timed(made: Run, scenario: model.Scenario, listener: Listener) -> None:
+    """Do it, and note how long it took or what stopped it."""
+    started = perf_counter()
+    try:
+        _perform(made, scenario, listener)
+    except InputError:
+        raise
+    except Exception as error:
+        made.broken.append(defect(error, made.seed))
+    made.wall_ms = round((perf_counter() - started) * 1000)
+
+
+def _perform(made: Run, scenario: model.Scenario, listener: Listener) -> None:
     """Build the cluster, take every step, and note in `made` what came out."""
     with cluster_of(scenario, made.tree, made.runtime, made.seed) as cluster:
-        runner = Runner(cluster, scenario, on_step)
+        runner = Runner(cluster, scenario, listener)
         made.steps, made.broken = runner.shown, runner.broken
         try:
             cluster.run(runner.everything())
@@ -148,11 +178,11 @@ def cluster_of(
 class Runner:
     """One run in progress."""
 
-    def __init__(self, cluster: Cluster, scenario: model.Scenario, on_step: OnStep | None) -> None:
+    def __init__(self, cluster: Cluster, scenario: model.Scenario, listener: Listener) -> None:
         self.cluster = cluster
         self.env = cluster.env
         self.scenario = scenario
-        self.on_step = on_step
+        self.listener = listener
         self.values: dict[str, str] = {}
         self.shown: list[Shown] = []
         self.broken: list[str] = []
@@ -256,8 +286,7 @@ class Runner:
             step=self._number,
         )
         self.shown.append(shown)
-        if self.on_step is not None:
-            self.on_step(shown)
+        self.listener.step(shown)
 
     # ---- the other steps; each returns what went wrong, or nothing
 

@@ -6,7 +6,6 @@ Does not know namespaces or caches. Stands for the attr package, whose words and
 from __future__ import annotations
 
 import base64
-import errno
 import re
 from collections.abc import Generator
 from typing import Annotated, Any
@@ -17,7 +16,6 @@ from labsim.scenario.steps.registry import flag, verb
 
 Step = Generator[Any, Any, Any]
 
-_BIG = 65536
 _ESCAPES = {ord("\\"): b"\\", ord('"'): b'"'}
 
 
@@ -133,8 +131,12 @@ class _Getfattr:
         self.only_values = only_values
 
     def names(self, path: str, pattern: str) -> Step:
+        """The names that match; asks for the length first, as the tool does."""
         vfs = self.ctx.vfs
-        data = yield from vfs.listxattr(path, _BIG, follow=self.follow)
+        length = yield from vfs.listxattr(path, 0, follow=self.follow)
+        if not length:
+            return []
+        data = yield from vfs.listxattr(path, length, follow=self.follow)
         return sorted(name for name in xattr_names(data) if re.search(pattern, name))
 
     def show(self, path: str, names: list[str], values: bool, absolute: bool) -> Step:
@@ -143,12 +145,10 @@ class _Getfattr:
             data = b""
             if values:
                 try:
-                    where = path
-                    data = yield from self.ctx.vfs.getxattr(where, name, _BIG, follow=self.follow)
+                    data = yield from self._value(path, name)
                 except LustreError as error:
-                    if error.errno != errno.ENODATA:
-                        raise
-                    self.ctx.fail(f"{path}: {quoted_name(name)}: {strerror_ea(error.errno)}")
+                    words = strerror_ea(error.errno)
+                    self.ctx.fail(f"{path}: {quoted_name(name)}: {words}")
                     self.ctx.note(error.errno)
                     continue
             if self.only_values:
@@ -161,6 +161,12 @@ class _Getfattr:
             self.ctx.out(f"{quoted_name(name)}{shown}\n")
         if headed and not self.only_values:
             self.ctx.out("\n")
+
+    def _value(self, path: str, name: str) -> Step:
+        length = yield from self.ctx.vfs.getxattr(path, name, 0, follow=self.follow)
+        if not length:
+            return b""
+        return (yield from self.ctx.vfs.getxattr(path, name, length, follow=self.follow))
 
     def _head(self, path: str, absolute: bool) -> None:
         if path.startswith("/") and not absolute:
