@@ -199,6 +199,10 @@ class FileData:
         return True
         yield
 
+    def discard(self, inode: Inode) -> None:
+        """The file is gone, and its objects with it."""
+        inode.data = None
+
     def lost(self, inode: Inode) -> None:
         """The layout may have changed; the next call reads it again from `inode.layout`."""
         inode.data = None

@@ -17,7 +17,7 @@ from labsim.base.params import Param
 from labsim.base.units import MIB, NS_PER_US
 from labsim.ldlm.resource import fid_resource, resource_fid
 from labsim.nodes.client import lmv
-from labsim.nodes.client.cred import ROOT
+from labsim.nodes.client.cred import ROOT, S_IFDIR
 from labsim.nodes.client.data import DataPath
 from labsim.nodes.client.inode import Dentry, Inode, InodeCache
 from labsim.nodes.client.llite_attrs import Attributes
@@ -38,6 +38,9 @@ from labsim.wire.constants import (
     MDS_INODELOCK_XATTR,
     OBD_CONNECT_ACL,
     OBD_CONNECT_XATTR,
+    OBD_MD_FLACL,
+    OBD_MD_FLGETATTR,
+    OBD_MD_FLMODEASIZE,
 )
 
 ERANGE, ENOTSUPP = 34, 524
@@ -50,6 +53,9 @@ COUNTERS = (
     "listxattr", "removexattr", "inode_permission",
 )  # fmt: skip
 """The lines of llite.*.stats in their order (llite_opcode_table)."""
+
+ROOT_VALID = OBD_MD_FLGETATTR | OBD_MD_FLMODEASIZE | OBD_MD_FLACL
+"""What a mount asks to know of the root, without a lock."""
 
 CACHED_BITS = (
     MDS_INODELOCK_LOOKUP | MDS_INODELOCK_PERM, MDS_INODELOCK_UPDATE, MDS_INODELOCK_XATTR,
@@ -174,8 +180,8 @@ class Llite(Names, Files, Attributes, LliteParams, tree="llite.{name}"):
         if not (self.host.kit.traits.xattr_cache and self.xattr_cache_possible()):
             self.xattr_cache = False
         fid = yield from mdc.get_root()
-        self.root.inode = self.inodes.inodes[fid] = Inode(fid, 0o040000)
-        yield from self.namei.revalidate(self.root.inode, ROOT)
+        self.root.inode = self.inodes.inodes[fid] = Inode(fid, S_IFDIR)
+        self.namei.take((yield from mdc.getattr(self.root.inode, ROOT_VALID, ROOT)))
 
     # ---- devices and locks
 

@@ -115,13 +115,19 @@ class Attributes:
         return changes._replace(valid=valid, atime=atime, mtime=mtime, ctime=now)
 
     def truncate(self, inode: Inode, size: int, cred: Cred, opening: bool = False) -> Steps[None]:
-        """Set a regular file's size: times on the MDT, the cut on the OSTs."""
+        """Set a regular file's size: times on the MDT, the cut on the OSTs.
+
+        The MDT keeps the size of a file without objects; `opening` tells it of O_TRUNC.
+        """
         started_ns = self.env.now
         valid = MDS_ATTR_MTIME
         if opening:
             valid |= MDS_ATTR_SIZE | MDS_ATTR_FROM_OPEN
+        elif not inode.layout:
+            valid |= MDS_ATTR_SIZE
         yield from self._setattr(inode, Changes(valid, size=size), cred)
-        yield from self.data.truncate(inode, size)
+        if inode.layout:
+            yield from self.data.truncate(inode, size)
         self.tally("truncate", started_ns)
 
     # ---- striping
