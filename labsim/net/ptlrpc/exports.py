@@ -20,6 +20,7 @@ from labsim.wire.constants import (
     LDLM_CB_REQUEST_PORTAL,
     MSG_CONNECT_INITIAL,
     MSG_CONNECT_RECONNECT,
+    OBD_CONNECT_MDS,
 )
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
@@ -113,6 +114,9 @@ class Exports:
         """Handle a connect request: a new client, or one that comes back."""
         uuid: str = req["cluuid"]
         export = self._by_uuid.get(uuid)
+        if export is not None and _mds_restarted(req):
+            export.evict("the MDS has started anew")
+            export = None
         op_flags = 0
         if export is not None:
             self._check_again(export, req)
@@ -177,3 +181,9 @@ class Exports:
         self._watch = None
         if self._by_uuid:
             self._schedule()
+
+
+def _mds_restarted(req: ServerRequest) -> bool:
+    """An MDS keeps its uuid: where it connects for the first time again, its last life is over."""
+    fresh = req.body.op_flags & MSG_CONNECT_INITIAL
+    return bool(fresh and req["connect_data"].connect_flags & OBD_CONNECT_MDS)

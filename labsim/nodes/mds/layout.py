@@ -71,7 +71,7 @@ def parse_user(value: bytes, osts: int) -> Wanted:
     EINVAL for what cannot be: unknown magic or pattern, a stripe size that is no multiple of
     64 KiB, an OST that does not exist. Composite layouts are EOPNOTSUPP.
     """
-    head = _unpack(LovUserMdV1, value)
+    head = _unpack(LovUserMdV1, value[: LovUserMdV1.size])
     named: tuple[int, ...] = ()
     pool = ""
     if head.magic in (LOV_USER_MAGIC_V3, LOV_USER_MAGIC_SPECIFIC):
@@ -162,8 +162,7 @@ def pack(fid: Fid, wanted: Wanted, stripes: Sequence[Stripe]) -> bytes:
 
 def parse(value: bytes) -> tuple[int, list[Stripe]]:
     """(stripe size, stripes) of a file's lov EA."""
-    head = LovMdsMdV1.unpack(value)
-    if head.magic == LOV_MAGIC_V3:
-        head = LovMdsMdV3.unpack(value)
+    v3 = int.from_bytes(value[:4], "little") == LOV_MAGIC_V3
+    head = (LovMdsMdV3 if v3 else LovMdsMdV1).unpack(value)
     found = [Stripe(one.ost_idx, one.ost_oi.id) for one in head.objects]
     return head.stripe_size, found

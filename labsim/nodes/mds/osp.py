@@ -103,6 +103,8 @@ class Osp(Component, tree="osp.{name}"):
         self.last_used = 0
         self._clean = False
         self._creating = False
+        self._slow = False
+        self._confirming = False
         self._life = 0
         self._changed = Gate(self.env)
         self.slots = Permits(self.env, self.max_rpcs_in_flight)
@@ -211,9 +213,9 @@ class Osp(Component, tree="osp.{name}"):
             last = yield from self._create(self.last_created + count)
             if life == self._life:
                 self.free.extend(range(self.last_created + 1, last + 1))
-                full = last - self.last_created < count
+                self._slow = last - self.last_created < count
                 self.last_created = last
-                self.status = -errno.ENOSPC if full and not self.free else 0
+                self.status = -errno.ENOSPC if self._slow and not self.free else 0
         except LustreError as error:
             self.status = -error.errno
         self._creating = False
@@ -234,10 +236,15 @@ class Osp(Component, tree="osp.{name}"):
                 raise LustreError(errno.ETIMEDOUT, f"{self.name} is away")
             yield from self._wait(left_ns)
         oid = self.free.popleft()
-        if len(self.free) <= self.create_count // 4 and not self._creating:
-            self.create_count = min(self.create_count * 2, self.max_create_count)
+        self._grow()
         self._want_more()
         return oid
+
+    def _grow(self) -> None:
+        """Used up faster than a batch comes: ask for twice as many from the next one on."""
+        if len(self.free) <= self.create_count // 4 + 1 and not self._slow:
+            self._slow = True
+            self.create_count = min(self.create_count * 2, self.max_create_count)
 
     def _wait(self, limit_ns: int) -> Steps[None]:
         event = self._changed.wait()
@@ -291,6 +298,16 @@ class Osp(Component, tree="osp.{name}"):
         finally:
             self.slots.give()
         yield from self._forget()
+        if self._unconfirmed and not self._confirming:
+            self._confirming = True
+            self.env.process(self._confirm())
+
+    def _confirm(self) -> Steps[None]:
+        """Pings tell what the OST has made durable, where nothing else is said."""
+        while self._unconfirmed:
+            yield self.env.timeout(self.mdt.rpc.ping_interval_ns)
+            yield from self._forget()
+        self._confirming = False
 
     def _forget(self) -> Steps[None]:
         """Drop the notes of objects whose destruction is durable on the OST."""

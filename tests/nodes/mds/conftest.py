@@ -1,0 +1,3 @@
+from .rig import two, world
+
+__all__ = ["two", "world"]
