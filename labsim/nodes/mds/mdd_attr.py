@@ -152,7 +152,7 @@ class MddAttributes:
         if uid is not None:
             if (cred.uid != attrs.uid or uid != attrs.uid) and not cred.can(CAP_CHOWN):
                 raise LustreError(errno.EPERM, "may not give files away")
-            if not stat.S_ISDIR(attrs.mode):
+            if not stat.S_ISDIR(attrs.mode) and attrs.mode & stat.S_ISUID:
                 mode &= ~stat.S_ISUID
         if gid is not None:
             own = cred.uid == attrs.uid and (gid == attrs.gid or cred.in_group(gid))
