@@ -22,6 +22,10 @@ from labsim.scenario.verdict import EXPECTED, Shown, Verdict, judge, matches, ve
 
 Steps = Generator[Any, Any, Any]
 
+SETTLE_NS = 200 * NS_PER_MS
+SETTLE_TIMES = 5
+"""Locks may still be on their way back when the last step is done."""
+
 POLL_NS = 50 * NS_PER_MS
 """How often a wait for a state looks."""
 
@@ -186,6 +190,7 @@ class Runner:
         self.values: dict[str, str] = {}
         self.shown: list[Shown] = []
         self.broken: list[str] = []
+        self.history: list[checkers.Snapshots] = []
         self.ended_ns = 0
         self._number = 0
         self._cures: dict[tuple[str, int], model.Fault] = {}
@@ -204,9 +209,18 @@ class Runner:
         finally:
             self.ended_ns = self.env.now - self._started_ns
         yield from self.cure()
-        if all(handle.mounted for handle in self.cluster.nodes.values()):
-            snapshots = yield self.cluster.snapshots()
-            self.broken += checkers.check(snapshots)
+        yield from self.check()
+
+    def check(self) -> Steps:
+        """The invariants, once what is under way has settled."""
+        found: list[str] = []
+        for _ in range(SETTLE_TIMES):
+            yield self.env.timeout(SETTLE_NS)
+            final = yield self.cluster.snapshots()
+            found = checkers.check([*self.history, final])
+            if not found:
+                return
+        self.broken += found
 
     def cure(self) -> Steps:
         """Take back every fault and network rule that is still there."""
@@ -307,9 +321,17 @@ class Runner:
 
     def _imports(self, step: model.Wait) -> Steps:
         """The states of a node's imports by target."""
-        snapshot = yield self.cluster.node(step.on).snapshot()
-        states = snapshot.get("imports", {})
-        return {name: state for name, state in states.items() if step.target in {"", name}}
+        command = f"lctl get_param -n *.{step.target or '*'}-*.import"
+        result = yield self.cluster.node(step.on).command(command)
+        states: dict[str, str] = {}
+        target = ""
+        for line in result.stdout.splitlines():
+            name, _, text = line.strip().partition(": ")
+            if name == "target":
+                target = text.removesuffix("_UUID")
+            elif name == "state":
+                states[target] = text
+        return states
 
     def _texts(self, step: model.Wait) -> Steps:
         """The texts of a node's parameters by name."""
@@ -342,4 +364,7 @@ class Runner:
         yield handle.fault(step.at, step.bits, step.val, step.do or None, step.value)
 
     def _power(self, step: model.Power) -> Steps:
-        yield getattr(self.cluster.node(step.node), step.action)()
+        handle = self.cluster.node(step.node)
+        if step.action == "kill" and handle.mounted:
+            self.history.append({step.node: (yield handle.snapshot())})
+        yield getattr(handle, step.action)()
