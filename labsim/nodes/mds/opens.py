@@ -6,8 +6,7 @@ A table without rules. Stands for struct mdt_file_data and the open count of an 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labsim.base.ids import Fid
 
@@ -25,7 +24,7 @@ class OpenFile(NamedTuple):
 class OpenFiles:
     """Every open of one MDT."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Any) -> None:
         self._rng = rng
         self._files: dict[int, OpenFile] = {}
         self._owned: dict[int, dict[int, OpenFile]] = {}
