@@ -10,7 +10,6 @@ import errno as _errno
 import os
 from typing import Any
 
-
 NAMES = {**_errno.errorcode, 35: "EDEADLK", 95: "EOPNOTSUPP", 524: "ENOTSUPP"}
 """Linux's names as strace prints them; 524 never leaves the kernel but in Lustre's own answers."""
 
@@ -51,7 +50,7 @@ class ProtocolError(LabsimError):
 
 
 class InputError(LabsimError):
-    """A person gave bad input. One line says where, what, and what would be right (exit status 2)."""
+    """A person gave bad input: one line says where, what, and what would be right (exit 2)."""
 
     def __init__(self, what: str, where: str = "") -> None:
         super().__init__(what, where)

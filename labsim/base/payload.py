@@ -15,6 +15,8 @@ _PERIOD = 4096
 """A fill's pattern repeats after this many bytes, so one block serves every slice."""
 
 _BLOCK = 1 << 16
+_CACHED = 1 << 22
+"""Zeros up to this many bytes are made once."""
 
 
 @lru_cache(maxsize=64)
@@ -27,6 +29,12 @@ def _pattern(seed: int) -> bytes:
         blake2b(number.to_bytes(4, "little"), key=key).digest() for number in range(_PERIOD // 64)
     )
     return page * (_BLOCK // _PERIOD)
+
+
+@lru_cache(maxsize=4)
+def _zeros(length: int) -> bytes:
+    """Zeros are wanted in the same few sizes over and over."""
+    return bytes(length)
 
 
 class Fill:
@@ -51,7 +59,7 @@ class Fill:
     def tobytes(self) -> bytes:
         """The real bytes."""
         if self.seed == 0:
-            return bytes(self.length)
+            return _zeros(self.length) if self.length <= _CACHED else bytes(self.length)
         block = _pattern(self.seed)
         need = self.offset + self.length
         return (block * (need // len(block) + 1))[self.offset : need]

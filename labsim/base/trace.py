@@ -1,7 +1,8 @@
 """The record of a run: typed events, and a hash that two equal runs share.
 
-Does not know what the events mean. An event is (time, node, kind, fields); fields are ints, strings,
-bytes, FIDs or None, so that nothing of one process (addresses, hash seeds) can leak into the hash.
+Does not know what the events mean. An event is (time, node, kind, fields); fields are ints,
+strings, bytes, FIDs or None, so that nothing of one process (addresses, hash seeds) can leak into
+the hash.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def format_duration(ns: int) -> str:
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes of "4096", "4k", "1M", "1MB", "64KiB" as dd and truncate read them (K is 1024, KB is 1000)."""
+    """Bytes of "4096", "4k", "1M", "1MB", "64KiB" as dd reads them (K is 1024, KB is 1000)."""
     match = _NUMBER.match(str(text))
     if match is None or "." in match.group(1) or match.group(2).lower() not in _SIZES:
         raise InputError(f"'{text}' is no size; write bytes or a unit, as in 4096, 64K or 1M")

@@ -5,6 +5,7 @@ Does not know the rest of the cluster. Stands for one computer; started by `live
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
 from typing import Any
@@ -15,6 +16,7 @@ from labsim.base.trace import Trace
 from labsim.net.lnd_zmq import ZmqLnd
 from labsim.net.lnet import Lnet
 from labsim.runtime.live import Extension, LiveEnvironment
+from labsim.runtime.memory import keep_freed_memory
 from labsim.runtime.ports import Steps
 from labsim.scenario import control
 from labsim.scenario.machine import Machine, carry_out, load
@@ -22,10 +24,15 @@ from labsim.scenario.machine import Machine, carry_out, load
 CONTROL = "control"
 """The controller's socket, in the cluster's directory."""
 TRACE_KEEP = 10_000
+GC_THRESHOLD = 50_000
+"""Allocations between two runs of the cycle collector; nodes make few cycles."""
 
 
 def main(argument: bytes) -> None:
     """What a node's process runs, from its Birth to its end."""
+    keep_freed_memory()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     LiveNode(control.decode_birth(argument)).run()
 
 

@@ -34,6 +34,7 @@ import msgspec
 from labsim.base.errors import InputError, LustreError
 from labsim.base.ids import Fid
 from labsim.base.payload import Fill, Payload
+from labsim.runtime.memory import keep_freed_memory
 from labsim.runtime.ports import Env, Steps
 from labsim.storage import changes, records
 from labsim.storage.changes import attrs_of
@@ -57,8 +58,6 @@ Offload: TypeAlias = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 PAGE = 4096
 SPILL_BYTES = 4 << 20
 """The open LMDB transaction is committed past this much data; it is held in memory till then."""
-KEEP_BYTES = 31 << 20
-"""A block that glibc has got back sets how much freed memory it keeps: twice this."""
 FULL_BYTES = 256 << 20
 """Data that may wait for the disk before writers must wait too."""
 RESERVE_BYTES = 1 << 20
@@ -68,16 +67,6 @@ HOST_MARGIN_BYTES = 64 << 20
 """Free bytes that a host's file system keeps."""
 
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
-
-
-def keep_freed_memory() -> None:
-    """Let malloc keep the pages that each commit frees and the next transaction needs again.
-
-    glibc moves its M_TRIM_THRESHOLD with the largest mapped block that is freed, up to 32 MiB
-    (mallopt(3)). Without this, page faults take three quarters of the time of a write.
-    """
-    block = bytes(KEEP_BYTES)
-    del block
 
 
 class OsdLmdb:
