@@ -22,6 +22,7 @@ from typing import Any
 
 import multiprocess
 from multiprocess import connection
+from multiprocess.forkserver import _forkserver as forkserver
 
 GRACE_S = 2.0
 """How long a child that was asked to stop may take."""
@@ -133,9 +134,22 @@ def _run_child(function: str, argument: bytes, directory: str, name: str) -> Non
     os.umask(0o077)
     _print_to(os.path.join(directory, f"{name}.log"))
     parent = multiprocess.parent_process().sentinel
-    on_orphaned(parent, lambda: shutil.rmtree(directory, ignore_errors=True))
+    left_behind = [directory, *_server_directory()]
+    on_orphaned(parent, lambda: _remove(left_behind))
     module, _, attribute = function.partition(":")
     getattr(import_module(module), attribute)(argument)
+
+
+def _server_directory() -> list[str]:
+    """Where the fork server's socket is; its owner removes it, unless the owner was killed."""
+    address = getattr(forkserver, "_forkserver_address", None)
+    folder = os.path.dirname(address) if isinstance(address, str) else ""
+    return [folder] if os.path.basename(folder).startswith("pymp-") else []
+
+
+def _remove(directories: list[str]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _print_to(path: str) -> None:

@@ -19,6 +19,7 @@ from labsim.base.units import NS_PER_S
 from labsim.net.lnd_sim import DEFAULT, PRESETS, Link
 from labsim.net.rules import Rule
 from labsim.nodes.config import FsConfig
+from labsim.runtime.memory import seldom_collecting
 from labsim.runtime.ports import Steps
 from labsim.scenario.handles import Handle
 from labsim.scenario.topology import DEFAULT_HZ, DEFAULT_TREE, DISK, EPOCH_NS, KITS, SHELL, Plan
@@ -131,10 +132,10 @@ class Cluster:
         self.close(orderly=kind is None)
 
     def start(self) -> Steps[None]:
-        """Power everything on; mount servers, then the clients that shall be."""
+        """Power everything on; mount what others connect to before who connects."""
         handles = list(self.nodes.values())
         yield self._all(handle.power_on() for handle in handles)
-        for roles in (("mgs",), ("mds", "oss"), ("client",)):
+        for roles in (("mgs",), ("oss",), ("mds",), ("client",)):
             ready = [h for h in handles if h.role in roles and h.spec.mount]
             if ready:
                 yield self.env.all_of([handle.start() for handle in ready])
@@ -148,7 +149,8 @@ class Cluster:
         """Run the cluster until an event has happened or a generator has returned; its value."""
         if isinstance(what, GeneratorType):
             what = self.env.process(what)
-        return self.env.run(what)
+        with seldom_collecting():
+            return self.env.run(what)
 
     def _all(self, generators: Iterable[Steps[None]]) -> Any:
         return self.env.all_of([self.env.process(generator) for generator in generators])

@@ -6,8 +6,8 @@ from labsim.base.component import Component
 from labsim.base.errors import InputError, LustreError
 from labsim.base.ids import Nid
 from labsim.base.overlay import Kit
-from labsim.base.payload import tobytes
 from labsim.base.params import Param
+from labsim.base.payload import tobytes
 from labsim.scenario.steps.context import Result
 
 REQUEST, REPLY = 12, 10
@@ -28,6 +28,8 @@ class FakeNode:
         host.params.mount(self.knobs)
 
     def start(self):
+        for pattern, text in self.config.fs.params:
+            self.host.params.set(pattern, text)
         self.host.lnet.serve(REQUEST, self._echo)
         self.host.trace.emit("fake.start", self.config.incarnation)
         yield self.host.env.timeout(1000)
@@ -42,7 +44,7 @@ class FakeNode:
     def call(self, nid, payload):
         done = self.host.env.event()
         match = self.host.rng.getrandbits(64)
-        entry = self.host.lnet.post(REPLY, match, lambda packet: done.succeed(packet), once=True)
+        entry = self.host.lnet.post(REPLY, match, done.succeed, once=True)
         self.host.lnet.put(nid, REQUEST, match, payload)
         yield self.host.env.any_of([done, self.host.env.timeout(300_000_000)])
         entry.unlink()
@@ -119,7 +121,7 @@ def disk(env, path, offload, **size):
     return OsdMem(env, **size)
 
 
-NAMES = {role: "tests.scenario.fakes:FakeNode" for role in ("client", "mds", "oss", "mgs")}
+NAMES = dict.fromkeys(("client", "mds", "oss", "mgs"), "tests.scenario.fakes:FakeNode")
 FAKE = {
     "made_of": NAMES,
     "kits": "tests.scenario.fakes:kit",
