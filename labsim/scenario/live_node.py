@@ -16,7 +16,7 @@ from labsim.base.trace import Trace
 from labsim.net.lnd_zmq import ZmqLnd
 from labsim.net.lnet import Lnet
 from labsim.runtime.live import Extension, LiveEnvironment
-from labsim.runtime.memory import keep_freed_memory
+from labsim.runtime.memory import GC_INTERVAL, keep_freed_memory
 from labsim.runtime.ports import Steps
 from labsim.scenario import control
 from labsim.scenario.machine import Machine, carry_out, load
@@ -24,15 +24,13 @@ from labsim.scenario.machine import Machine, carry_out, load
 CONTROL = "control"
 """The controller's socket, in the cluster's directory."""
 TRACE_KEEP = 10_000
-GC_THRESHOLD = 50_000
-"""Allocations between two runs of the cycle collector; nodes make few cycles."""
 
 
 def main(argument: bytes) -> None:
     """What a node's process runs, from its Birth to its end."""
     keep_freed_memory()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
+    gc.set_threshold(GC_INTERVAL)
     LiveNode(control.decode_birth(argument)).run()
 
 
