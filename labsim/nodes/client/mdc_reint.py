@@ -194,10 +194,16 @@ class Reints:
 
 
 def setattr_record(inode: Any, changes: Changes, cred: Cred) -> MdtRecSetattr:
-    """The record of a setattr or close (mdc_setattr_pack_rec)."""
+    """The record of a setattr or close (mdc_setattr_pack_rec).
+
+    Who gives a file to another group of his names that group, so that the MDT may count it as his.
+    """
+    group = suppgid(inode, cred)
+    if changes.valid & MDS_ATTR_GID and changes.gid in cred.groups:
+        group = changes.gid
     return MdtRecSetattr(
         opcode=REINT_SETATTR, cap=cred.capability, fsuid=cred.uid, fsgid=cred.gid,
-        suppgid=suppgid(inode, cred), fid=inode.fid if inode is not None else NO_FID,
+        suppgid=group, fid=inode.fid if inode is not None else NO_FID,
         valid=changes.valid, uid=changes.uid, gid=changes.gid, size=changes.size,
         mtime=changes.mtime, atime=changes.atime, ctime=changes.ctime, mode=changes.mode,
     )  # fmt: skip

@@ -152,7 +152,7 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
             if not handle:
                 yield from self._open_handle(file, created)
             self.files[file] = None
-            if flags & O_TRUNC and file.writable and file.inode.is_reg and not created:
+            if flags & O_TRUNC and file.inode.is_reg and not created:
                 yield from self.llite.truncate(file.inode, 0, self.cred, opening=True)
         except LustreError:
             yield from self._abandon(file)
@@ -216,7 +216,7 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
             raise LustreError(EEXIST)
         if inode.is_link:
             raise LustreError(ELOOP)
-        if inode.is_dir and (file.writable or flags & O_CREAT):
+        if inode.is_dir and (file.writable or flags & (O_CREAT | O_TRUNC)):
             raise LustreError(EISDIR)
         if flags & O_DIRECTORY and not inode.is_dir:
             raise LustreError(ENOTDIR)

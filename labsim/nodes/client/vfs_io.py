@@ -22,6 +22,9 @@ SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 MAX_BYTES = 2**63 - 1
 """MAX_LFS_FILESIZE."""
 
+DIR_END = 2**63 - 1
+"""Where a directory ends for lseek: behind the highest hash (LL_DIR_END_OFF)."""
+
 
 class IoCalls:
     """The part of Vfs that works on open files."""
@@ -82,12 +85,14 @@ class IoCalls:
         base = 0
         if whence == SEEK_CUR:
             base = file.pos
+        elif whence == SEEK_END and file.inode.is_dir:
+            base = DIR_END
         elif whence == SEEK_END:
             stat = yield from self.llite.getattr(file.inode, self.cred)
             base = stat.size
         elif whence != SEEK_SET:
             raise LustreError(EINVAL)
-        if base + offset < 0:
+        if not 0 <= base + offset <= MAX_BYTES:
             raise LustreError(EINVAL)
         file.pos = base + offset
         self.llite.stats.op("seek")

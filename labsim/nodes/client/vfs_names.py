@@ -88,7 +88,8 @@ class NameCalls:
         source = yield from self.walker.lookup(existing, follow=False)
         last = yield from self._new(path)
         if source.inode is None or source.inode.is_dir:
-            raise LustreError(EPERM)
+            taken = yield from self.find(last, IT_GETATTR)
+            raise LustreError(EPERM if taken.inode is None else EEXIST)
         yield from self.llite.link(source.inode, last.parent, last.name, self.cred)
 
     def _new(self, path: str, directory: bool = False) -> Steps[Last]:

@@ -106,7 +106,8 @@ class MddAttributes:
         """Check the change, and complete it: setuid and setgid bits go with their owner."""
         fields = dict(change.fields)
         self._check_frozen(attrs, fields, cred)
-        if not change.bypass and fields and TIMES.issuperset(fields) and not cred.owns(attrs):
+        dates = not change.bypass and TIMES.issuperset(fields) and set(fields) - {"ctime"}
+        if dates and not cred.owns(attrs):
             self.require(fid, cred, MAY_WRITE)
         if change.kill_suid and attrs.mode & stat.S_ISUID:
             fields["mode"] = fields.get("mode", attrs.mode) & ~stat.S_ISUID

@@ -255,7 +255,7 @@ class MdtOpen(MdtRename):
         exclusive = MDS_OPEN_EXCL | MDS_OPEN_CREAT
         if not opening.created and opening.flags & exclusive == exclusive:
             raise LustreError(errno.EEXIST, f"{opening.fid}")
-        if folder and opening.has(MDS_OPEN_CREAT | MDS_FMODE_WRITE):
+        if folder and opening.has(MDS_OPEN_CREAT | MDS_FMODE_WRITE | MDS_OPEN_TRUNC):
             raise LustreError(errno.EISDIR, f"{opening.fid}")
         if not folder and opening.has(MDS_OPEN_DIRECTORY):
             raise LustreError(errno.ENOTDIR, f"{opening.fid}")
@@ -351,6 +351,8 @@ class MdtOpen(MdtRename):
         req = opening.req
         if not req.transno:
             yield from self.commit(req, self.begin(req))
+        if req.export.closed:
+            raise LustreError(errno.ENOTCONN, "the client has gone")
         file = self.opens.add(req.export.cookie, opening.fid, opening.flags, req.xid)
         body = opening.fields["mdt_body"]
         opening.fields["mdt_body"] = body.replace(open_handle=file.handle)
