@@ -102,7 +102,7 @@ class Lod(Component, tree="lod.{name}"):
     def choose(self, wish: Wanted) -> list[int]:
         """The OSTs of a new file, in the order of its stripes; ENOSPC where none can be used.
 
-        OSTs that cannot create just now are passed over while there are others (lod_alloc_rr).
+        OSTs that are away or cannot create are passed over while there are others (lod_alloc_rr).
         """
         if wish.osts:
             return list(wish.osts)
@@ -117,8 +117,8 @@ class Lod(Component, tree="lod.{name}"):
         self.next_start = start + count
         ring = indices[start:] + indices[:start]
         ready = [index for index in ring if self.osps[index].ready]
-        waiting = [index for index in ring if not self.osps[index].failed and index not in ready]
-        return (ready + waiting)[:count] or ring[:1]
+        able = [index for index in ring if self.osps[index].able and index not in ready]
+        return (ready + able)[:count] or ring[:count]
 
     def allocate(self, fid: Fid, wish: Wanted) -> Steps[Allocation]:
         """Set objects aside for a file; waits for OSTs that have none ready.

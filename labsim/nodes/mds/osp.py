@@ -99,6 +99,8 @@ class Osp(Component, tree="osp.{name}"):
         self.status = 0
         self.free: deque[int] = deque()
         """Ids that exist on the OST and that no file has, lowest first."""
+        self.reserved: dict[int, None] = {}
+        """Ids set aside for files that are not made yet."""
         self.last_created = 0
         self.last_used = 0
         self._clean = False
@@ -111,7 +113,8 @@ class Osp(Component, tree="osp.{name}"):
         self.doomed: dict[int, int] = {}
         """Objects to be destroyed, by the number of their note."""
         self._next_note = 1
-        self._unconfirmed: deque[tuple[int, int]] = deque()
+        self._unconfirmed: dict[int, int] = {}
+        """The OST's transno of a destruction that may not be durable there, by note."""
 
     def _want(self) -> ObdConnectData:
         return ObdConnectData(
@@ -162,9 +165,9 @@ class Osp(Component, tree="osp.{name}"):
         return bool(self.free) and self.connected and self.max_create_count > 0
 
     @property
-    def failed(self) -> bool:
-        """Has the OST said that it cannot make objects?"""
-        return self.status != 0 or self.max_create_count == 0
+    def able(self) -> bool:
+        """May the OST make objects soon?"""
+        return self.connected and self.status == 0 and self.max_create_count > 0
 
     # ---- making objects in advance
 
@@ -172,19 +175,23 @@ class Osp(Component, tree="osp.{name}"):
         """(Re)connected: sort out which objects are ours, then go on destroying."""
         self._life += 1
         self._clean = False
-        self.free.clear()
-        self.env.process(self._clean_up(self._life))
+        keep = max([self.last_used, *self.reserved])
+        self.free = deque(oid for oid in self.free if oid <= keep)
+        self.env.process(self._clean_up(self._life, keep))
 
-    def _clean_up(self, life: int) -> Steps[None]:
-        """Have the OST destroy what nobody ever used (osp_precreate_cleanup_orphans)."""
+    def _clean_up(self, life: int, keep: int) -> Steps[None]:
+        """Have the OST destroy what nobody ever used (osp_precreate_cleanup_orphans).
+
+        It makes again what it lost of the objects up to `keep`.
+        """
         try:
-            last = yield from self._create(self.last_used, OBD_FL_DELORPHAN)
+            last = yield from self._create(keep, OBD_FL_DELORPHAN)
         except LustreError as error:
             self.status = -error.errno
             return
         if life != self._life:
             return
-        self.last_created = max(last, self.last_used)
+        self.last_created = max(last, keep)
         self._clean = True
         self.status = 0
         self._want_more()
@@ -195,7 +202,7 @@ class Osp(Component, tree="osp.{name}"):
         """One OST_CREATE; the OST's last id."""
         valid = OBD_MD_FLGROUP | OBD_MD_FLID | (OBD_MD_FLFLAGS if flags else 0)
         oa = Obdo(valid=valid, oi=OstId(id=oid, seq=0), flags=flags)
-        request = Request(OST_CREATE, no_resend=True, ost_body=OstBody(oa=oa))
+        request = Request(OST_CREATE, no_resend=True, no_delay=True, ost_body=OstBody(oa=oa))
         reply = yield from self.imp.call(request)
         last: int = reply["ost_body"].oa.oi.id
         return last
@@ -203,7 +210,8 @@ class Osp(Component, tree="osp.{name}"):
     def _want_more(self) -> None:
         """Ask for objects when less than half a batch is left (osp_precreate_near_empty)."""
         few = len(self.free) < self.create_count // 2
-        if few and self._clean and not self._creating and self.max_create_count:
+        able = self._clean and self.connected and self.max_create_count > 0
+        if few and able and not self._creating:
             self._creating = True
             self.env.process(self._precreate(self._life))
 
@@ -222,8 +230,7 @@ class Osp(Component, tree="osp.{name}"):
         self._changed.pulse()
         if self.status:
             yield self.env.timeout(RETRY_NS)
-        if life == self._life:
-            self._want_more()
+        self._want_more()
 
     def reserve(self) -> Steps[int]:
         """An object's id; waits for the OST. ENOSPC where it is full, ETIMEDOUT if away."""
@@ -236,6 +243,7 @@ class Osp(Component, tree="osp.{name}"):
                 raise LustreError(errno.ETIMEDOUT, f"{self.name} is away")
             yield from self._wait(left_ns)
         oid = self.free.popleft()
+        self.reserved[oid] = None
         self._grow()
         self._want_more()
         return oid
@@ -254,10 +262,12 @@ class Osp(Component, tree="osp.{name}"):
 
     def give_back(self, oid: int) -> None:
         """A reserved object that no file got."""
+        self.reserved.pop(oid, None)
         self.free.appendleft(oid)
 
     def use(self, tx: Tx, oid: int) -> None:
         """In the transaction that gives the object to a file: it is in use."""
+        self.reserved.pop(oid, None)
         self.last_used = max(self.last_used, oid)
         tx.insert(objects.OBJIDS, _INDEX.pack(self.index), _ID.pack(self.last_used), replace=True)
 
@@ -294,7 +304,7 @@ class Osp(Component, tree="osp.{name}"):
             except LustreError as error:
                 if error.errno != errno.ENOENT:
                     return
-            self._unconfirmed.append((transno, note))
+            self._unconfirmed[note] = transno
         finally:
             self.slots.give()
         yield from self._forget()
@@ -311,13 +321,13 @@ class Osp(Component, tree="osp.{name}"):
 
     def _forget(self) -> Steps[None]:
         """Drop the notes of objects whose destruction is durable on the OST."""
-        notes = [note for transno, note in self._unconfirmed if transno <= self.imp.committed]
+        committed = self.imp.committed
+        notes = [note for note, transno in self._unconfirmed.items() if transno <= committed]
         if not notes:
             return
-        self._unconfirmed = deque(one for one in self._unconfirmed if one[1] not in notes)
         tx = self.osd.transaction()
         for note in notes:
-            self.doomed.pop(note, None)
+            del self._unconfirmed[note], self.doomed[note]
             tx.delete(objects.UNLINKED, _NOTE.pack(self.index, note))
         yield from tx.stop()
 

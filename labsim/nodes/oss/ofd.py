@@ -178,7 +178,12 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         yield from tx.stop()
 
     def _destroy_orphans(self, req: ServerRequest, used: int) -> Steps[None]:
-        """Destroy what was precreated and never used; ids are not used again (SKIP_ORPHAN)."""
+        """Destroy what was precreated and never used; ids are not used again (SKIP_ORPHAN).
+
+        What a crash of this OST took of the objects in use is made again, empty.
+        """
+        if used > self.last_id:
+            yield from self._precreate(req, used)
         if self.last_id - used > OST_MAX_PRECREATE:
             tx = self.begin(req)
             self._set_last_id(tx, self.last_id + 1)

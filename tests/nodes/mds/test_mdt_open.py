@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from labsim.base.ids import ROOT_FID, Fid
+from labsim.net.ptlrpc import Request
 from labsim.nodes.mds import layout, points
 from labsim.nodes.mds.layout import Wanted
 from labsim.wire.constants import (
@@ -43,6 +44,7 @@ from labsim.wire.constants import (
     OBD_MD_FLEASIZE,
     OBD_MD_FLSIZE,
 )
+from labsim.wire.opcodes import MDS_SYNC
 
 from .rig import CREATE, World
 
@@ -419,6 +421,29 @@ def test_objects_of_an_unlink_that_crashed_before_the_ost_heard(world: World) ->
     world.later(120 * 10**9)
     assert stripe.oid not in objects_on_osts(world)[stripe.ost]
     assert world.mdt.osps[0].snapshot()["doomed"] == []
+
+
+def test_an_ost_that_crashes_has_all_objects_of_all_files_afterwards(world: World) -> None:
+    gone, kept = world.run(world.c0.open("f", CREATE)), world.run(world.c0.open("g", CREATE))
+    world.run(world.c0.close(gone.body.open_handle))
+    world.run(world.c0.unlink("f"))
+    world.run(world.c0.imp.call(Request(MDS_SYNC, mdt_body=world.c0.body())))
+    world.later(10**8)
+    world.power_cycle("oss0")
+    world.later(200 * 10**9)
+    new = world.run(world.c0.open("h", CREATE))
+    assert stripes_of(new)[0] not in (stripes_of(gone)[0], stripes_of(kept)[0])
+    world.later(200 * 10**9)
+    assert objects_on_osts(world)[0] == {stripes_of(kept)[0].oid, stripes_of(new)[0].oid}
+    assert world.mdt.osps[0].snapshot()["doomed"] == []
+
+
+def test_files_are_made_while_an_ost_is_away(two: World) -> None:
+    two.cluster.run(two.cluster.node("oss0").stop())
+    two.later(300 * 10**9)
+    with_all = layout.pack_default(Wanted(count=0xFFFF))
+    made = two.run(two.c0.open("f", CREATE, eadata=with_all))
+    assert made.status in (0, errno.ETIMEDOUT)
 
 
 def test_a_full_ost(world: World) -> None:
