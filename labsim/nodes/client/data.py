@@ -28,7 +28,7 @@ class DataPath(Protocol):
     """Regular files only. Waits where it must; raises LustreError as the system call would.
 
     Whoever changes data also brings `inode.size`, `mtime` and `ctime` up to date, as the kernel
-    does with its inode; `inode.data` is free for use.
+    does with its inode; `inode.data` is free for use. `inode.layout` may change between two calls.
     """
 
     def read(self, inode: Inode, offset: int, length: int) -> Steps[Payload]:
@@ -61,10 +61,6 @@ class DataPath(Protocol):
 
     def discard(self, inode: Inode) -> None:
         """The file is gone: throw its pages away, dirty ones too."""
-        ...
-
-    def lost(self, inode: Inode) -> None:
-        """The inode's layout may have changed: its LAYOUT lock is gone."""
         ...
 
     def statfs(self) -> Steps[ObdStatfs]:

@@ -91,6 +91,8 @@ class FileData:
         length = min(length, max(glimpse.size - offset, 0))
         if length <= 0:
             return b""
+        if not inode.layout:
+            return Fill(length)
         state = self._state(inode)
         parts: list[list[tuple[int, Payload]]] = yield from gather(
             self.env,
@@ -153,18 +155,36 @@ class FileData:
         inode.mtime = inode.ctime = self.clock.seconds()
 
     def set_times(self, inode: Inode, atime: int, mtime: int, ctime: int) -> Steps[None]:
-        """Set the objects' dates, so that a later glimpse does not undo a utimes(2)."""
+        """Set the objects' dates, so that a later glimpse does not undo a utimes(2).
+
+        Dates of the past go under a lock on the whole object, or other clients would keep theirs.
+        """
         times = {"atime": atime, "mtime": mtime, "ctime": ctime}
         if not inode.layout:
             return
         state = self._state(inode)
+        past = min(atime, mtime) < ctime
+        stripes = range(len(state.layout.stripes))
         yield from gather(
-            self.env,
-            [self._osc(stripe).setattr(stripe.oi, **times) for stripe in state.layout.stripes],
+            self.env, [self._set_times(state, number, past, times) for number in stripes]
         )
-        for known in state.objects.values():
-            for name, value in times.items():
+
+    def _set_times(
+        self, state: FileState, number: int, past: bool, times: dict[str, int]
+    ) -> Steps[None]:
+        stripe = state.layout.stripes[number]
+        osc = self._osc(stripe)
+        lock = None
+        if past:
+            lock = yield from self._lock(state, number, LCK_PW, 0, OBD_OBJECT_EOF)
+        try:
+            yield from osc.setattr(stripe.oi, **times)
+            known = state.objects.get(number)
+            for name, value in times.items() if known is not None else ():
                 setattr(known, name, value)
+        finally:
+            if lock is not None:
+                osc.ldlm.put(lock)
 
     def flush(self, inode: Inode) -> Steps[None]:
         """Have everything that was written on disk (fsync)."""
@@ -201,10 +221,6 @@ class FileData:
 
     def discard(self, inode: Inode) -> None:
         """The file is gone, and its objects with it."""
-        inode.data = None
-
-    def lost(self, inode: Inode) -> None:
-        """The layout may have changed; the next call reads it again from `inode.layout`."""
         inode.data = None
 
     def statfs(self) -> Steps[ObdStatfs]:

@@ -136,7 +136,7 @@ class LliteParams(Component, tree="llite.{name}"):
         return " ".join(word for word, shown in words.items() if shown)
 
 
-class Llite(Names, Files, Attributes, LliteParams, tree="llite.{name}"):
+class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
     """One mount of one file system on this client.
 
     `name` is FSNAME-INSTANCE. `data` is the data path, set when the mount is put together.
@@ -224,8 +224,8 @@ class Llite(Names, Files, Attributes, LliteParams, tree="llite.{name}"):
             inode.entries = None
         if bits & MDS_INODELOCK_XATTR:
             self.xattr_values.drop(inode)
-        if bits & MDS_INODELOCK_LAYOUT and inode.is_reg:
-            self.data.lost(inode)
+        if bits & MDS_INODELOCK_LAYOUT and not inode.layout:
+            inode.layout = None
 
     # ---- the kernel's caches
 

@@ -63,7 +63,7 @@ class Attributes:
         started_ns = self.env.now
         yield from self.namei.revalidate(inode, cred)
         stat = inode.stat()
-        if inode.is_reg and inode.layout:
+        if inode.is_reg and (yield from self.layout(inode, cred)):
             sizes = yield from self.data.glimpse(inode)
             inode.size, inode.blocks = sizes.size, sizes.blocks
             stat = inode.stat()._replace(
@@ -92,7 +92,8 @@ class Attributes:
         """Change mode, owner or times; OST objects must not know later times than the MDT."""
         started_ns = self.env.now
         yield from self._setattr(inode, changes, cred)
-        if changes.valid & TIMES and inode.is_reg and inode.layout:
+        times = changes.valid & TIMES and inode.is_reg
+        if times and (yield from self.layout(inode, cred)):
             yield from self.data.set_times(inode, inode.atime, inode.mtime, inode.ctime)
         self.tally("setattr", started_ns)
 
@@ -121,12 +122,13 @@ class Attributes:
         """
         started_ns = self.env.now
         valid = MDS_ATTR_MTIME
+        layout = yield from self.layout(inode, cred)
         if opening:
             valid |= MDS_ATTR_SIZE | MDS_ATTR_FROM_OPEN
-        elif not inode.layout:
+        elif not layout:
             valid |= MDS_ATTR_SIZE
         yield from self._setattr(inode, Changes(valid, size=size), cred)
-        if inode.layout:
+        if layout:
             yield from self.data.truncate(inode, size)
         self.tally("truncate", started_ns)
 

@@ -12,7 +12,7 @@ from labsim.base.errors import LustreError
 from labsim.base.ids import NO_FID, Fid
 from labsim.base.payload import Payload, tobytes
 from labsim.nodes.client import dirpage
-from labsim.nodes.client.cred import Cred
+from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.inode import Dentry, Inode
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
@@ -153,6 +153,8 @@ class Files:
 
     def read(self, inode: Inode, offset: int, length: int) -> Steps[Payload]:
         """At most `length` bytes of a regular file."""
+        if inode.layout is None:
+            yield from self.layout(inode, ROOT)
         payload: Payload = yield from self.data.read(inode, offset, length)
         if len(payload):
             self.stats.add("read_bytes", len(payload), "bytes")
@@ -168,9 +170,15 @@ class Files:
 
     def write(self, inode: Inode, offset: int | None, payload: Payload) -> Steps[int]:
         """Write at `offset`, or at the end where it is None; the offset after it."""
+        if inode.layout is None:
+            yield from self.layout(inode, ROOT)
         end: int = yield from self.data.write(inode, offset, payload)
         self.stats.add("write_bytes", len(payload), "bytes")
         return end
+
+    def layout(self, inode: Inode, cred: Cred) -> Steps[bytes]:
+        """The layout of a file."""
+        raise NotImplementedError
 
     def fsync(self, inode: Inode) -> Steps[None]:
         """Data to the OSTs and metadata to the MDT, both on disk when this returns."""

@@ -87,6 +87,8 @@ class Walker:
         name = names.pop(0)
         links = links or Links()
         at = yield from self._walk(at, names, True, True, links, IT_LOOKUP)
+        if self.cred.uid and at.is_root:
+            yield from self._fresh_root()
         self._search(at)
         return Last(at, name, slash)
 
@@ -110,6 +112,8 @@ class Walker:
         """Take the names off the end of the list one by one."""
         namei = self.llite.namei
         while names:
+            if self.cred.uid and at.is_root:
+                yield from self._fresh_root()
             self._search(at)
             name = names.pop()
             if name in DOTS:
@@ -132,6 +136,10 @@ class Walker:
         if directory and not (at.inode is not None and at.inode.is_dir):
             raise LustreError(ENOTDIR)
         return at
+
+    def _fresh_root(self) -> Steps[None]:
+        """No lookup ever brings the root's mode up to date, so that is done before a check."""
+        yield from self.llite.namei.revalidate(self.llite.root.inode, self.cred)
 
     def _search(self, at: Dentry) -> None:
         """Raise unless this is a directory that may be searched."""

@@ -24,7 +24,7 @@ def test_a_tree_of_names(world) -> None:
     assert sorted(name for name, _, _ in names) == [".", "..", "f"]
     kinds = {name: kind for name, kind, _ in names}
     assert kinds["f"] == stat.S_IFREG and kinds["."] == stat.S_IFDIR
-    assert dict((n, i) for n, _, i in names)["f"] == found.ino
+    assert {n: i for n, _, i in names}["f"] == found.ino
 
 
 def test_the_first_fid_of_a_client(world) -> None:
@@ -273,3 +273,15 @@ def test_truncating_a_file_without_objects(world) -> None:
     assert world.read("f") == b""
     world.run(vfs.truncate("f", 1000))
     assert world.run(world.vfs[1].stat("f")).size == 1000
+
+
+def test_objects_made_by_another_client_are_noticed(world) -> None:
+    vfs, other = world.vfs
+    world.run(vfs.mknod("f", 0o100644))
+    file = world.run(other.open("f"))
+    assert bytes(world.run(other.read(file, 10))) == b""
+    assert world.run(other.fstat(file)).size == 0
+    world.make("f", b"now there")
+    assert bytes(world.run(other.read(file, 10))) == b"now there"
+    assert world.run(other.fstat(file)).size == 9
+    world.run(other.close(file))
