@@ -43,6 +43,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """major, minor, patch, fix: a byte each (obd_connect_data.ocd_version)."""
     xattr_cache: bool = True
     """The client keeps extended attributes under XATTR inodebits locks."""
+    lru_max_age_s: int = 3900
+    """LDLM_DEFAULT_MAX_ALIVE: seconds that a lock may stay unused."""
 
 
 class Kit:

@@ -20,9 +20,6 @@ from labsim.runtime.ports import Host, Steps
 DEFAULT_LRU_SIZE = 100
 """LDLM_DEFAULT_LRU_SIZE, which Lustre multiplies with the number of CPUs."""
 
-DEFAULT_MAX_AGE_S = 3900
-"""LDLM_DEFAULT_MAX_ALIVE: unused locks are kept for 65 minutes."""
-
 DEFAULT_RECALC_S = 10
 """LDLM_POOL_CLI_DEF_RECALC_PERIOD: how often a client looks for locks that are too old."""
 
@@ -65,7 +62,7 @@ class Namespace(Handlers, Component, tree="ldlm.namespaces.{name}"):
 
     def default_lru_max_age(self) -> int:
         """What `lru_max_age` holds when the namespace is made."""
-        return DEFAULT_MAX_AGE_S * 1000
+        return self.host.kit.traits.lru_max_age_s * 1000
 
     def max_age_ns(self) -> int:
         """How long an unused lock is kept."""

@@ -13,10 +13,17 @@ from labsim.trees.tree import Tree, ocd_version
 XATTR_CACHE_SINCE: Version = (2, 4, 53)
 """The client's cache of extended attributes, and the XATTR inodebit, came with e53d1c18ea9f."""
 
+SHORT_LIVED_SINCE: Version = (2, 8, 0)
+"""Locks stay unused for 65 min, ten hours before; in which tag of 2.7.50 to 2.7.66 is unknown."""
+
 
 def traits_of(version: Version) -> Traits:
     """The plain values that differ from release to release."""
-    return Traits(ocd_version=ocd_version(version), xattr_cache=version >= XATTR_CACHE_SINCE)
+    return Traits(
+        ocd_version=ocd_version(version),
+        xattr_cache=version >= XATTR_CACHE_SINCE,
+        lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,
+    )
 
 
 def tree_of(at: Tag) -> Tree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from labsim.base.grammar import kstrto
 from labsim.base.overlay import Overlay
 from labsim.base.units import NS_PER_S
-from labsim.ldlm.namespace import DEFAULT_MAX_AGE_S, Namespace
+from labsim.ldlm.namespace import Namespace
 
 
 class AgeInJiffies(Overlay, of=Namespace):
@@ -15,7 +15,7 @@ class AgeInJiffies(Overlay, of=Namespace):
 
     def default_lru_max_age(self) -> int:
         """LDLM_DEFAULT_MAX_ALIVE, in ticks."""
-        return DEFAULT_MAX_AGE_S * self.host.clock.hz
+        return self.host.kit.traits.lru_max_age_s * self.host.clock.hz
 
     def max_age_ns(self) -> int:
         """Ticks, however long they are."""
