@@ -167,6 +167,11 @@ def render(text: str, values: Mapping[str, str]) -> str:
     return " ".join(w.text if w.operator else shlex.quote(w.text) for w in split(text, values))
 
 
+def quote_if_needed(text: str) -> str:
+    """A name as coreutils print it where it may stand bare."""
+    return text if re.fullmatch(r"[\w@%+=:,./-]+", text) else quote(text)
+
+
 def quote(text: str) -> str:
     """Text as coreutils quote a name in a message: 'f'."""
     if "'" in text and not set(text) & set('"\\$`\n'):

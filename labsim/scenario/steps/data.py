@@ -260,8 +260,13 @@ class _Dd:
         lines = f"{records} in\n{records} out\n"
         if self.status == "noxfer":
             return lines
-        rate = f"{si(self.moved * NS_PER_S // took_ns)}/s" if took_ns > 0 else "Infinity B/s"
+        rate = f"{_rate(self.moved * NS_PER_S // took_ns)}/s" if took_ns > 0 else "Infinity B/s"
         return f"{lines}{_amount(self.moved)} copied, {took_ns / NS_PER_S:g} s, {rate}\n"
+
+
+def _rate(count: int) -> str:
+    """Bytes in a second, in kB at least."""
+    return si(count) if count >= 1000 else f"{count / 1000:.1f} kB"
 
 
 def _amount(count: int) -> str:

@@ -11,9 +11,12 @@ from collections.abc import Callable
 
 from labsim.base.errors import InputError
 
-_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXst]*)+)\Z")
+_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)\Z")
 _WHO = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
 _WHAT = {"r": 0o444, "w": 0o222, "x": 0o111, "s": 0o6000, "t": 0o1000}
+_SHIFT = {"u": 6, "g": 3, "o": 0}
+UMASK = 0o022
+"""What a clause without u, g, o or a leaves alone."""
 
 KINDS = {
     stat.S_IFDIR: "directory",
@@ -37,29 +40,37 @@ def parse_mode(text: str) -> Callable[[int, bool], int]:
     def change(old: int, directory: bool) -> int:
         for clause in clauses:
             assert clause is not None
-            old = _apply(old & 0o7777, clause[1] or "a", clause[2], directory)
+            old = _apply(old & 0o7777, clause[1], clause[2], directory)
         return old
 
     return change
 
 
 def _apply(old: int, who: str, actions: str, directory: bool) -> int:
-    reach = 0
+    reach = 0 if who else 0o7777
     for letter in who:
         reach |= _WHO[letter]
-    for action, letters in re.findall(r"([-+=])([rwxXst]*)", actions):
-        bits = 0
-        for letter in letters:
-            if letter == "X":
-                bits |= 0o111 if directory or old & 0o111 else 0
-            else:
-                bits |= _WHAT[letter]
-        bits &= reach
+    kept = UMASK if not who else 0
+    for action, letters in re.findall(r"([-+=])([rwxXstugo]*)", actions):
+        bits = _bits(old, letters, directory) & reach & ~kept
         if action == "=":
             old = old & ~(reach & 0o1777) | bits
         else:
             old = old | bits if action == "+" else old & ~bits
     return old
+
+
+def _bits(old: int, letters: str, directory: bool) -> int:
+    """The bits that letters stand for, for everybody."""
+    bits = 0
+    for letter in letters:
+        if letter in _SHIFT:
+            bits |= (old >> _SHIFT[letter] & 7) * 0o111
+        elif letter == "X":
+            bits |= 0o111 if directory or old & 0o111 else 0
+        else:
+            bits |= _WHAT[letter]
+    return bits
 
 
 def kind(mode: int, size: int) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from labsim.base.errors import InputError, LustreError
 from labsim.scenario.steps.context import Context, basename, join
 from labsim.scenario.steps.registry import Date, Mode, flag, verb
-from labsim.scenario.words import quote
+from labsim.scenario.words import quote, quote_if_needed
 
 Step = Generator[Any, Any, Any]
 
@@ -83,7 +83,10 @@ def mkdir(
             except LustreError as error:
                 if parents and error.errno == errno.EEXIST and (yield from is_dir(ctx, path)):
                     continue
-                ctx.fail(f"mkdir: cannot create directory {quote(path)}", error)
+                number = error.errno
+                if number == errno.EEXIST and path != steps[-1]:
+                    number = errno.ENOTDIR
+                ctx.fail(f"mkdir: cannot create directory {quote(path)}", number)
                 break
             if verbose:
                 ctx.out(f"mkdir: created directory {quote(path)}\n")
@@ -175,19 +178,42 @@ def mv(
     """
     for source, target in (yield from pairs(ctx, "mv", files, plain)):
         try:
-            yield from ctx.vfs.stat(source, follow=False)
+            moved = yield from ctx.vfs.stat(source, follow=False)
         except LustreError as error:
             ctx.fail(f"mv: cannot stat {quote(source)}", error)
             continue
         if no_clobber and not force and (yield from exists(ctx, target)):
             continue
+        if not (yield from _may_replace(ctx, source, moved.mode, target)):
+            continue
         try:
             yield from ctx.vfs.rename(source, target)
         except LustreError as error:
-            ctx.fail(f"mv: cannot move {quote(source)} to {quote(target)}", error)
+            if error.errno == errno.EINVAL:
+                where = f"a subdirectory of itself, {quote(target)}"
+                ctx.fail(f"mv: cannot move {quote(source)} to {where}")
+                ctx.note(error.errno)
+            else:
+                ctx.fail(f"mv: cannot move {quote(source)} to {quote(target)}", error)
             continue
         if verbose:
             ctx.out(f"renamed {quote(source)} -> {quote(target)}\n")
+
+
+def _may_replace(ctx: Context, source: str, mode: int, target: str) -> Step:
+    """False, and said so, where a directory would replace a file or a file a directory."""
+    try:
+        there = yield from ctx.vfs.stat(target, follow=False)
+    except LustreError:
+        return True
+    moved_dir, there_dir = stat.S_ISDIR(mode), stat.S_ISDIR(there.mode)
+    if there_dir and not moved_dir:
+        ctx.fail(f"mv: cannot overwrite directory {quote(target)} with non-directory")
+    elif moved_dir and not there_dir:
+        ctx.fail(
+            f"mv: cannot overwrite non-directory {quote(target)} with directory {quote(source)}"
+        )
+    return moved_dir == there_dir
 
 
 _TERSE = {errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.EROFS}
@@ -209,9 +235,12 @@ def ln(
     for target, link in (yield from pairs(ctx, "ln", names, plain)):
         if not symbolic:
             try:
-                yield from ctx.vfs.stat(target, follow=False)
+                found = yield from ctx.vfs.stat(target, follow=False)
             except LustreError as error:
                 ctx.fail(f"ln: failed to access {quote(target)}", error)
+                continue
+            if stat.S_ISDIR(found.mode):
+                ctx.fail(f"ln: {quote_if_needed(target)}: hard link not allowed for directory")
                 continue
         try:
             if force and (yield from exists(ctx, link)):
@@ -267,6 +296,7 @@ def pairs(ctx: Context, tool: str, files: tuple[str, ...], plain: bool = False) 
     if not plain and (yield from is_dir(ctx, last)):
         return [(source, join(last, basename(source))) for source in sources]
     if len(sources) > 1:
-        ctx.fail(f"{tool}: target {quote(last)}", errno.ENOTDIR)
+        there = yield from exists(ctx, last)
+        ctx.fail(f"{tool}: target {quote(last)}", errno.ENOTDIR if there else errno.ENOENT)
         return []
     return [(sources[0], last)]

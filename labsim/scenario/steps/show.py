@@ -17,7 +17,7 @@ from labsim.scenario.steps import dates, modes
 from labsim.scenario.steps.context import MOUNT_POINT, Context, join
 from labsim.scenario.steps.names import children
 from labsim.scenario.steps.registry import flag, verb
-from labsim.scenario.words import quote
+from labsim.scenario.words import quote, quote_if_needed
 
 Step = Generator[Any, Any, Any]
 
@@ -82,6 +82,11 @@ def stat(
         except LustreError as error:
             ctx.fail(f"stat: cannot statx {quote(name)}", error)
             continue
+        if "%N" in format + printf and st.S_ISLNK(found.mode):
+            link = f"{quote(name)} -> {quote((yield from ctx.vfs.readlink(name)))}"
+            format, printf = (
+                text.replace("%N", link.replace("%", "%%")) for text in (format, printf)
+            )
         if format:
             ctx.out(formatted(format, name, found) + "\n")
         elif printf:
@@ -123,10 +128,11 @@ def ls(
     directory: Annotated[bool, flag("-d", "--directory")] = False,
     inode: Annotated[bool, flag("-i", "--inode")] = False,
     numeric: Annotated[bool, flag("-n", "--numeric-uid-gid")] = False,
+    recursive: Annotated[bool, flag("-R", "--recursive")] = False,
 ) -> Step:
     """List names in byte order, one a line.
 
-    ls [-l] [-a] [-A] [-1] [-d] [-i] [-n] [FILE...]
+    ls [-l] [-a] [-A] [-1] [-d] [-i] [-n] [-R] [FILE...]
     """
     style = _Listing(ctx, long or numeric, inode, numeric)
     plain, folders = [], []
@@ -138,15 +144,21 @@ def ls(
             continue
         (folders if st.S_ISDIR(found.mode) and not directory else plain).append((name, found))
     yield from style.rows(plain, lambda name: name)
-    for number, (folder, found) in enumerate(folders):
-        if number or plain:
+    first = not plain
+    while folders:
+        folder = folders.pop(0)[0]
+        if not first:
             ctx.out("\n")
-        if len(files) > 1:
+        first = False
+        if len(files) > 1 or recursive:
             ctx.out(f"{folder}:\n")
         try:
-            yield from style.folder(folder, found, every, almost)
+            below = yield from style.folder(folder, every, almost)
         except LustreError as error:
             ctx.fail(f"ls: cannot open directory {quote(folder)}", error, status=2)
+            continue
+        if recursive:
+            folders = [*((name, None) for name in below), *folders]
 
 
 class _Listing:
@@ -158,7 +170,8 @@ class _Listing:
         self.inode = inode
         self.name_of = str if numeric else user
 
-    def folder(self, folder: str, found: Any, every: bool, almost: bool) -> Step:
+    def folder(self, folder: str, every: bool, almost: bool) -> Step:
+        """List a directory; the directories in it."""
         entries = yield from children(self.ctx, folder)
         names = [name for name, *_ in entries if every or almost or not name.startswith(".")]
         rows = []
@@ -171,6 +184,10 @@ class _Listing:
         if self.long:
             self.ctx.out(f"total {sum(row.blocks for _, row in rows) // 2}\n")
         yield from self.rows(rows, lambda name: name if folder == "." else join(folder, name))
+        shown = set(names)
+        return [
+            join(folder, name) for name, kind, *_ in entries if kind == st.S_IFDIR and name in shown
+        ]
 
     def rows(self, rows: list[tuple[str, Any]], path_of: Callable[[str], str]) -> Step:
         cells = []
@@ -220,7 +237,7 @@ def cat(ctx: Context, *files: str) -> Step:
             finally:
                 yield from ctx.vfs.close(file)
         except LustreError as error:
-            ctx.fail(f"cat: {name}", error)
+            ctx.fail(f"cat: {quote_if_needed(name)}", error)
 
 
 @verb(on=("client", "mds", "oss", "mgs"), least=0)
@@ -254,7 +271,7 @@ def df(
         try:
             found = yield from ctx.vfs.statfs(name)
         except LustreError as error:
-            ctx.fail(f"df: {name}", error)
+            ctx.fail(f"df: {quote_if_needed(name)}", error)
             continue
         row = _df_row(ctx.source, found)
         if row not in rows:

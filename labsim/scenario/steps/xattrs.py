@@ -19,6 +19,10 @@ Step = Generator[Any, Any, Any]
 _ESCAPES = {ord("\\"): b"\\", ord('"'): b'"'}
 
 
+MOSTLY = 8
+"""A value is text where at most one byte in so many cannot be printed (well_enough_printable)."""
+
+
 @verb()
 def setfattr(
     ctx: Context,
@@ -72,8 +76,9 @@ def encode_value(data: bytes, encoding: str = "") -> str:
     """A value as getfattr prints it: quoted text where it is text, base64 where it is not."""
     if encoding == "hex":
         return "0x" + data.hex()
-    readable = all(byte >= 32 or byte in b"\n\r\t" for byte in data.rstrip(b"\0"))
-    if encoding == "base64" or (not encoding and not (readable and b"\0" not in data)):
+    counted = data.removesuffix(b"\0")
+    strange = sum(not 32 <= byte < 127 for byte in counted)
+    if encoding == "base64" or (not encoding and len(counted) < strange * MOSTLY):
         return "0s" + base64.b64encode(data).decode()
     body = b"".join(
         b"\\" + bytes([byte]) if byte in b'\\"' else b"\\%03o" % byte if byte in b"\n\r\0" else
@@ -110,6 +115,7 @@ def getfattr(
     tool = _Getfattr(ctx, not no_dereference, encoding, only_values)
     for path in files:
         try:
+            yield from ctx.vfs.stat(path, follow=not no_dereference)
             if name:
                 names, values = [name], True
             else:
