@@ -15,7 +15,8 @@ from labsim.base.params import Param
 from labsim.ldlm.server import ServerNamespace
 from labsim.net.ptlrpc import Export, ServerRequest, handles
 from labsim.nodes.config import TargetInfo
-from labsim.nodes.mds import layout, objects
+from labsim.nodes.mds import layout, objects, squash
+from labsim.nodes.mds.cred import Cred
 from labsim.nodes.mds.lod import Lod
 from labsim.nodes.mds.mdd import Mdd
 from labsim.nodes.mds.mdt_readdir import MdtReaddir
@@ -84,6 +85,13 @@ class Mdt(MdtReaddir, tree="mdt.{name}"):
                "setattr", "getxattr", "setxattr", "statfs", "sync", "samedir_rename",
                "crossdir_rename"),
     )  # fmt: skip
+
+    root_squash = Param.text(
+        "0:0", unit="uid:gid", help="who root of a client is on this file system; 0:0: root"
+    )
+    nosquash_nids = Param.text(
+        "NONE", unit="NID list", help="clients whose root is root in spite of root_squash"
+    )
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
@@ -222,6 +230,23 @@ class Mdt(MdtReaddir, tree="mdt.{name}"):
     def recovery_status(self) -> str:
         """As lprocfs_recovery_status_seq_show has it."""
         return "status: INACTIVE"
+
+    def store_root_squash(self, text: str) -> None:
+        """Take "UID:GID"; 0:0 leaves root what it is."""
+        uid, gid = squash.parse_ids(text)
+        self.root_squash = f"{uid}:{gid}"
+
+    def store_nosquash_nids(self, text: str) -> None:
+        """Take NIDs and ranges of NIDs; NONE and clear for none."""
+        self.nosquash_nids = " ".join(squash.parse_nids(text)) or squash.CLEAR[0]
+
+    def squash(self, cred: Cred, nid: int) -> Cred:
+        """Root of a client that is not exempt is the user of `root_squash`."""
+        if cred.uid or self.root_squash == "0:0":
+            return cred
+        if squash.matches(squash.parse_nids(self.nosquash_nids), nid):
+            return cred
+        return squash.squashed(cred, *squash.parse_ids(self.root_squash))
 
     @Param.trigger(unit="uuid", help='evict a client: "UUID", "uuid:UUID" or "nid:NID"')
     def evict_client(self, text: str) -> None:

@@ -182,7 +182,7 @@ class MdtAttributes(MdtLocks):
         """Attributes by name; without a name those of fid2."""
         yield from self.at(MDS_GETATTR_NAME_NET)
         body = req["mdt_body"]
-        cred = self.cred_of_body(body)
+        cred = self.cred_of_body(req, body)
         fid = body.fid2
         locks: list[Any] = []
         if req.has("name"):

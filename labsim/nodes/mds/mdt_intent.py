@@ -100,7 +100,7 @@ class MdtIntents(MdtXattrs):
             if req.has("name"):
                 name = objects.encode_name(req["name"])
                 locks = yield from self.lock_name(body.fid1, name, write=False)
-                fid = self.mdd.lookup(body.fid1, name, self.cred_of_body(body))
+                fid = self.mdd.lookup(body.fid1, name, self.cred_of_body(req, body))
             self.check_exists(fid)
             disposition |= DISP_LOOKUP_POS
             return (yield from self._found(req, fid, disposition))

@@ -100,22 +100,22 @@ class MdtLocks(LdlmHandlers, Target):
 
     # ---- who asks
 
-    def cred_of_body(self, body: Any) -> Cred:
+    def cred_of_body(self, req: ServerRequest, body: Any) -> Cred:
         """The caller that an mdt_body names."""
-        return self.squash(
-            creds.from_wire(body.fsuid, body.fsgid, (body.suppgid,), body.capability)
-        )
+        cred = creds.from_wire(body.fsuid, body.fsgid, (body.suppgid,), body.capability)
+        return self.squash(cred, req.peer)
 
-    def cred_of_record(self, record: Any) -> Cred:
+    def cred_of_record(self, req: ServerRequest, record: Any) -> Cred:
         """The caller that a reint record names; a setattr's has one supplementary group."""
         if hasattr(record, "suppgid"):
             groups = (record.suppgid,)
         else:
             groups = (record.suppgid1, record.suppgid2)
-        return self.squash(creds.from_wire(record.fsuid, record.fsgid, groups, record.cap))
+        cred = creds.from_wire(record.fsuid, record.fsgid, groups, record.cap)
+        return self.squash(cred, req.peer)
 
-    def squash(self, cred: Cred) -> Cred:
-        """The caller as this MDT sees him."""
+    def squash(self, cred: Cred, nid: int) -> Cred:
+        """The caller as this MDT sees him, by where he is."""
         return cred
 
     def check_writable(self, req: ServerRequest) -> None:

@@ -106,7 +106,7 @@ class MdtOpen(MdtRename):
         yield from self.at(MDS_PAUSE_OPEN)
         yield from self.at(MDS_OPEN_PACK)
         record = req["rec_reint"]
-        opening = Opening(req, record, self.cred_of_record(record))
+        opening = Opening(req, record, self.cred_of_record(req, record))
         try:
             yield from self._open(opening)
         except LustreError as error:

@@ -42,7 +42,7 @@ class MdtReaddir(MdtClose):
             raise LustreError(errno.ENOTDIR, f"{body.fid1}")
         if body.nlink < PAGE_SIZE:
             raise LustreError(errno.EINVAL, f"{body.nlink} bytes are no page")
-        self.mdd.require(body.fid1, self.cred_of_body(body), MAY_READ)
+        self.mdd.require(body.fid1, self.cred_of_body(req, body), MAY_READ)
         count = min(body.nlink, self.max_readpage_bytes) // PAGE_SIZE
         pages = Pages(body.size, count, body.mode & (LUDA_FID | LUDA_TYPE))
         data = pages.fill(self.mdd.entries(body.fid1, body.size))

@@ -87,7 +87,7 @@ class MdtReints(MdtIntents):
         """Do mkdir, mknod, symlink (mdt_create)."""
         yield from self.at(MDS_REINT_CREATE)
         name = objects.encode_name(req["name"])
-        cred = self.cred_of_record(record)
+        cred = self.cred_of_record(req, record)
         new = self.new_object(req, record)
         locks = yield from self.lock_name(record.fid1, name, write=True)
         try:
@@ -132,7 +132,7 @@ class MdtReints(MdtIntents):
         try:
             locks.append((yield from self.lock(fid, LCK_EX, LINK_BITS)))
             tx = self.begin(req)
-            cred = self.cred_of_record(record)
+            cred = self.cred_of_record(req, record)
             self.mdd.link(tx, parent, name, fid, cred, self.now(record.time))
             yield from self.commit(req, tx)
         finally:
@@ -148,7 +148,7 @@ class MdtReints(MdtIntents):
         name = objects.encode_name(req["name"])
         locks = yield from self.lock_name(record.fid1, name, write=True)
         try:
-            fid = self.mdd.lookup(record.fid1, name, self.cred_of_record(record))
+            fid = self.mdd.lookup(record.fid1, name, self.cred_of_record(req, record))
             locks.append((yield from self.lock(fid, LCK_EX, UNLINK_BITS)))
             victim = yield from self._unlink(req, record, name, fid)
         finally:
@@ -159,7 +159,7 @@ class MdtReints(MdtIntents):
     def _unlink(self, req: ServerRequest, record: Any, name: bytes, fid: Fid) -> Steps[Victim]:
         tx = self.begin(req)
         victim = self.mdd.unlink(
-            tx, record.fid1, name, fid, self.cred_of_record(record), self.now(record.time),
+            tx, record.fid1, name, fid, self.cred_of_record(req, record), self.now(record.time),
             folder=stat.S_ISDIR(record.mode), open_=self.opens.is_open(fid),
         )  # fmt: skip
         yield from self.commit(req, tx)

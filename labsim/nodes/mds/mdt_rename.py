@@ -71,7 +71,7 @@ class MdtRename(MdtSetattr):
     def _rename(
         self, req: ServerRequest, record: Any, source: Link, target: Link, locks: list[ServerLock]
     ) -> Steps[Victim | None]:
-        cred = self.cred_of_record(record)
+        cred = self.cred_of_record(req, record)
         fid = self.mdd.lookup(source.parent, source.name, cred)
         self.check_no_loop(fid, source, target)
         replaced = self._replaced(target)

@@ -69,7 +69,7 @@ class MdtSetattr(MdtReints):
 
     def setattr(self, req: ServerRequest, record: Any) -> Steps[Message]:
         """Change attributes, and a directory's default layout where one comes along."""
-        cred = self.cred_of_record(record)
+        cred = self.cred_of_record(req, record)
         if record.valid:
             yield from self.set_attrs(req, record.fid, change_of(record), cred)
         if req.has("eadata"):

@@ -138,7 +138,7 @@ class MdtXattrs(MdtAttributes):
         """Set or remove one attribute (REINT_SETXATTR)."""
         yield from self.at(MDS_SETXATTR)
         name, value = req["name"], tobytes(req.get("eadata", b""))
-        cred = self.cred_of_record(record)
+        cred = self.cred_of_record(req, record)
         if len(value) > self.max_easize:
             raise LustreError(errno.ERANGE, f"a value of {len(value)} bytes")
         self.check_supported(req, name)
