@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import LustreError
+from labsim.base.units import NS_PER_S
 from labsim.nodes.client.cred import Cred
+from labsim.scenario import checkers
 from labsim.scenario.cluster import Cluster
 
 from .rig import Process
@@ -148,11 +150,26 @@ class Real:
 class Simulated:
     """The same calls on the cluster, by one process."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, top: str) -> None:
         self.process = process
+        self.top = top
+
+    def at(self, path: str) -> str:
+        return f"/{self.top}/{path}"
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return getattr(self.process, name)
+        """Calls that take a path first, or an open file."""
+        call = getattr(self.process, name)
+        return lambda first, *rest: call(self.at(first) if isinstance(first, str) else first, *rest)
+
+    def rename(self, old: str, new: str) -> None:
+        self.process.rename(self.at(old), self.at(new))
+
+    def link(self, old: str, new: str) -> None:
+        self.process.link(self.at(old), self.at(new))
+
+    def symlink(self, target: str, path: str) -> None:
+        self.process.symlink(target, self.at(path))
 
     def pread(self, file: Any, length: int, offset: int) -> bytes:
         return self.process.read(file, length, offset)
@@ -164,28 +181,28 @@ class Simulated:
         return shape(self.process.fstat(file))
 
     def stat(self, path: str) -> Any:
-        return shape(self.process.stat(path))
+        return shape(self.process.stat(self.at(path)))
 
     def lstat(self, path: str) -> Any:
-        return shape(self.process.stat(path, follow=False))
+        return shape(self.process.stat(self.at(path), follow=False))
 
     def readdir(self, path: str) -> list[str]:
-        return self.process.names(path)
+        return self.process.names(self.at(path))
 
     def lchown(self, path: str, uid: int, gid: int) -> None:
-        self.process.chown(path, uid, gid, follow=False)
+        self.process.chown(self.at(path), uid, gid, follow=False)
 
     def times(self, path: str, atime: int, mtime: int) -> tuple[int, int]:
-        self.process.utimens(path, atime * 10**9, mtime * 10**9)
-        found = self.process.stat(path)
+        self.process.utimens(self.at(path), atime * 10**9, mtime * 10**9)
+        found = self.process.stat(self.at(path))
         return found.atime, found.mtime
 
     def access(self, path: str, want: int) -> bool:
-        self.process.stat(path)
-        return self.process.access(path, want)
+        self.process.stat(self.at(path))
+        return self.process.access(self.at(path), want)
 
     def listxattr(self, path: str) -> list[str]:
-        names = bytes(self.process.listxattr(path)).decode().split("\0")
+        names = bytes(self.process.listxattr(self.at(path))).decode().split("\0")
         return sorted(name for name in names if name.startswith("user."))
 
 
@@ -223,8 +240,6 @@ class Program:
             self.root.chmod(at, 0o777)
         else:
             self.root.chown(at, CREDS[0].uid, CREDS[0].gid)
-        for process in self.processes.values():
-            process.chdir(at)
         self.open: list[tuple[Any, Any, Process]] = []
         self.said: list[str] = []
 
@@ -256,6 +271,10 @@ class Program:
     def mode(self) -> int:
         return self.rng.choice((0o777, 0o755, 0o700, 0o644, 0o600, 0o444, 0o070, 0o007, 0))
 
+    def set_id(self, path: str) -> int:
+        """Bits for directories only: a client that has a file open may not know of its mode."""
+        return self.rng.choice((0, 0, 0o2000, 0o1000)) if os.path.isdir(self.real.at(path)) else 0
+
     def data(self) -> bytes:
         rng = self.rng
         return bytes([rng.randrange(97, 123)]) * rng.choice((0, 1, 5, 100, 4095, 4096, 70000))
@@ -284,7 +303,7 @@ class Program:
             (6, "stat", lambda: (path,)),
             (6, "lstat", lambda: (path,)),
             (4, "readdir", lambda: (path,)),
-            (5, "chmod", lambda: (path, self.mode() | rng.choice((0, 0, 0o2000, 0o1000, 0o4000)))),
+            (5, "chmod", lambda: (path, self.mode() | self.set_id(path))),
             (3, "truncate", lambda: (path, self.offset())),
             (2, "access", lambda: (path, rng.randrange(8))),
             (1, "times", lambda: (path, rng.randrange(10**9), rng.randrange(10**9))),
@@ -351,7 +370,7 @@ class Program:
 
     def both(self, process: Process, name: str, args: tuple[Any, ...]) -> Any:
         """One call on both sides; what it returned on either."""
-        mine = outcome(lambda: getattr(Simulated(process), name)(*args))
+        mine = outcome(lambda: getattr(Simulated(process, self.cwd), name)(*args))
         with identity(self.cred(process)):
             real = outcome(lambda: getattr(self.real, name)(*args))
         cut = tuple(arg[:12] if isinstance(arg, (bytes, str)) else arg for arg in args)
@@ -373,7 +392,7 @@ class Program:
 
     def use(self, mine: Any, real: Any, process: Process) -> None:
         name, args = self.on_file()
-        with_mine = outcome(lambda: getattr(Simulated(process), name)(mine, *args))
+        with_mine = outcome(lambda: getattr(Simulated(process, self.cwd), name)(mine, *args))
         with_real = outcome(lambda: getattr(self.real, name)(real, *args))
         number = next(n for n, one in enumerate(self.open) if one[0] is mine)
         cut = tuple(arg[:12] if isinstance(arg, bytes) else arg for arg in args)
@@ -390,7 +409,7 @@ class Program:
             os.close(real)
         self.open.clear()
         process = self.processes[1, CREDS[0]]
-        assert self.tree(Simulated(process), ".") == self.tree(self.real, ".")
+        assert self.tree(Simulated(process, self.cwd), ".") == self.tree(self.real, ".")
 
     def tree(self, side: Any, path: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -430,6 +449,8 @@ def cluster() -> Iterator[Cluster]:
         root = Process(made, 0)
         root.setstripe(".", count=3, size=65536)
         yield made
+        made.run(made.env.timeout(60 * NS_PER_S))
+        assert checkers.check([made.run(made.snapshots())]) == []
 
 
 def user_xattrs(top: Path) -> bool:

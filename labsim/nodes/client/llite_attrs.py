@@ -11,7 +11,7 @@ from typing import Any
 from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
 from labsim.base.payload import tobytes
-from labsim.nodes.client.cred import Cred
+from labsim.nodes.client.cred import S_ISGID, S_ISUID, S_IXGRP, Cred
 from labsim.nodes.client.inode import Inode, Stat
 from labsim.nodes.client.mdc_reint import Changes
 from labsim.nodes.client.statfs import CACHE_NS, merge
@@ -21,7 +21,11 @@ from labsim.wire.constants import (
     MDS_ATTR_ATIME_SET,
     MDS_ATTR_CTIME,
     MDS_ATTR_CTIME_SET,
+    MDS_ATTR_FORCE,
     MDS_ATTR_FROM_OPEN,
+    MDS_ATTR_KILL_SGID,
+    MDS_ATTR_KILL_SUID,
+    MDS_ATTR_MODE,
     MDS_ATTR_MTIME,
     MDS_ATTR_MTIME_SET,
     MDS_ATTR_SIZE,
@@ -115,22 +119,32 @@ class Attributes:
             valid, mtime = valid | MDS_ATTR_MTIME_SET, now
         return changes._replace(valid=valid, atime=atime, mtime=mtime, ctime=now)
 
-    def truncate(self, inode: Inode, size: int, cred: Cred, opening: bool = False) -> Steps[None]:
+    def truncate(
+        self, inode: Inode, size: int, cred: Cred, opening: bool = False, opened: bool = False
+    ) -> Steps[None]:
         """Set a regular file's size: times on the MDT, the cut on the OSTs.
 
-        The MDT keeps the size of a file without objects; `opening` tells it of O_TRUNC.
+        The MDT keeps the size of a file without objects; `opening` tells it of O_TRUNC, `opened`
+        that the caller has it open for writing, whatever the mode says by now.
         """
         started_ns = self.env.now
-        valid = MDS_ATTR_MTIME
+        valid = MDS_ATTR_MTIME | (MDS_ATTR_FORCE if opened else 0)
         layout = yield from self.layout(inode, cred)
         if opening:
             valid |= MDS_ATTR_SIZE | MDS_ATTR_FROM_OPEN
         elif not layout:
             valid |= MDS_ATTR_SIZE
-        yield from self._setattr(inode, Changes(valid, size=size), cred)
+        changes = without_privileges(inode, Changes(valid, size=size), cred)
+        yield from self._setattr(inode, changes, cred)
         if layout:
             yield from self.data.truncate(inode, size)
         self.tally("truncate", started_ns)
+
+    def drop_privileges(self, inode: Inode, cred: Cred) -> Steps[None]:
+        """Before a write: the set-id bits go (file_remove_privs)."""
+        changes = without_privileges(inode, Changes(), cred)
+        if changes.valid:
+            yield from self._setattr(inode, changes, cred)
 
     # ---- striping
 
@@ -183,3 +197,19 @@ class Attributes:
         data = yield from self.statfs_dt.get(oldest_ns)
         self.tally("statfs", started_ns)
         return merge(namespace, data)
+
+
+def without_privileges(inode: Inode, changes: Changes, cred: Cred) -> Changes:
+    """The changes, and off with set-id bits: whoever changes data, unless root, takes them away.
+
+    Set-gid without group execution stays: it means mandatory locking.
+    """
+    kill, mode = 0, inode.mode
+    if mode & S_ISUID:
+        kill, mode = MDS_ATTR_KILL_SUID, mode & ~S_ISUID
+    if mode & S_ISGID and mode & S_IXGRP:
+        kill, mode = kill | MDS_ATTR_KILL_SGID, mode & ~S_ISGID
+    if cred.capable or not kill:
+        return changes
+    valid = changes.valid | MDS_ATTR_MODE | MDS_ATTR_FORCE | kill
+    return changes._replace(valid=valid, mode=mode)

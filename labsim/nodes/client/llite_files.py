@@ -152,9 +152,11 @@ class Files:
     # ---- data
 
     def read(self, inode: Inode, offset: int, length: int) -> Steps[Payload]:
-        """At most `length` bytes of a regular file."""
+        """At most `length` bytes of a regular file; without objects only the MDT knows its size."""
         if inode.layout is None:
             yield from self.layout(inode, ROOT)
+        if not inode.layout:
+            yield from self.namei.revalidate(inode, ROOT)
         payload: Payload = yield from self.data.read(inode, offset, length)
         if len(payload):
             self.stats.add("read_bytes", len(payload), "bytes")

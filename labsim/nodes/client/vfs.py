@@ -172,7 +172,7 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
         """The end of the path: from the cache, or looked up and opened in one request."""
         if last.special or last.slash:
             if flags & O_CREAT:
-                raise LustreError(EISDIR)
+                raise LustreError(EEXIST if flags & O_EXCL and last.special else EISDIR)
             return (yield from self._open_directory(last, links)), 0, False
         dentry = self.llite.namei.cached(last.parent, last.name)
         if dentry is not None and dentry.inode is not None:
@@ -214,12 +214,14 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
             return
         if flags & O_CREAT and flags & O_EXCL:
             raise LustreError(EEXIST)
-        if inode.is_link:
-            raise LustreError(ELOOP)
-        if inode.is_dir and (file.writable or flags & (O_CREAT | O_TRUNC)):
+        if inode.is_dir and flags & O_CREAT:
             raise LustreError(EISDIR)
         if flags & O_DIRECTORY and not inode.is_dir:
             raise LustreError(ENOTDIR)
+        if inode.is_link:
+            raise LustreError(ELOOP)
+        if inode.is_dir and (file.writable or flags & O_TRUNC):
+            raise LustreError(EISDIR)
         if self.cred.uid:
             want = MAY_READ if file.readable else 0
             if file.writable or flags & O_TRUNC:

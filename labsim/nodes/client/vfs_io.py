@@ -15,7 +15,7 @@ from labsim.nodes.client.llite_files import O_APPEND
 from labsim.nodes.client.walk import Walker
 from labsim.runtime.ports import Steps
 
-EBADF, EISDIR, EINVAL, EFBIG = 9, 21, 22, 27
+EBADF, EISDIR, EINVAL = 9, 21, 22
 
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 
@@ -47,11 +47,11 @@ class IoCalls:
         if not file.readable:
             raise LustreError(EBADF)
         inode = file.inode
+        at = file.pos if offset is None else offset
+        if at < 0 or at + length > MAX_BYTES:
+            raise LustreError(EINVAL)
         if inode.is_dir:
             raise LustreError(EISDIR)
-        if offset is not None and offset < 0:
-            raise LustreError(EINVAL)
-        at = file.pos if offset is None else offset
         payload: Payload = yield from self.llite.read(inode, at, length)
         if offset is None:
             file.pos = at + len(payload)
@@ -65,15 +65,14 @@ class IoCalls:
         self._check_open(file)
         if not file.writable:
             raise LustreError(EBADF)
-        if offset is not None and offset < 0:
+        at = file.pos if offset is None else offset
+        if at < 0 or at + len(payload) > MAX_BYTES:
             raise LustreError(EINVAL)
         if not len(payload):
             return 0
-        at = file.pos if offset is None else offset
-        if at + len(payload) > MAX_BYTES:
-            raise LustreError(EFBIG)
         where = None if file.flags & O_APPEND else at
         file.wrote = True
+        yield from self.llite.drop_privileges(file.inode, self.cred)
         end: int = yield from self.llite.write(file.inode, where, payload)
         if offset is None:
             file.pos = end
@@ -109,7 +108,7 @@ class IoCalls:
         if size < 0 or not file.writable or not file.inode.is_reg:
             raise LustreError(EINVAL)
         file.wrote = True
-        yield from self.llite.truncate(file.inode, size, self.cred)
+        yield from self.llite.truncate(file.inode, size, self.cred, opened=True)
 
     def truncate(self, path: str, size: int) -> Steps[None]:
         """System call truncate."""
