@@ -13,6 +13,7 @@ from typing import Any
 
 from labsim.base.errors import ProtocolError
 from labsim.base.ids import Nid
+from labsim.base.payload import Payload
 from labsim.net.lnet import ACK, GET, HEADER_SIZE, LNET_MTU, PUT, REPLY, Packet
 from labsim.wire.lnet_flags import KSOCK_MSG_LNET, LNET_PID_LUSTRE
 
@@ -51,6 +52,18 @@ def encode_header(packet: Packet) -> bytes:
     if kind == ACK:
         return head + ACK_TAIL.pack(interface, handle, packet.match, packet.length)
     return head + REPLY_TAIL.pack(interface, handle)
+
+
+def encode(packet: Packet) -> tuple[bytes, Payload]:
+    """The header, and the payload that follows it: bytes or patterns, nothing for ACK and GET."""
+    header = encode_header(packet)
+    if packet.kind in (ACK, GET) or not packet.length:
+        return header, b""
+    payload = packet.payload
+    make = getattr(payload, "encode", None)
+    data: Payload = make() if make is not None else payload
+    assert len(data) == packet.length, f"{packet} has {len(data)} B"
+    return header, data
 
 
 def payload_length(frame: Any) -> int:

@@ -21,8 +21,8 @@ from labsim.base.errors import InputError, ProtocolError
 from labsim.base.ids import Nid
 from labsim.base.payload import Chain, Fill, Payload, join
 from labsim.base.units import NS_PER_MS, NS_PER_S
-from labsim.net.frame import decode, encode_header, payload_length
-from labsim.net.lnet import ACK, GET, HEADER_SIZE, Lnet, Packet
+from labsim.net.frame import decode, encode, payload_length
+from labsim.net.lnet import HEADER_SIZE, Lnet, Packet
 
 INLINE = 8192
 """Payloads up to here are copied behind their header; larger ones travel as parts of their own."""
@@ -48,6 +48,7 @@ class ZmqLnd:
 
     `env` is a LiveEnvironment; `endpoints` says where each NID listens. `lnet.receive` gets what
     arrives; `on_refused(what)` is told of each frame that is refused.
+    `encode(packet)` makes header and payload.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class ZmqLnd:
         lnet: Lnet,
         endpoints: Mapping[int, str],
         on_refused: Callable[[str], None] | None = None,
+        encode: Callable[[Packet], tuple[bytes, Payload]] = encode,
     ) -> None:
         self._env = env
+        self._encode = encode
         self._lnet = lnet
         self._endpoints = endpoints
         self._on_refused = on_refused
@@ -100,7 +103,7 @@ class ZmqLnd:
             if peer is None:
                 self._lose(1)
                 return
-        peer.queue(packet)
+        peer.queue(*self._encode(packet))
         self._dirty[packet.dst] = peer
         if peer.queued_bytes > BATCH_BYTES:
             peer.flush()
@@ -217,19 +220,13 @@ class _Peer:
         self.queued_bytes = 0
         self._late: deque[tuple[int, int, list[Any]]] = deque()
 
-    def queue(self, packet: Packet) -> None:
-        """Encode a packet behind those that wait."""
-        header = encode_header(packet)
+    def queue(self, header: bytes, data: Payload) -> None:
+        """Put an encoded packet behind those that wait."""
         self._packets += 1
-        self.queued_bytes += HEADER_SIZE + packet.length
-        payload = packet.payload
-        if packet.kind in (ACK, GET) or not packet.length:
+        self.queued_bytes += HEADER_SIZE + len(data)
+        if not len(data):
             self._parts.append(header)
-            return
-        encode = getattr(payload, "encode", None)
-        data = encode() if encode is not None else payload
-        assert len(data) == packet.length, f"{packet} has {len(data)} B"
-        if packet.length <= INLINE:
+        elif len(data) <= INLINE:
             self._parts.append(header + b"".join(_buffers(data)))
         else:
             self._parts.append(header)

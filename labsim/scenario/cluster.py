@@ -34,7 +34,8 @@ class Cluster:
     `mount` say what differs for the first clients. `params` are set as `lctl set_param -P` would.
     `overlays` are the overlay files (.py) of single nodes by name.
     `capacity` is the size of each target's disk in bytes.
-    `epoch` is the date (seconds since 1970) at which the run starts. Simulated only: `link` names a
+    `epoch` is the date (seconds since 1970) at which the run starts. `pcap` is a file for a capture
+    of the network; a live cluster writes it when it closes. Simulated only: `link` names a
     preset of `net.lnd_sim` or is a Link, `latency_ns` and `bandwidth` (bytes per second) replace
     parts of it; `trace_keep` bounds the events that stay readable. Live only: `directory` keeps
     the cluster's state after it has closed, `tcp` uses loopback TCP in place of Unix sockets.
@@ -68,28 +69,14 @@ class Cluster:
         shell: str = SHELL,
         disk: str = DISK,
         capacity: int | None = None,
+        pcap: str | None = None,
     ) -> None:
         plan = Plan(
-            clients=clients,
-            mds=mds,
-            oss=oss,
-            osts=osts,
-            fsname=fsname,
-            seed=seed,
-            epoch_ns=EPOCH_NS if epoch is None else epoch * NS_PER_S,
-            tree=tree,
-            client_trees=client_trees,
-            hz=hz,
-            mount=mount,
-            server_hz=server_hz,
-            params=params or {},
-            overlays=overlays or {},
-            made_of=made_of or {},
-            kits=kits,
-            shell=shell,
-            disk=disk,
-            capacity=capacity,
-        )
+            clients=clients, mds=mds, oss=oss, osts=osts, fsname=fsname, seed=seed, tree=tree,
+            epoch_ns=EPOCH_NS if epoch is None else epoch * NS_PER_S, client_trees=client_trees,
+            hz=hz, mount=mount, server_hz=server_hz, params=params or {}, overlays=overlays or {},
+            made_of=made_of or {}, kits=kits, shell=shell, disk=disk, capacity=capacity,
+        )  # fmt: skip
         self.topology = plan.topology()
         self.fs: FsConfig = self.topology.fs
         self.runtime = runtime
@@ -98,7 +85,8 @@ class Cluster:
         """The packet rules in force, by name; a machine that is powered on obeys them."""
         if runtime not in ("sim", "live"):
             raise InputError(f"'{runtime}' is no runtime; sim or live")
-        self._room = self._make_room(_link(link, latency_ns, bandwidth), trace_keep, directory, tcp)
+        link = _link(link, latency_ns, bandwidth)
+        self._room = self._make_room(link, trace_keep, directory, tcp, pcap)
         self.env: Any = self._room.env
         self._hash = ""
         self._nids = self.topology.nids()
@@ -107,15 +95,15 @@ class Cluster:
         }
 
     def _make_room(
-        self, link: Link, trace_keep: int | None, directory: str | None, tcp: bool
+        self, link: Link, trace_keep: int | None, directory: str | None, tcp: bool, pcap: str | None
     ) -> Any:
         if self.runtime == "sim":
             from labsim.scenario.sim_cluster import SimRoom
 
-            return SimRoom(link, trace_keep)
+            return SimRoom(link, trace_keep, pcap, self.topology.nodes[0].epoch_ns)
         from labsim.scenario.live_cluster import LiveRoom
 
-        return LiveRoom(self.topology, directory, tcp)
+        return LiveRoom(self.topology, directory, tcp, pcap)
 
     # ---- life
 

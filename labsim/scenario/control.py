@@ -27,6 +27,8 @@ class Birth(msgspec.Struct, frozen=True):
     origin_ns: int
     """When the run began, by the machine's monotonic clock."""
     incarnation: int
+    log: str = ""
+    """Where it writes what it sends, if there shall be a capture."""
 
 
 # ---- controller to node

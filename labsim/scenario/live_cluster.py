@@ -19,6 +19,8 @@ import msgspec
 
 from labsim.base.errors import InputError, ProtocolError
 from labsim.base.units import NS_PER_S
+from labsim.net.pcap import PcapFile
+from labsim.net.wire_log import merge
 from labsim.runtime.live import LiveEnvironment, Switchboard
 from labsim.runtime.ports import Steps
 from labsim.runtime.processes import Child, Processes
@@ -36,7 +38,13 @@ HELLO_NS = 30 * NS_PER_S
 class LiveRoom:
     """Directory, processes and control line of a live cluster."""
 
-    def __init__(self, topology: Topology, directory: str | None = None, tcp: bool = False) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        directory: str | None = None,
+        tcp: bool = False,
+        pcap: str | None = None,
+    ) -> None:
         self._topology = topology
         self._keep = directory is not None
         self._tcp = tcp
@@ -47,6 +55,9 @@ class LiveRoom:
         self._line: Switchboard | None = None
         self._handles: dict[str, LiveHandle] = {}
         self._finalizer: Any = None
+        self._pcap = pcap
+        self._capture: PcapFile | None = None
+        self._logs: list[str] = []
 
     def handle(self, cluster: Any, spec: NodeSpec) -> LiveHandle:
         """A node of this cluster, still off."""
@@ -55,6 +66,7 @@ class LiveRoom:
 
     def open(self) -> None:
         """Make the directory, the addresses and the control line."""
+        self._capture = PcapFile(self._pcap) if self._pcap is not None else None
         self.directory = _directory(self.directory)
         os.makedirs(os.path.join(self.directory, "disks"), mode=0o700, exist_ok=True)
         self.processes = Processes(self.directory, _preload(self._topology))
@@ -73,9 +85,23 @@ class LiveRoom:
     def spawn(self, spec: NodeSpec, incarnation: int) -> Child:
         """Start a node's process."""
         assert self.processes is not None
-        birth = control.Birth(spec, self.directory, self.endpoints, self.env.origin_ns, incarnation)
+        birth = control.Birth(
+            spec,
+            self.directory,
+            self.endpoints,
+            self.env.origin_ns,
+            incarnation,
+            self._log_of(spec, incarnation),
+        )
         function = "labsim.scenario.live_node:main"
         return self.processes.start(spec.name, function, control.encode(birth))
+
+    def _log_of(self, spec: NodeSpec, incarnation: int) -> str:
+        """The file for what a node sends, where a capture is wanted."""
+        if self._capture is None:
+            return ""
+        self._logs.append(os.path.join(self.directory, f"{spec.name}.{incarnation}.wire"))
+        return self._logs[-1]
 
     def say(self, name: str, ask: control.Ask) -> None:
         """Send an order to a node."""
@@ -110,12 +136,29 @@ class LiveRoom:
         finally:
             for handle in self._handles.values():
                 handle.forget()
+            self._write_capture()
             if self._finalizer is not None:
                 self._finalizer()
             if self._line is not None:
                 self._line.close()
                 self._line = None
             self.env.close()
+
+    def _write_capture(self) -> None:
+        """Make one capture of what the nodes have written."""
+        capture, self._capture = self._capture, None
+        if capture is None:
+            return
+        if self.processes is not None:
+            self.processes.close()
+        epoch_ns = self._topology.nodes[0].epoch_ns
+        logs = [path for path in self._logs if os.path.exists(path)]
+        try:
+            merge(logs, capture, epoch_ns)
+        finally:
+            capture.close()
+            for path in logs:
+                os.unlink(path)
 
     def _stop_all(self) -> None:
         """Clients first, then servers, each in order."""

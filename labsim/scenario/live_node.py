@@ -13,8 +13,10 @@ from typing import Any
 from labsim.base.errors import LabsimError, ProtocolError
 from labsim.base.faults import Crash
 from labsim.base.trace import Trace
+from labsim.net.capture import NoCapture
 from labsim.net.lnd_zmq import ZmqLnd
 from labsim.net.lnet import Lnet
+from labsim.net.wire_log import Log
 from labsim.runtime.live import Extension, LiveEnvironment
 from labsim.runtime.memory import GC_INTERVAL, keep_freed_memory
 from labsim.runtime.ports import Steps
@@ -41,6 +43,7 @@ class LiveNode:
         self.birth = birth
         self.env = LiveEnvironment(birth.origin_ns)
         self._quit = self.env.event()
+        self._log = Log(birth.log, lambda: self.env.now) if birth.log else NoCapture()
         name = birth.spec.name
         self.machine = Machine(
             birth.spec,
@@ -68,7 +71,10 @@ class LiveNode:
         }
 
     def _attach(self, lnet: Lnet) -> None:
-        ZmqLnd(self.env, lnet, self.birth.endpoints, self._refused)
+        log = self._log
+        self.env.before_sleep(log.flush)
+        ZmqLnd(self.env, lnet, self.birth.endpoints, self._refused, log.encode)
+        log.watch(lnet)
 
     def _refused(self, what: str) -> None:
         print(f"refused: {what}", flush=True)
@@ -114,6 +120,7 @@ class LiveNode:
         except Crash:
             self._crash()
         self.machine.lnet.close()
+        self._log.close()
         for disk in self.machine.disks.values():
             self.env.run(self.env.process(disk.close()))
         self._line.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 from labsim.base.faults import Crash
 from labsim.base.trace import Trace
+from labsim.net.capture import Capture, NoCapture, Watcher
 from labsim.net.lnd_sim import Fabric, Link
 from labsim.net.lnet import Lnet
 from labsim.runtime.ports import Steps
@@ -24,11 +25,16 @@ from labsim.storage.osd_mem import OsdMem
 class SimRoom:
     """Environment, network, disks and machines of a simulated cluster."""
 
-    def __init__(self, link: Link, trace_keep: int | None) -> None:
+    def __init__(
+        self, link: Link, trace_keep: int | None, pcap: str | None = None, epoch_ns: int = 0
+    ) -> None:
         self.env: Any = environment()
         self.trace = Trace(lambda: self.env.now, trace_keep)
         self.fabric = Fabric(self.env, link)
         self._handles: list[SimHandle] = []
+        self._pcap = pcap
+        self._epoch_ns = epoch_ns
+        self._watcher: Watcher = NoCapture()
 
     def handle(self, cluster: Any, spec: NodeSpec) -> SimHandle:
         """A node of this cluster, still off."""
@@ -37,12 +43,20 @@ class SimRoom:
         return handle
 
     def open(self) -> None:
-        """Nothing has to be made ready."""
+        """Begin the capture, if there shall be one."""
+        if self._pcap is not None:
+            self._watcher = Capture(self._pcap, lambda: self.env.now, self._epoch_ns)
+
+    def attach(self, lnet: Lnet) -> None:
+        """Connect a machine that has just been powered on to the network."""
+        self.fabric.attach(lnet)
+        self._watcher.watch(lnet)
 
     def close(self, orderly: bool) -> None:
         """Stop all processes where they stand; nothing else is left behind by a simulation."""
         for handle in self._handles:
             handle.power_off()
+        self._watcher.close()
 
 
 class SimHandle(Handle):
@@ -62,7 +76,7 @@ class SimHandle(Handle):
         self.machine = Machine(
             self.spec,
             power,
-            self._attach,
+            self._room.attach,
             self.disks,
             self._room.trace,
             self._crash,
@@ -71,9 +85,6 @@ class SimHandle(Handle):
         )
         return
         yield
-
-    def _attach(self, lnet: Lnet) -> None:
-        self._room.fabric.attach(lnet)
 
     def _send(self, number: int, order: Order) -> None:
         assert self._power is not None
