@@ -20,6 +20,12 @@ NAMES = ["a", "b", "a/c", "a/d", "b/c", "a/c/e", "b/c/e", "s", "t", "a/s"]
 SUFFIXES = ["", "", "", "", "", "/", "/.", "/.."]
 
 
+CALLS = [
+    "mkdir", "rmdir", "unlink", "rename", "rename", "link", "symlink", "mknod", "write",
+    "truncate", "chmod", "stat", "lstat", "readlink", "readdir",
+]  # fmt: skip
+
+
 class Both:
     """One call made on both sides."""
 
@@ -32,10 +38,7 @@ class Both:
         return self.rng.choice(NAMES) + self.rng.choice(SUFFIXES)
 
     def call(self) -> tuple[str, Any, Any]:
-        kind = self.rng.choice(
-            "mkdir rmdir unlink rename rename link symlink mknod write truncate chmod stat lstat "
-            "readlink readdir".split()
-        )
+        kind = self.rng.choice(CALLS)
         one, two = self.path(), self.path()
         vfs = self.rng.choice(self.world.vfs)
         here, there = f"{self.root}/{one}", f"{self.root}/{two}"

@@ -149,7 +149,10 @@ def test_directory_pages() -> None:
     assert dirpage.unpack(page([])).entries == []
 
 
-@pytest.mark.parametrize("data", [b"", bytes(100), page([(b"x" * 4000, 0, 1)])[:24] + b"\xff" * 4072])
+DAMAGED = page([(b"x" * 4000, 0, 1)])[:24] + b"\xff" * 4072
+
+
+@pytest.mark.parametrize("data", [b"", bytes(100), DAMAGED])
 def test_damaged_directory_pages(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="lu_dir"):
         dirpage.unpack(data)
