@@ -227,6 +227,7 @@ def test_eviction_voids_what_was_cached(world) -> None:
     world.run(other.chmod("f", 0o600))
     assert world.run(vfs.stat("f")).mode & 0o777 == 0o644, "it does not know yet"
     world.all(vfs.statfs())
+    world.settle()
     assert world.run(vfs.stat("f")).mode & 0o777 == 0o600
     assert imp.state is State.FULL
     world.run(vfs.close(file))
