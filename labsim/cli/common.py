@@ -24,6 +24,12 @@ def json_option(function: F) -> F:
 def run_options(function: F) -> F:
     """Options of everything that runs scenarios."""
     for option in (
+        click.option(
+            "--pcap",
+            type=click.Path(dir_okay=False),
+            metavar="FILE",
+            help="Capture the network into FILE; of several runs, into one each, named after it.",
+        ),
         click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to FILE."),
         click.option("--live", is_flag=True, help="Run on real processes, not simulated."),
         click.option("--seed", type=int, default=1, show_default=True, help="Seed of the runs."),

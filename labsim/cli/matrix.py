@@ -25,6 +25,7 @@ def command(
     seed: int,
     live: bool,
     junit: Path | None,
+    pcap: str | None,
     jobs: int | None,
     as_json: bool,
 ) -> int:
@@ -39,7 +40,7 @@ def command(
     scenarios = [load.load(path) for path in files]
     names = checked_trees(trees) or known.names()
     runtime = "live" if live else "sim"
-    table = matrix.make(scenarios, names, runtime, seed, jobs, show_progress=not as_json)
+    table = matrix.make(scenarios, names, runtime, seed, jobs, not as_json, pcap)
     if as_json:
         print_json(table.plain())
     else:

@@ -24,6 +24,7 @@ def command(
     seed: int,
     live: bool,
     junit: Path | None,
+    pcap: str | None,
     verbose: bool,
     as_json: bool,
 ) -> int:
@@ -38,11 +39,14 @@ def command(
     scenarios = [load.load(path) for path in load.find(paths)]
     runtime = "live" if live else "sim"
     output = runner.Listener() if as_json else _told(verbose)
+    plan = [(scenario, chosen or kits.around(scenario)) for scenario in scenarios]
+    count = sum(len(names) for _, names in plan)
     runs = []
-    for scenario in scenarios:
+    for scenario, names in plan:
         output.scenario(scenario)
-        for tree in chosen or kits.around(scenario):
-            made = runner.run(scenario, tree, runtime, seed, output)
+        for tree in names:
+            capture = runner.capture_file(pcap, scenario, tree, count)
+            made = runner.run(scenario, tree, runtime, seed, output, capture)
             runs.append(made)
     ok = all(made.ok for made in runs)
     if as_json:

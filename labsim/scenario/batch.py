@@ -30,6 +30,7 @@ class Task(msgspec.Struct, frozen=True):
     tree: str
     runtime: Runtime = "sim"
     seed: int = DEFAULT_SEED
+    pcap: str | None = None
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ def one_by_one(tasks: list[Task]) -> Iterator[Run]:
         scenario = scenarios.get(task.path)
         if scenario is None:
             scenario = scenarios[task.path] = load.load(task.path)
-        yield run(scenario, task.tree, task.runtime, task.seed)
+        yield run(scenario, task.tree, task.runtime, task.seed, pcap=task.pcap)
 
 
 def in_parallel(tasks: list[Task], workers: int, on_run: Callable[[Run], None]) -> None:

@@ -19,7 +19,7 @@ from labsim.scenario import kits, model
 from labsim.scenario.batch import Task, cores, in_parallel, one_by_one
 from labsim.scenario.cluster import Runtime
 from labsim.scenario.report import verdict_line
-from labsim.scenario.runner import Run
+from labsim.scenario.runner import Run, capture_file
 from labsim.scenario.tables import console, empty
 
 LETTERS = {"pass": "·", "bug": "B", "fail": "F", "unknown": "?"}
@@ -149,9 +149,18 @@ def make(
     seed: int,
     jobs: int | None = None,
     show_progress: bool = True,
+    pcap: str | None = None,
 ) -> Matrix:
-    """Run every scenario on every tree, on all cores where nothing but memory is shared."""
-    tasks = [Task(s.path, tree, runtime, seed) for s in scenarios for tree in names]
+    """Run every scenario on every tree, on all cores where nothing but memory is shared.
+
+    `pcap` is the file that each run's capture is named after.
+    """
+    count = len(scenarios) * len(names)
+    tasks = [
+        Task(s.path, tree, runtime, seed, capture_file(pcap, s, tree, count))
+        for s in scenarios
+        for tree in names
+    ]
     workers = min(jobs or cores(), len(tasks)) if runtime == "sim" else 1
     runs: list[Run] = []
     with progress(len(tasks), show_progress) as advance:

@@ -6,8 +6,10 @@ node handles, and every handle does its work through events. What a step must sh
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -96,8 +98,12 @@ def run(
     runtime: Runtime = "sim",
     seed: int = DEFAULT_SEED,
     listener: Listener | None = None,
+    pcap: str | None = None,
 ) -> Run:
-    """Run a scenario on a tree; where nobody knows whether it has the bug, nothing is run."""
+    """Run a scenario on a tree; where nobody knows whether it has the bug, nothing is run.
+
+    `pcap` is a file for a capture of its network.
+    """
     listener = listener or Listener()
     presence = kits.presence(scenario, tree)
     made = Run(
@@ -114,17 +120,17 @@ def run(
     elif runtime == "live" and scenario.virtual_time:
         made.skipped, made.expected = "not run: it needs virtual time", "unknown"
     else:
-        _timed(made, scenario, listener)
+        _timed(made, scenario, listener, pcap)
         made.verdict = verdict_of(made.steps, presence, bool(made.broken))
     listener.run(made)
     return made
 
 
-def _timed(made: Run, scenario: model.Scenario, listener: Listener) -> None:
+def _timed(made: Run, scenario: model.Scenario, listener: Listener, pcap: str | None) -> None:
     """Do it, and note how long it took or what stopped it."""
     started = perf_counter()
     try:
-        _perform(made, scenario, listener)
+        _perform(made, scenario, listener, pcap)
     except InputError:
         raise
     except Exception as error:
@@ -132,9 +138,9 @@ def _timed(made: Run, scenario: model.Scenario, listener: Listener) -> None:
     made.wall_ms = round((perf_counter() - started) * 1000)
 
 
-def _perform(made: Run, scenario: model.Scenario, listener: Listener) -> None:
+def _perform(made: Run, scenario: model.Scenario, listener: Listener, pcap: str | None) -> None:
     """Build the cluster, take every step, and note in `made` what came out."""
-    with cluster_of(scenario, made.tree, made.runtime, made.seed) as cluster:
+    with cluster_of(scenario, made.tree, made.runtime, made.seed, pcap) as cluster:
         runner = Runner(cluster, scenario, listener)
         made.steps, made.broken = runner.shown, runner.broken
         try:
@@ -147,6 +153,19 @@ def _perform(made: Run, scenario: model.Scenario, listener: Listener) -> None:
             made.virtual_ns = runner.ended_ns
 
 
+def capture_file(pcap: str | None, scenario: model.Scenario, tree: str, runs: int) -> str | None:
+    """The capture of one run: the file that was asked for, or one of several named after it."""
+    if pcap is None:
+        return None
+    wanted = Path(pcap).absolute()
+    if not os.access(wanted.parent, os.W_OK):
+        raise InputError("its folder is not there, or cannot be written", pcap)
+    if runs == 1:
+        return str(wanted)
+    name = f"{wanted.stem}-{scenario.name.strip('/').replace('/', '-')}-{tree}"
+    return str(wanted.with_name(name + (wanted.suffix or ".pcap")))
+
+
 def defect(error: Exception, seed: int) -> str:
     """What stopped the run: an assertion that failed is labsim's own defect."""
     lines = "".join(traceback.format_exception(error))
@@ -154,7 +173,11 @@ def defect(error: Exception, seed: int) -> str:
 
 
 def cluster_of(
-    scenario: model.Scenario, tree: str, runtime: Runtime = "sim", seed: int = DEFAULT_SEED
+    scenario: model.Scenario,
+    tree: str,
+    runtime: Runtime = "sim",
+    seed: int = DEFAULT_SEED,
+    pcap: str | None = None,
 ) -> Cluster:
     """The cluster that a scenario describes, with `tree` where it says under-test."""
     spec = scenario.cluster
@@ -176,6 +199,7 @@ def cluster_of(
         server_hz=spec.servers.hz or spec.hz,
         overlays={f"c{n}": kits.overlay_files(scenario, name) for n, name in enumerate(clients)},
         trace_keep=0,
+        pcap=pcap,
     )
 
 
