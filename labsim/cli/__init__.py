@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from labsim import __version__
-from labsim.base.errors import InputError
+from labsim.base.errors import InputError, LabsimError
 
 VERBS = ("run", "matrix", "trees", "validate", "verbs", "bench")
 """Every verb; its command is `labsim.cli.VERB:command`."""
@@ -69,6 +69,9 @@ def invoke(arguments: list[str]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return STATUS_BAD_INPUT
+    except LabsimError as error:
+        print(error, file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, click.exceptions.Abort):
         print("interrupted", file=sys.stderr)
         return STATUS_INTERRUPTED

@@ -10,8 +10,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -61,23 +63,31 @@ def in_parallel(tasks: list[Task], workers: int, on_run: Callable[[Run], None]) 
     directory = tempfile.mkdtemp(prefix="labsim-batch-")
     processes = Processes(directory, ("labsim.scenario.batch",))
     try:
-        files = []
-        for number in range(workers):
-            output = Path(directory) / f"worker{number}.jsonl"
-            output.touch(mode=0o600)
-            share = Share(tasks[number::workers], str(output))
-            argument = msgspec.msgpack.encode(share)
-            child = processes.start(f"worker{number}", "labsim.scenario.batch:work", argument)
-            files.append((child, output.open("rb")))
-        _follow(files, len(tasks), on_run, directory)
-        for _, file in files:
-            file.close()
+        with ExitStack() as opened:
+            files = _start(processes, tasks, workers, directory, opened)
+            _follow(files, len(tasks), on_run, directory)
     finally:
         processes.close()
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _follow(files: list[tuple], wanted: int, on_run: Callable[[Run], None], directory: str) -> None:
+def _start(
+    processes: Any, tasks: list[Task], workers: int, directory: str, opened: ExitStack
+) -> list[tuple[Any, BinaryIO]]:
+    """The workers, and what they write to."""
+    files = []
+    for number in range(workers):
+        output = Path(directory) / f"worker{number}.jsonl"
+        output.touch(mode=0o600)
+        argument = msgspec.msgpack.encode(Share(tasks[number::workers], str(output)))
+        child = processes.start(f"worker{number}", "labsim.scenario.batch:work", argument)
+        files.append((child, opened.enter_context(output.open("rb"))))
+    return files
+
+
+def _follow(
+    files: list[tuple[Any, BinaryIO]], wanted: int, on_run: Callable[[Run], None], directory: str
+) -> None:
     """Read what the workers write until all is there."""
     rest = {id(file): b"" for _, file in files}
     seen = 0

@@ -63,7 +63,8 @@ class ClusterSpec(Model, kw_only=True):
             if not 1 <= count <= 4096:
                 raise InputError(f"'{what}' must be 1 to 4096, not {count}")
         if self.osts and self.osts < self.oss:
-            raise InputError(f"'osts' must be at least 'oss' ({self.oss}), not {self.osts}")
+            what = f"'osts' must be one for each OSS at least ({self.oss}), not {self.osts}"
+            raise InputError(what)
         for hz in [self.hz, self.servers.hz, *(client.hz for client in self.clients)]:
             if hz and not 10 <= hz <= 10000:
                 raise InputError(f"'hz' must be 10 to 10000 ticks a second, not {hz}")

@@ -78,10 +78,15 @@ class _Reader:
             char = self.text[self.at]
             if char in _BLANKS or char == ">":
                 break
-            if char in _FORBIDDEN:
+            if char in _FORBIDDEN and not self._inside(char):
                 raise SyntaxProblem(f"'{char}': a step has no {_FORBIDDEN[char]}", self.at)
             parts.append(self._piece(char))
         return Word("".join(parts), start, tuple(self.names))
+
+    def _inside(self, char: str) -> bool:
+        """True for the bar of O_RDWR|O_CREAT, which stands between two letters."""
+        around = self.text[max(self.at - 1, 0) : self.at] + self.text[self.at + 1 : self.at + 2]
+        return char == "|" and len(around) == 2 and around.isalnum()
 
     def _piece(self, char: str) -> str:
         if char == "'":

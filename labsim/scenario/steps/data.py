@@ -163,7 +163,11 @@ def _dd_operands(operands: tuple[str, ...]) -> dict[str, str]:
 
 @verb(check=_dd_operands)
 def dd(ctx: Context, *operands: str) -> Step:
-    """Dd if=F of=F [bs=N] [count=N] [skip=N] [seek=N] [conv=notrunc,fsync] [oflag=append,sync]."""
+    """Copy blocks, from /dev/zero or a file, to a file or to standard output.
+
+    dd if=FILE of=FILE [bs=N] [count=N] [skip=N] [seek=N] [status=none] [conv=notrunc,fsync]
+       [oflag=append,sync]
+    """
     job = _Dd(ctx, _dd_operands(operands))
     started = ctx.host.clock.now_ns
     try:

@@ -167,17 +167,18 @@ def df(
         "1K-blocks", "Used", "Available", "Use%")  # fmt: skip
     ctx.out(f"{'UUID':20} {heads[0]:>11} {heads[1]:>11} {heads[2]:>11} {heads[3]:>4} Mounted on\n")
     total = [0, 0, 0, 0]
-    for kind, index, uuid, ask in ctx.node.statfs_targets():
+    for device in (*ctx.node.mdcs, *ctx.node.oscs.values()):
+        info = device.info
         try:
-            found = yield from ask()
+            found = yield from device.statfs()
         except LustreError as error:
-            ctx.out(f"{uuid}: {error.message}\n")
+            ctx.out(f"{info.uuid}: {error.message}\n")
             ctx.note(error.errno, error.errno)
             continue
         row = _usage(found, inodes)
-        if (kind == "mdt") == inodes:
+        if (info.kind == "mdt") == inodes:
             total = [a + b for a, b in zip(total, row, strict=True)]
-        ctx.out(_df_row(uuid, row, f"{MOUNT_POINT}[{kind.upper()}:{index}]"))
+        ctx.out(_df_row(info.uuid, row, f"{MOUNT_POINT}[{info.kind.upper()}:{info.index}]"))
     ctx.out("\n" + _df_row("filesystem_summary:", total, MOUNT_POINT) + "\n")
 
 

@@ -121,9 +121,12 @@ class Verb:
                 operands.append(made)
         return Schema(options, operands, rest)
 
-    def bind(self, words: Sequence[Word]) -> tuple[list[Any], dict[str, Any]]:
-        """Words as arguments of `run`; raises SyntaxProblem at the word that does not fit."""
-        return _Binding(self, words).bound()
+    def bind(self, words: Sequence[Word], end: int = 0) -> tuple[list[Any], dict[str, Any]]:
+        """Words as arguments of `run`; raises SyntaxProblem at the word that does not fit.
+
+        `end` is where something is missing when words are.
+        """
+        return _Binding(self, words, end).bound()
 
 
 def _plain_type(annotation: Any) -> tuple[Any, list[flag]]:
@@ -141,13 +144,13 @@ def _plain_type(annotation: Any) -> tuple[Any, list[flag]]:
 class _Binding:
     """Matches the words of one command against a verb's schema."""
 
-    def __init__(self, verb: Verb, words: Sequence[Word]) -> None:
+    def __init__(self, verb: Verb, words: Sequence[Word], end: int) -> None:
         self.verb = verb
         self.schema = verb.schema
         self.words = list(words)
         self.operands: list[Word] = []
         self.options: dict[str, Any] = {}
-        self.end = words[-1].start + len(words[-1].text) if words else 0
+        self.end = end
 
     def bound(self) -> tuple[list[Any], dict[str, Any]]:
         plain = self.verb.raw
@@ -293,5 +296,6 @@ def find(words: Sequence[Word], role: str | None = None) -> tuple[Verb, Sequence
         raise SyntaxProblem(f"unknown verb '{first}'{nearest(first, known)}", words[0].start)
     if role is not None and role not in found.on:
         where = " or ".join(f"{kind}" for kind in found.on)
-        raise SyntaxProblem(f"{found.name} runs on a {where}, not on a {role}", words[0].start)
+        what = f"{found.name} runs on a {where}, and this node is of the kind {role}"
+        raise SyntaxProblem(what, words[0].start)
     return found, words[1:]

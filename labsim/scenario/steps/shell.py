@@ -30,7 +30,7 @@ def check(text: str, role: str | None) -> list[tuple[Word, str]]:
     command = parse(text)
     _, words = _user(command.words)
     verb, rest = find(words, role)
-    verb.bind(rest)
+    verb.bind(rest, len(text))
     target = [command.target] if command.target else []
     if target and role != "client" and command.target is not None and command.target.text != NULL:
         raise SyntaxProblem("only a client can write into a file", command.target.start)
@@ -52,7 +52,7 @@ def execute(
     command = parse(text, values or {})
     who, words = _user(command.words)
     verb, rest = find(words, role)
-    operands, options = verb.bind(rest)
+    operands, options = verb.bind(rest, len(text))
     ctx = Context(node, host, role, who or identity(user))
     try:
         return (yield from _perform(ctx, command, verb, operands, options))
