@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.component import Component
+from labsim.base.histogram import Histogram, header, single_rows
 from labsim.base.ids import NO_FID, Fid, Nid
 from labsim.base.params import Param
 from labsim.base.payload import Payload
@@ -139,6 +140,8 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         self.blocking: Callable[[Any], Any] | None = None
         self._slots: Permits | None = None
         self._mod_slots: Permits | None = None
+        self._modifies: Histogram | None = None
+        self._modifies_since_ns = 0
 
     # ---- connecting
 
@@ -189,6 +192,37 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             self._slots = Permits(self.env, self.max_rpcs_in_flight)
         return self._slots
 
+    @property
+    def modifies(self) -> Histogram:
+        """How many modifying requests were on the wire whenever one more was sent."""
+        if self._modifies is None:
+            self._modifies = Histogram()
+        return self._modifies
+
+    @Param.computed(access="rw", help="modifying requests by how many were in flight")
+    def rpc_stats(self) -> str:
+        """The file's text (mdc_rpc_stats_seq_show)."""
+        busy = self._mod_slots.taken if self._mod_slots is not None else 0
+        rows = single_rows(str, self.modifies)
+        return (
+            f"{self._snapshot_time()}modify_RPCs_in_flight:  {busy}\n"
+            f"\n\t\t\tmodify\nrpcs in flight        rpcs   % cum %\n{rows}"
+        )
+
+    def _snapshot_time(self) -> str:
+        if self.mounted is None:
+            return ""
+        tree = self.mounted.tree
+        style = tree.dialect.stats
+        blanks = "mdc.*.rpc_stats" in style.blank_padded
+        return header(tree.wall_ns(), self._modifies_since_ns, style, blanks)
+
+    def store_rpc_stats(self, text: str) -> None:
+        """Any write clears the histogram."""
+        self.modifies.clear()
+        if self.mounted is not None:
+            self._modifies_since_ns = self.mounted.tree.wall_ns()
+
     # ---- sending
 
     def call(self, request: Request) -> Steps[Message]:
@@ -201,17 +235,11 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
 
     def modify(self, request: Request) -> Steps[Message]:
         """As `call`, under the limits for requests that change something."""
-        return (yield from self._within(self._modify_slots(), self._limited(request)))
-
-    def _limited(self, request: Request) -> Steps[Message]:
-        return (yield from self._within(self._request_slots(), self.call(request)))
-
-    def _within(self, slots: Permits, steps: Steps[Any]) -> Steps[Any]:
-        yield from slots.take()
+        yield from self._begin(modifying=True)
         try:
-            return (yield from steps)
+            return (yield from self.call(request))
         finally:
-            slots.give()
+            self._end(modifying=True)
 
     def enqueue(
         self, resource: Any, mode: int, bits: int, modifying: bool = False, **fields: Any
@@ -219,15 +247,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         """Ask for an inodebits lock, with or without an intent."""
         if modifying:
             fields["modifying"] = True
-        steps = self._enqueue(resource, mode, bits, fields)
-        steps = self._within(self._request_slots(), steps)
-        if modifying:
-            steps = self._within(self._modify_slots(), steps)
-        return (yield from steps)
-
-    def _enqueue(
-        self, resource: Any, mode: int, bits: int, fields: dict[str, Any]
-    ) -> Steps[tuple[Any, Message]]:
+        yield from self._begin(modifying)
         started_ns = self.env.now
         try:
             return (yield from self.ldlm.enqueue(
@@ -235,6 +255,19 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             ))  # fmt: skip
         finally:
             self._count(LDLM_ENQUEUE, started_ns)
+            self._end(modifying)
+
+    def _begin(self, modifying: bool) -> Steps[None]:
+        """Wait until one more request may be on the wire."""
+        if modifying:
+            yield from self._modify_slots().take()
+            self.modifies.tally(self._modify_slots().taken)
+        yield from self._request_slots().take()
+
+    def _end(self, modifying: bool) -> None:
+        self._request_slots().give()
+        if modifying:
+            self._modify_slots().give()
 
     def _count(self, opcode: int, started_ns: int) -> None:
         usecs = (self.env.now - started_ns) // NS_PER_US

@@ -150,6 +150,14 @@ def test_modifying_requests_are_limited(world) -> None:
     world.cluster.trace.listeners.append(watch)
     assert world.all(*(vfs.mkdir(f"d{n}") for n in range(12))) == [None] * 12
     assert max(most) == 2
+    text = world.param("mdc.*.rpc_stats")
+    assert text.startswith("snapshot_time:         15778368")
+    assert text.endswith(
+        "modify_RPCs_in_flight:  0\n\n\t\t\tmodify\nrpcs in flight        rpcs   % cum %\n"
+        "0:\t\t         0   0   0\n1:\t\t         1   8   8\n2:\t\t        11  91 100\n"
+    )
+    params.set("mdc.*.rpc_stats", "0")
+    assert world.param("mdc.*.rpc_stats").endswith("0:\t\t         0   0   0\n")
     assert len(world.run(vfs.readdir("/"))) == 14
 
 
