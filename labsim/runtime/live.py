@@ -2,8 +2,8 @@
 
 Does not know nodes or messages: sockets are watched by whoever opened them. Stands for the
 kernel's scheduler, timers and socket wake-ups. Everything that is due runs first; then what was
-queued for sending goes out, sockets are drained, and only then does the process sleep, after a
-short spin, because waking up costs more than anything else here.
+queued for sending goes out, sockets are drained, and only then does the process sleep, because
+waking up costs more than anything else here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import zmq
 from simpy.core import EmptySchedule, StopSimulation
 from simpy.events import NORMAL
 
-from labsim.base.units import NS_PER_MS, NS_PER_US
+from labsim.base.units import NS_PER_MS
 
-SPIN_NS = 60 * NS_PER_US
-"""How long to poll without sleeping before sleeping."""
+SPIN_NS = 0
+"""How long to poll without sleeping before sleeping. Spinning takes the CPU from the thread or the
+process that is waited for; it pays only where each of them has a CPU of its own."""
 BURST = 128
 """Events in a row before the sockets are looked at all the same."""
 LONGEST_SLEEP_MS = 60_000

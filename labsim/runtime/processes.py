@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from time import monotonic
 from types import ModuleType
@@ -150,6 +150,19 @@ def _server_directory() -> list[str]:
 def _remove(directories: list[str]) -> None:
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def stay_on(cpus: Sequence[int]) -> None:
+    """Run this process, and what it starts from now on, on those CPUs only."""
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+
+
+def choose_cpus(count: int) -> tuple[int, ...]:
+    """So many of the CPUs this process may use, another choice in each process; all when few."""
+    mine = sorted(os.sched_getaffinity(0))
+    first = os.getpid() % len(mine)
+    return tuple(sorted((mine[first:] + mine[:first])[:count]))
 
 
 def _print_to(path: str) -> None:

@@ -38,7 +38,9 @@ class Cluster:
     of the network; a live cluster writes it when it closes. Simulated only: `link` names a
     preset of `net.lnd_sim` or is a Link, `latency_ns` and `bandwidth` (bytes per second) replace
     parts of it; `trace_keep` bounds the events that stay readable. Live only: `directory` keeps
-    the cluster's state after it has closed, `tcp` uses loopback TCP in place of Unix sockets.
+    the cluster's state after it has closed, `tcp` uses loopback TCP in place of Unix sockets; the
+    nodes share as many CPUs as there are clients (waking up another CPU costs more than a small RPC
+    does), or `cpus` of them.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Cluster:
         trace_keep: int | None = None,
         directory: str | None = None,
         tcp: bool = False,
+        cpus: int | None = None,
         made_of: Mapping[str, str] | None = None,
         kits: str = KITS,
         shell: str = SHELL,
@@ -86,7 +89,7 @@ class Cluster:
         if runtime not in ("sim", "live"):
             raise InputError(f"'{runtime}' is no runtime; sim or live")
         link = _link(link, latency_ns, bandwidth)
-        self._room = self._make_room(link, trace_keep, directory, tcp, pcap)
+        self._room = self._make_room(link, trace_keep, directory, tcp, pcap, cpus)
         self.env: Any = self._room.env
         self._hash = ""
         self._nids = self.topology.nids()
@@ -95,15 +98,16 @@ class Cluster:
         }
 
     def _make_room(
-        self, link: Link, trace_keep: int | None, directory: str | None, tcp: bool, pcap: str | None
-    ) -> Any:
+        self, link: Link, keep: int | None, directory: str | None, tcp: bool, pcap: str | None,
+        cpus: int | None,
+    ) -> Any:  # fmt: skip
         if self.runtime == "sim":
             from labsim.scenario.sim_cluster import SimRoom
 
-            return SimRoom(link, trace_keep, pcap, self.topology.nodes[0].epoch_ns)
+            return SimRoom(link, keep, pcap, self.topology.nodes[0].epoch_ns)
         from labsim.scenario.live_cluster import LiveRoom
 
-        return LiveRoom(self.topology, directory, tcp, pcap)
+        return LiveRoom(self.topology, directory, tcp, pcap, cpus)
 
     # ---- life
 

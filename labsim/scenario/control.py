@@ -29,6 +29,8 @@ class Birth(msgspec.Struct, frozen=True):
     incarnation: int
     log: str = ""
     """Where it writes what it sends, if there shall be a capture."""
+    cpus: tuple[int, ...] = ()
+    """Where it runs; empty: anywhere."""
 
 
 # ---- controller to node

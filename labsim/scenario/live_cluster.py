@@ -23,7 +23,7 @@ from labsim.net.pcap import PcapFile
 from labsim.net.wire_log import merge
 from labsim.runtime.live import LiveEnvironment, Switchboard
 from labsim.runtime.ports import Steps
-from labsim.runtime.processes import Child, Processes
+from labsim.runtime.processes import Child, Processes, choose_cpus
 from labsim.scenario import control
 from labsim.scenario.handles import Handle
 from labsim.scenario.live_node import CONTROL
@@ -44,8 +44,11 @@ class LiveRoom:
         directory: str | None = None,
         tcp: bool = False,
         pcap: str | None = None,
+        cpus: int | None = None,
     ) -> None:
         self._topology = topology
+        clients = sum(1 for _ in topology.of("client"))
+        self._cpus = choose_cpus(max(clients, 1) if cpus is None else cpus)
         self._keep = directory is not None
         self._tcp = tcp
         self.directory = directory or ""
@@ -92,6 +95,7 @@ class LiveRoom:
             self.env.origin_ns,
             incarnation,
             self._log_of(spec, incarnation),
+            self._cpus,
         )
         function = "labsim.scenario.live_node:main"
         return self.processes.start(spec.name, function, control.encode(birth))

@@ -20,6 +20,7 @@ from labsim.net.wire_log import Log
 from labsim.runtime.live import Extension, LiveEnvironment
 from labsim.runtime.memory import GC_INTERVAL, keep_freed_memory
 from labsim.runtime.ports import Steps
+from labsim.runtime.processes import stay_on
 from labsim.scenario import control
 from labsim.scenario.machine import Machine, carry_out, load
 
@@ -33,7 +34,9 @@ def main(argument: bytes) -> None:
     keep_freed_memory()
     gc.freeze()
     gc.set_threshold(GC_INTERVAL)
-    LiveNode(control.decode_birth(argument)).run()
+    birth = control.decode_birth(argument)
+    stay_on(birth.cpus)
+    LiveNode(birth).run()
 
 
 class LiveNode:
