@@ -18,7 +18,7 @@ from labsim.base.ids import Nid
 from labsim.base.payload import Payload, tobytes
 from labsim.net.lnet import ACK, HEADER_SIZE, PUT, REPLY, Packet
 from labsim.net.pcap import ACK as ACKED
-from labsim.net.pcap import PSH, SYN, End, PcapFile, segments
+from labsim.net.pcap import PORT, PSH, SYN, End, PcapFile, segments
 from labsim.wire.lnet import KsockHelloMsg, LnetAcceptorConnreq
 from labsim.wire.lnet_flags import (
     LNET_PID_LUSTRE,
@@ -30,7 +30,6 @@ from labsim.wire.lnet_flags import (
     SOCKLND_CONN_CONTROL,
 )
 
-PORT = 988
 FIRST_SOURCE, LAST_SOURCE = 1023, 512
 """Privileged ports that an active side tries, downward (lnet/lib-socket.c)."""
 HELLO_VERSION = 3

@@ -21,6 +21,8 @@ FILE_HEADER = Struct("<IHHiIII")
 RECORD = Struct("<IIII")
 """Seconds, nanoseconds, bytes kept, bytes there were."""
 
+PORT = 988
+"""Where LNet's acceptor listens."""
 MSS = 1448
 """Data of a full segment: 1500 bytes less the IP header and TCP's with its time stamps."""
 SHORTEST = 4
