@@ -1,0 +1,149 @@
+"""What tshark, which knows Lustre by itself, reads in a capture; and where it is known to be wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from labsim.net import pcap_read
+from labsim.net.lnet import PUT
+from labsim.net.pcap_read import Seen
+from labsim.wire import msg_flags
+
+TSHARK = shutil.which("tshark")
+needs_tshark = pytest.mark.skipif(TSHARK is None, reason="there is no tshark on this machine")
+
+FATAL = ("Malformed Packet (Exception occurred)", "Mismatched", "BAD OPCODE", "UNKNOWN")
+"""What no frame may show."""
+BENIGN = "Capture:"
+"""Bytes that the dissector leaves over: its way to say that it knows less than was sent."""
+EXCEPTION = FATAL[0]
+
+FIELDS = (
+    "frame.number", "ip.src", "ip.dst", "lnet.msg_type", "lnet.msg_dst_match_bits",
+    "lustre.ptlrpc_body.pb_type", "lustre.ptlrpc_body.pb_opc", "_ws.col.Info",
+    "_ws.expert.message",
+)  # fmt: skip
+
+
+class Line(NamedTuple):
+    """One frame in which an LNet message ends, in the dissector's words."""
+
+    number: int
+    source: str
+    target: str
+    kind: str
+    match: str
+    type: str
+    opcode: str
+    info: str
+    expert: str
+
+
+class Defect(NamedTuple):
+    """Something the dissector of Wireshark 4.0 gets wrong about a message that is right."""
+
+    what: str
+    """A format, then request or reply; or the portal of what is no lustre_msg."""
+    shows: str
+    reason: str
+
+
+DEFECTS = (
+    Defect("portal 8", BENIGN, "bulk data of OSTs: the portal is not handed to the Lustre dissector"),
+    Defect("portal 14", BENIGN, "directory pages: the portal is not handed to the Lustre dissector"),
+    Defect("portal 33", BENIGN, "pages of the MGS: the portal is not handed to the Lustre dissector"),
+    Defect("LDLM_GL_CALLBACK reply", BENIGN, "taken for a barrier's lvb of 16 bytes; 40 are left"),
+)  # fmt: skip
+"""The dissector's defects, one by one; whatever else it complains of is a mistake of ours."""
+
+
+def run(path: Path, *arguments: str) -> str:
+    """What tshark prints about a capture."""
+    assert TSHARK is not None
+    command = [TSHARK, "-r", str(path), "-Y", "lnet", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def lines(path: Path) -> list[Line]:
+    """All LNet messages of a capture."""
+    wanted = [word for field in FIELDS for word in ("-e", field)]
+    text = run(path, "-T", "fields", *wanted)
+    rows = (line.split("\t") for line in text.splitlines())
+    return [Line(int(number), *rest) for number, *rest in rows]
+
+
+def shown(path: Path) -> dict[int, list[str]]:
+    """By frame, the lines of the full dissection that hold a word that no frame may show."""
+    found: dict[int, list[str]] = {}
+    number = 0
+    for line in run(path, "-V").splitlines():
+        if line.startswith("Frame "):
+            number = int(line.split()[1].rstrip(":"))
+        if any(word in line for word in FATAL):
+            found.setdefault(number, []).append(line.strip())
+    return found
+
+
+def name_of(seen: Seen) -> str:
+    """A message in the words of the table of defects."""
+    if seen.message is None:
+        return f"portal {seen.packet.portal}" if seen.packet.kind == PUT else "no PUT"
+    return f"{seen.message.fmt.name} {'request' if seen.message.request else 'reply'}"
+
+
+def complaints(path: Path) -> Iterator[tuple[int, str, str]]:
+    """(frame, what it holds, what tshark says of it) for all that it complains of."""
+    seen = list(pcap_read.read(str(path)))
+    told = lines(path)
+    assert len(seen) == len(told), "tshark sees other messages than we do"
+    words = shown(path)
+    for ours, theirs in zip(seen, told, strict=True):
+        if ours.error:
+            yield theirs.number, name_of(ours), f"we cannot read it: {ours.error}"
+        texts = [theirs.expert] if theirs.expert else []
+        for text in texts + words.pop(theirs.number, []):
+            yield theirs.number, name_of(ours), text
+    for number, texts in words.items():
+        yield number, "", " ".join(texts)
+
+
+def unexplained(path: Path) -> list[str]:
+    """The complaints that no known defect explains."""
+    return [
+        f"frame {number}, {what}: {text}"
+        for number, what, text in complaints(path)
+        if not any(what == one.what and one.shows in text for one in DEFECTS)
+    ]
+
+
+class Rpc(NamedTuple):
+    """A request or a reply on its way."""
+
+    source: str
+    target: str
+    request: bool
+    opcode: int
+    xid: int
+
+
+def rpcs(path: Path) -> list[Rpc]:
+    """The requests and replies of a capture, as tshark sees them."""
+    return [
+        Rpc(
+            line.source,
+            line.target,
+            int(line.type) == msg_flags.PTL_RPC_MSG_REQUEST,
+            int(line.opcode),
+            int(line.match, 0),
+        )
+        for line in lines(path)
+        if line.opcode
+    ]
