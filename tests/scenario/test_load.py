@@ -203,8 +203,8 @@ def test_where_a_step_is_wrong(step: str, column: int, what: str) -> None:
         ("labsim: 1\ntitle: t\ncluster: {oss: 2, osts: 1}\nsteps: [{c0: ls}]\n", 3, 19, "'osts'"),
         ("labsim: 1\ntitle: t\ncluster: {clients: [{tre: x}]}\nsteps: [{c0: ls}]\n", 3, 22, "unk"),
         (
-            "labsim: 1\ntitle: t\ncluster: {clients: [{tree: 2.12.99x}]}\nsteps: [{c0: ls}]\n",
-            3, 28, "no tree is called '2.12.99x'",
+            "labsim: 1\ntitle: t\ncluster: {clients: [{tree: 2.12.49}]}\nsteps: [{c0: ls}]\n",
+            3, 28, "no tree is called '2.12.49'",
         ),
         (
             "labsim: 1\ntitle: t\nhistory: {introduced: {mster: 2.10.51}}\nsteps: [{c0: ls}]\n",
