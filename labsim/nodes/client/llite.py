@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from labsim.base.component import Component
-from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
-from labsim.base.params import Param
-from labsim.base.units import MIB, NS_PER_US
+from labsim.base.units import NS_PER_US
 from labsim.ldlm.resource import fid_resource, resource_fid
 from labsim.nodes.client import lmv
 from labsim.nodes.client.cred import ROOT, S_IFDIR
@@ -23,6 +20,7 @@ from labsim.nodes.client.inode import Dentry, Inode, InodeCache
 from labsim.nodes.client.llite_attrs import Attributes
 from labsim.nodes.client.llite_files import Files
 from labsim.nodes.client.llite_names import Names
+from labsim.nodes.client.llite_params import LliteParams
 from labsim.nodes.client.mdc import Mdc
 from labsim.nodes.client.namei import Namei
 from labsim.nodes.client.statfs import StatfsCache
@@ -43,17 +41,6 @@ from labsim.wire.constants import (
     OBD_MD_FLMODEASIZE,
 )
 
-ERANGE, ENOTSUPP = 34, 524
-
-COUNTERS = (
-    "dirty_pages_hits", "dirty_pages_misses", "read_bytes", "write_bytes", "brw_read", "brw_write",
-    "ioctl", "open", "close", "mmap", "page_fault", "page_mkwrite", "seek", "fsync", "readdir",
-    "setattr", "truncate", "flock", "getattr", "create", "link", "unlink", "symlink", "mkdir",
-    "rmdir", "mknod", "rename", "statfs", "alloc_inode", "setxattr", "getxattr", "getxattr_hits",
-    "listxattr", "removexattr", "inode_permission",
-)  # fmt: skip
-"""The lines of llite.*.stats in their order (llite_opcode_table)."""
-
 ROOT_VALID = OBD_MD_FLGETATTR | OBD_MD_FLMODEASIZE | OBD_MD_FLACL
 """What a mount asks to know of the root, without a lock."""
 
@@ -62,78 +49,6 @@ CACHED_BITS = (
     MDS_INODELOCK_LAYOUT,
 )  # fmt: skip
 """Groups of lock bits that something is cached under."""
-
-
-class LliteParams(Component, tree="llite.{name}"):
-    """The tunables and counters of one mount."""
-
-    xattr_cache = Param.flag(True, help="keep extended attributes under XATTR locks")
-    lazystatfs = Param.flag(True, help="statfs does not wait for a server that is away")
-    default_easize = Param.count(
-        128, high=lambda self: self.max_easize, unit="bytes",
-        help="room for a layout in requests that may bring one",
-    )  # fmt: skip
-    stat_blocksize = Param.count(
-        0, unit="bytes", help="st_blksize of every file; 0: what suits its striping"
-    )
-    statahead_max = Param.count(32, high=512, unit="entries", help="names stat-ahead may run ahead")
-    statahead_agl = Param.flag(True, help="stat-ahead asks the OSTs for sizes as well")
-    statahead_running_max = Param.count(16, unit="threads", help="stat-ahead threads at once")
-    max_read_ahead_bytes = Param.size_mb(64 * MIB, help="read-ahead of all files together")
-    max_read_ahead_per_file_bytes = Param.size_mb(
-        64 * MIB, high=lambda self: self.max_read_ahead_bytes // MIB, help="read-ahead of one file"
-    )
-    max_read_ahead_whole_bytes = Param.size_mb(
-        2 * MIB, high=lambda self: self.max_read_ahead_per_file_bytes // MIB,
-        help="files up to this size are read whole",
-    )  # fmt: skip
-    fast_read = Param.flag(True, help="reads of cached pages take no lock")
-    stats = Param.stats(help="system calls and cache hits", order=COUNTERS, word="regs")
-
-    mdcs: tuple[Mdc, ...]
-    name: str
-    uuid_text: str
-    user_xattr: bool
-    acl: bool
-
-    def store_stat_blocksize(self, text: str) -> None:
-        """0, or a power of two of a page at least."""
-        before = self.stat_blocksize
-        self.declared["stat_blocksize"].store(self, text)
-        size = self.stat_blocksize
-        if size and (size < 4096 or size & size - 1):
-            self.stat_blocksize = before
-            raise LustreError(ERANGE)
-
-    def xattr_cache_possible(self) -> bool:
-        """True where the MDT knows XATTR locks, and this client does."""
-        known = self.mdcs[0].imp.connect_data.ibits_known
-        return bool(known & MDS_INODELOCK_XATTR)
-
-    def set_xattr_cache(self, value: bool) -> None:
-        """Switch the cache; ENOTSUPP where it cannot be."""
-        if value and not self.xattr_cache_possible():
-            raise LustreError(ENOTSUPP)
-        self.xattr_cache = value
-
-    @Param.computed(unit="bytes", help="the largest layout that may come")
-    def max_easize(self) -> int:
-        """What the MDT device asks for at most."""
-        return self.mdcs[0].max_easize
-
-    @Param.computed(help="this mount's uuid, as the servers know it")
-    def uuid(self) -> str:
-        """The uuid that connect requests carry."""
-        return self.uuid_text
-
-    @Param.computed(help="what this mount offers")
-    def sbi_flags(self) -> str:
-        """Words in the order of the flag's bits."""
-        words = {
-            "user_xattr": self.user_xattr, "acl": self.acl, "checksum": True, "lru_resize": True,
-            "lazystatfs": self.lazystatfs, "layout": True, "xattr_cache": self.xattr_cache,
-        }  # fmt: skip
-        return " ".join(word for word, shown in words.items() if shown)
 
 
 class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
@@ -164,6 +79,7 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
         self.directories: dict[Any, Dentry] = {}
         """The working directories that are not the root, by process."""
         self.user_xattr = self.acl = True
+        self.space: Any = self.statfs_dt.cached
         for mdc in self.mdcs:
             mdc.blocking = self.lost
 

@@ -6,10 +6,10 @@ ll_setattr_raw, the striping ioctls of llite/dir.c and file.c, and ll_statfs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.base.ids import Fid
 from labsim.base.payload import tobytes
 from labsim.nodes.client.cred import S_ISGID, S_ISUID, S_IXGRP, Cred
 from labsim.nodes.client.inode import Inode, Stat
@@ -51,14 +51,9 @@ class Attributes:
     statfs_md: Any
     statfs_dt: Any
     stat_blocksize: int
-
-    def mdc(self, fid: Fid | None) -> Any:
-        """The MDT device of an inode."""
-        raise NotImplementedError
-
-    def tally(self, operation: str, started_ns: int) -> None:
-        """Count a call."""
-        raise NotImplementedError
+    space: ObdStatfs
+    mdc: Callable[..., Any]
+    tally: Callable[..., Any]
 
     # ---- stat
 
@@ -196,7 +191,8 @@ class Attributes:
         namespace = yield from self.statfs_md.get(oldest_ns)
         data = yield from self.statfs_dt.get(oldest_ns)
         self.tally("statfs", started_ns)
-        return merge(namespace, data)
+        self.space = merge(namespace, data)
+        return self.space
 
 
 def without_privileges(inode: Inode, changes: Changes, cred: Cred) -> Changes:

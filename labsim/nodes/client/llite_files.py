@@ -6,10 +6,11 @@ llite/dir.c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.base.ids import NO_FID, Fid
+from labsim.base.ids import NO_FID
 from labsim.base.payload import Payload, tobytes
 from labsim.nodes.client import dirpage
 from labsim.nodes.client.cred import ROOT, Cred
@@ -70,34 +71,15 @@ class Files:
     data: Any
     stats: Any
     trace: Any
-
-    def mdc(self, fid: Fid | None) -> Any:
-        """The MDT device of an inode."""
-        raise NotImplementedError
-
-    def match(self, fid: Fid, bits: int, mode: int = LCK_PR) -> Any:
-        """A lock that is there already."""
-        raise NotImplementedError
-
-    def release(self, lock: Any) -> None:
-        """Give a reference back."""
-        raise NotImplementedError
-
-    def retire(self, inode: Inode) -> None:
-        """Forget an inode without names that nobody has open."""
-        raise NotImplementedError
-
-    def new_fid(self, parent: Inode) -> Steps[Fid]:
-        """A FID for a new inode."""
-        raise NotImplementedError
-
-    def masked(self, mode: int, cred: Cred) -> int:
-        """A mode less the umask, where the MDT does not apply it."""
-        raise NotImplementedError
-
-    def tally(self, operation: str, started_ns: int) -> None:
-        """Count a call."""
-        raise NotImplementedError
+    mdc: Callable[..., Any]
+    match: Callable[..., Any]
+    release: Callable[..., Any]
+    retire: Callable[..., Any]
+    new_fid: Callable[..., Any]
+    masked: Callable[..., Any]
+    tally: Callable[..., Any]
+    tally_extent: Callable[..., Any]
+    layout: Callable[..., Any]
 
     # ---- open, close
 
@@ -160,6 +142,7 @@ class Files:
         payload: Payload = yield from self.data.read(inode, offset, length)
         if len(payload):
             self.stats.add("read_bytes", len(payload), "bytes")
+            self.tally_extent(False, len(payload))
             self.touch_atime(inode)
         return payload
 
@@ -176,11 +159,8 @@ class Files:
             yield from self.layout(inode, ROOT)
         end: int = yield from self.data.write(inode, offset, payload)
         self.stats.add("write_bytes", len(payload), "bytes")
+        self.tally_extent(True, len(payload))
         return end
-
-    def layout(self, inode: Inode, cred: Cred) -> Steps[bytes]:
-        """The layout of a file."""
-        raise NotImplementedError
 
     def fsync(self, inode: Inode) -> Steps[None]:
         """Data to the OSTs and metadata to the MDT, both on disk when this returns."""

@@ -6,6 +6,7 @@ llite/namei.c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.ids import Fid
@@ -23,14 +24,8 @@ class Names:
     inodes: Any
     data: Any
     acl: bool
-
-    def mdc(self, fid: Fid | None) -> Any:
-        """The MDT device of an inode."""
-        raise NotImplementedError
-
-    def tally(self, operation: str, started_ns: int) -> None:
-        """Count a call."""
-        raise NotImplementedError
+    mdc: Callable[..., Any]
+    tally: Callable[..., Any]
 
     def new_fid(self, parent: Inode) -> Steps[Fid]:
         """A FID for a new inode in `parent`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.component import Component
+from labsim.base.errors import LustreError
 from labsim.base.histogram import Histogram, header, single_rows
 from labsim.base.ids import NO_FID, Fid, Nid
 from labsim.base.params import Param
@@ -86,6 +87,8 @@ from labsim.wire.opcodes import (
 )
 from labsim.wire.ost import ObdStatfs
 
+ESHUTDOWN = 108
+
 MIN_EASIZE = 56
 """lov_mds_md_size(1): the layout of a file with one stripe."""
 
@@ -116,6 +119,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         7, low=1, high=lambda self: self.mod_limit(), unit="RPCs",
         help="requests that change something which may be on the wire at once",
     )  # fmt: skip
+    active = Param.flag(True, help="whether the import may be used")
     stats = Param.stats(help="requests by opcode, with the time until their reply")
 
     def __init__(self, node: Any, info: TargetInfo, name: str, client_uuid: str) -> None:
@@ -209,6 +213,11 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             f"\n\t\t\tmodify\nrpcs in flight        rpcs   % cum %\n{rows}"
         )
 
+    @Param.computed(unit="NID", help="where the MDT is connected at")
+    def mds_conn_uuid(self) -> str:
+        """The NID in use."""
+        return str(Nid(self.imp.peer))
+
     def _snapshot_time(self) -> str:
         if self.mounted is None:
             return ""
@@ -227,6 +236,8 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
 
     def call(self, request: Request) -> Steps[Message]:
         """Send a request and wait for its reply; LustreError with its status where it failed."""
+        if not self.active:
+            raise LustreError(ESHUTDOWN, f"{self.name} is not active")
         started_ns = self.env.now
         try:
             return (yield from self.imp.call(request))
@@ -258,7 +269,9 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             self._end(modifying)
 
     def _begin(self, modifying: bool) -> Steps[None]:
-        """Wait until one more request may be on the wire."""
+        """Wait until one more request may be on the wire; ESHUTDOWN on a device switched off."""
+        if not self.active:
+            raise LustreError(ESHUTDOWN, f"{self.name} is not active")
         if modifying:
             yield from self._modify_slots().take()
             self.modifies.tally(self._modify_slots().taken)

@@ -6,6 +6,7 @@ mdc/mdc_lib.c. Every method is one RPC; `inode` arguments are anything with a `f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from labsim.base.ids import NO_FID, Fid
@@ -74,14 +75,8 @@ class Reints:
     """The modifying requests of an Mdc; `modify` sends one, `cancels` packs early lock cancels."""
 
     clock: Any
-
-    def modify(self, request: Request) -> Steps[Message]:
-        """Send a modifying request and wait for its reply."""
-        raise NotImplementedError
-
-    def cancels(self, *wanted: tuple[Fid, int]) -> dict[str, Any]:
-        """The dlm_req field that gives back this client's own locks in the way; or nothing."""
-        raise NotImplementedError
+    modify: Callable[..., Any]
+    cancels: Callable[..., Any]
 
     def create(
         self, parent: Any, name: str, fid: Fid, mode: int, cred: Cred, rdev: int = 0,

@@ -6,12 +6,13 @@ LL_IOC_LOV_GETSTRIPE and LL_IOC_PATH2FID, and for liblustreapi's way to use them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.ids import Fid
 from labsim.nodes.client.cred import Cred
-from labsim.nodes.client.llite_files import O_CREAT, O_EXCL, O_LOV_DELAY_CREATE, O_WRONLY
+from labsim.nodes.client.llite_files import O_CREAT, O_LOV_DELAY_CREATE, O_WRONLY
 from labsim.nodes.client.walk import Walker
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
@@ -83,6 +84,8 @@ class StripeCalls:
     llite: Any
     cred: Cred
     walker: Walker
+    open: Callable[..., Any]
+    close: Callable[..., Any]
 
     def path2fid(self, path: str) -> Steps[Fid]:
         """The FID of what a path leads to."""
@@ -135,14 +138,6 @@ class StripeCalls:
                 raise
             return None
         return dentry.inode if dentry.inode is not None and dentry.inode.is_dir else None
-
-    def open(self, path: str, flags: int = O_EXCL, mode: int = 0o666) -> Steps[Any]:
-        """System call open."""
-        raise NotImplementedError
-
-    def close(self, file: Any) -> Steps[None]:
-        """System call close."""
-        raise NotImplementedError
 
 
 def packed(count: int, size: int, offset: int, pool: str = "") -> bytes:

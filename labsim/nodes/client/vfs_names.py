@@ -5,6 +5,7 @@ Knows the kernel's rules for them. Stands for the calls of fs/namei.c and fs/rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError
@@ -25,7 +26,7 @@ from labsim.nodes.client.cred import (
     check,
     check_delete,
 )
-from labsim.nodes.client.inode import Dentry, Inode, flatten
+from labsim.nodes.client.inode import Dentry, flatten
 from labsim.nodes.client.llite_files import O_DIRECTORY, O_RDONLY
 from labsim.nodes.client.walk import PATH_MAX, Last, Walker
 from labsim.runtime.ports import Steps
@@ -41,14 +42,10 @@ class NameCalls:
     llite: Any
     cred: Cred
     walker: Walker
-
-    def directory(self, dentry: Dentry) -> Inode:
-        """The directory a dentry leads to."""
-        raise NotImplementedError
-
-    def find(self, last: Last, operation: int) -> Steps[Dentry]:
-        """Look the end of a path up."""
-        raise NotImplementedError
+    directory: Callable[..., Any]
+    find: Callable[..., Any]
+    open: Callable[..., Any]
+    close: Callable[..., Any]
 
     # ---- making
 
@@ -230,11 +227,3 @@ class NameCalls:
             check(inode, self.cred, MAY_READ)
         entries = yield from self.llite.entries(inode, self.cred)
         return [(entry.name, entry.type, flatten(entry.fid)) for entry in entries]
-
-    def open(self, path: str, flags: int = O_RDONLY, mode: int = 0o666) -> Steps[Any]:
-        """System call open."""
-        raise NotImplementedError
-
-    def close(self, file: Any) -> Steps[None]:
-        """System call close."""
-        raise NotImplementedError

@@ -288,3 +288,43 @@ def test_a_client_that_lost_its_server_waits_for_it(world) -> None:
     world.run(world.cluster.heal("cut"))
     world.cluster.run(steps)
     assert world.run(world.vfs[1].getxattr("f", "user.a")) == b"1"
+
+
+def test_files_that_are_tables(world) -> None:
+    params = world.nodes[0].host.params
+    assert world.param("llite.*.max_cached_mb").splitlines()[1] == "max_cached_mb: 4096"
+    params.set("llite.*.max_cached_mb", "64")
+    assert "unused_mb: 64\n" in world.param("llite.*.max_cached_mb")
+    params.set("llite.*.max_cached_mb", "max_cached_mb: 65")
+    assert "max_cached_mb: 65\n" in world.param("llite.*.max_cached_mb")
+    assert world.param("llite.*.statahead_stats").startswith("statahead total: 0\n")
+    assert world.param("llite.*.extents_stats").startswith("disabled\n")
+    params.set("llite.*.extents_stats", "1")
+    world.make("f", bytes(5000))
+    world.read("f")
+    rows = world.param("llite.*.extents_stats").splitlines()
+    assert rows[0].startswith("snapshot_time:")
+    assert rows[-1].split() == "4K - 8K : 1 100 100 | 1 100 100".split()
+    params.set("llite.*.extents_stats", "disable")
+    assert world.param("llite.*.extents_stats").startswith("disabled\n")
+
+
+def test_space_is_asked_for_when_it_is_shown(world) -> None:
+    file = next(
+        entry.file
+        for entry in world.nodes[0].host.params.glob("llite/*/kbytestotal")
+        if entry.file is not None
+    )
+    shown = int(world.run(file.show()))
+    found = world.run(world.vfs[0].statfs())
+    assert shown == found.blocks * found.bsize // 1024 == world.nodes[0].llite.kbytestotal
+
+
+def test_a_device_that_is_switched_off(world) -> None:
+    params = world.nodes[0].host.params
+    world.make("f")
+    params.set("mdc.*.active", "0")
+    assert world.errno(world.vfs[0].mkdir("d")) == "ESHUTDOWN"
+    assert world.errno(world.vfs[0].stat("g")) == "ESHUTDOWN"
+    params.set("mdc.*.active", "1")
+    world.run(world.vfs[0].mkdir("d"))

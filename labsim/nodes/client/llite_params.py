@@ -1,0 +1,216 @@
+"""The files of one mount in the parameter tree: tunables and counters of llite.
+
+Knows the text of each file, not what llite does with the values. Stands for llite/lproc_llite.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.errors import LustreError
+from labsim.base.histogram import EXTENT_HEAD, EXTENTS_DISABLED, Histogram, extent_rows, header
+from labsim.base.params import Param
+from labsim.base.units import MIB
+from labsim.nodes.client.mdc import Mdc
+from labsim.runtime.ports import Steps
+from labsim.wire.constants import MDS_INODELOCK_XATTR
+
+ERANGE, ENOTSUPP = 34, 524
+
+RAM_MB = 8192
+"""The memory that a client is taken to have; half of it may hold cached pages."""
+
+COUNTERS = (
+    "dirty_pages_hits", "dirty_pages_misses", "read_bytes", "write_bytes", "brw_read", "brw_write",
+    "ioctl", "open", "close", "mmap", "page_fault", "page_mkwrite", "seek", "fsync", "readdir",
+    "setattr", "truncate", "flock", "getattr", "create", "link", "unlink", "symlink", "mkdir",
+    "rmdir", "mknod", "rename", "statfs", "alloc_inode", "setxattr", "getxattr", "getxattr_hits",
+    "listxattr", "removexattr", "inode_permission",
+)  # fmt: skip
+"""The lines of llite.*.stats in their order (llite_opcode_table)."""
+
+
+class LliteParams(Component, tree="llite.{name}"):
+    """The tunables and counters of one mount."""
+
+    statfs: Callable[..., Any]
+    xattr_cache = Param.flag(True, help="keep extended attributes under XATTR locks")
+    lazystatfs = Param.flag(True, help="statfs does not wait for a server that is away")
+    default_easize = Param.count(
+        128, high=lambda self: self.max_easize, unit="bytes",
+        help="room for a layout in requests that may bring one",
+    )  # fmt: skip
+    stat_blocksize = Param.count(
+        0, unit="bytes", help="st_blksize of every file; 0: what suits its striping"
+    )
+    statahead_max = Param.count(32, high=512, unit="entries", help="names stat-ahead may run ahead")
+    statahead_agl = Param.flag(True, help="stat-ahead asks the OSTs for sizes as well")
+    statahead_running_max = Param.count(16, unit="threads", help="stat-ahead threads at once")
+    max_read_ahead_bytes = Param.size_mb(64 * MIB, help="read-ahead of all files together")
+    max_read_ahead_per_file_bytes = Param.size_mb(
+        64 * MIB, high=lambda self: self.max_read_ahead_bytes // MIB, help="read-ahead of one file"
+    )
+    max_read_ahead_whole_bytes = Param.size_mb(
+        2 * MIB, high=lambda self: self.max_read_ahead_per_file_bytes // MIB,
+        help="files up to this size are read whole",
+    )  # fmt: skip
+    fast_read = Param.flag(True, help="reads of cached pages take no lock")
+    stats = Param.stats(help="system calls and cache hits", order=COUNTERS, word="regs")
+
+    mdcs: tuple[Mdc, ...]
+    open_files: dict[Any, None]
+    space: Any
+    name: str
+    uuid_text: str
+    user_xattr: bool
+    acl: bool
+
+    def store_stat_blocksize(self, text: str) -> None:
+        """0, or a power of two of a page at least."""
+        before = self.stat_blocksize
+        self.declared["stat_blocksize"].store(self, text)
+        size = self.stat_blocksize
+        if size and (size < 4096 or size & size - 1):
+            self.stat_blocksize = before
+            raise LustreError(ERANGE)
+
+    def xattr_cache_possible(self) -> bool:
+        """True where the MDT knows XATTR locks, and this client does."""
+        known = self.mdcs[0].imp.connect_data.ibits_known
+        return bool(known & MDS_INODELOCK_XATTR)
+
+    def set_xattr_cache(self, value: bool) -> None:
+        """Switch the cache; ENOTSUPP where it cannot be."""
+        if value and not self.xattr_cache_possible():
+            raise LustreError(ENOTSUPP)
+        self.xattr_cache = value
+
+    @Param.computed(unit="bytes", help="the largest layout that may come")
+    def max_easize(self) -> int:
+        """What the MDT device asks for at most."""
+        return self.mdcs[0].max_easize
+
+    @Param.computed(help="this mount's uuid, as the servers know it")
+    def uuid(self) -> str:
+        """The uuid that connect requests carry."""
+        return self.uuid_text
+
+    @Param.computed(help="what this mount offers")
+    def sbi_flags(self) -> str:
+        """Words in the order of the flag's bits."""
+        words = {
+            "user_xattr": self.user_xattr, "acl": self.acl, "checksum": True, "lru_resize": True,
+            "lazystatfs": self.lazystatfs, "layout": True, "xattr_cache": self.xattr_cache,
+        }  # fmt: skip
+        return " ".join(word for word, shown in words.items() if shown)
+
+    # ---- the page cache and what runs ahead of readers
+
+    max_cached_bytes = Param.size_mb(
+        RAM_MB // 2 * MIB, high=RAM_MB, help="clean and dirty pages this mount may cache"
+    )
+    read_ahead_stats = Param.stats(help="what read-ahead was good for", word="pages")
+
+    def show_max_cached_mb(self) -> str:
+        """Several lines; what is written back is a number only."""
+        limit = self.max_cached_bytes // MIB
+        return (
+            f"users: {len(self.open_files) + 1}\nmax_cached_mb: {limit}\nused_mb: 0\n"
+            f"unused_mb: {limit}\nreclaim_count: 0\n"
+        )
+
+    def store_max_cached_mb(self, text: str) -> None:
+        """A number of MiB, with or without the name in front of it."""
+        self.declared["max_cached_bytes"].store(self, text.removeprefix("max_cached_mb:").strip())
+
+    @Param.computed(help="names that stat-ahead was right and wrong about")
+    def statahead_stats(self) -> str:
+        """Nothing runs ahead of stat here."""
+        return "statahead total: 0\nstatahead wrong: 0\nagl total: 0\n"
+
+    def store_statahead_stats(self, text: str) -> None:
+        """Clear it."""
+
+    # ---- reads and writes by size
+
+    _extents: tuple[Histogram, Histogram] | None = None
+    _extents_since_ns = 0
+
+    def tally_extent(self, write: bool, length: int) -> None:
+        """Count one read or write of `length` bytes, where that is switched on."""
+        if self._extents is not None:
+            self._extents[write].tally(max(length.bit_length() - 12, 0))
+
+    @Param.computed(access="rw", help="reads and writes by their size")
+    def extents_stats(self) -> str:
+        """A table, or how to switch it on."""
+        if self._extents is None or self.mounted is None:
+            return EXTENTS_DISABLED
+        tree = self.mounted.tree
+        head = header(tree.wall_ns(), self._extents_since_ns, tree.dialect.stats)
+        return head + EXTENT_HEAD + extent_rows(*self._extents)
+
+    def store_extents_stats(self, text: str) -> None:
+        """0 or "disable" switch it off; anything else begins anew."""
+        word = text.strip().lower()
+        off = word == "0" or word.startswith("disable")
+        self._extents = None if off else (Histogram(), Histogram())
+        if self.mounted is not None:
+            self._extents_since_ns = self.mounted.tree.wall_ns()
+
+    # ---- space; reading one of these files asks the servers
+
+    @Param.computed(unit="KiB", help="the size of the file system")
+    def kbytestotal(self) -> int:
+        """As last heard."""
+        return self._kib("blocks")
+
+    @Param.computed(unit="KiB", help="what is free")
+    def kbytesfree(self) -> int:
+        """As last heard."""
+        return self._kib("bfree")
+
+    @Param.computed(unit="KiB", help="what is free to others than root")
+    def kbytesavail(self) -> int:
+        """As last heard."""
+        return self._kib("bavail")
+
+    @Param.computed(unit="inodes", help="how many files fit")
+    def filestotal(self) -> int:
+        """As last heard."""
+        return self.space.files
+
+    @Param.computed(unit="inodes", help="how many more files fit")
+    def filesfree(self) -> int:
+        """As last heard."""
+        return self.space.ffree
+
+    def _kib(self, field: str) -> int:
+        blocks: int = getattr(self.space, field)
+        return blocks * self.space.bsize // 1024
+
+    def _asked(self, attr: str) -> Steps[str]:
+        yield from self.statfs()
+        return f"{getattr(self, attr)}\n"
+
+    def show_kbytestotal(self) -> Steps[str]:
+        """After a statfs."""
+        return self._asked("kbytestotal")
+
+    def show_kbytesfree(self) -> Steps[str]:
+        """After a statfs."""
+        return self._asked("kbytesfree")
+
+    def show_kbytesavail(self) -> Steps[str]:
+        """After a statfs."""
+        return self._asked("kbytesavail")
+
+    def show_filestotal(self) -> Steps[str]:
+        """After a statfs."""
+        return self._asked("filestotal")
+
+    def show_filesfree(self) -> Steps[str]:
+        """After a statfs."""
+        return self._asked("filesfree")
