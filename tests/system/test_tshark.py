@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from labsim.base.ids import Nid
+from labsim.base.units import NS_PER_S
 from labsim.scenario import kits, load, runner
 from labsim.scenario.cluster import Cluster
 
-from .tshark import Rpc, needs_tshark, rpcs, unexplained
+from .tshark import Rpc, needs_tshark, rpcs, run, unexplained
 
 pytestmark = needs_tshark
 
@@ -57,7 +58,46 @@ def check(path: Path, log: Log) -> None:
 def test_a_scenario_reads_as_it_was_sent(name: str, tree: str, tmp_path: Path) -> None:
     path = tmp_path / "run.pcap"
     scenario = load.load(SCENARIOS[name])
-    with runner.cluster_of(scenario, tree, pcap=str(path)) as cluster:
-        log = Log(cluster)
+    cluster = runner.cluster_of(scenario, tree, pcap=str(path))
+    log = Log(cluster)
+    with cluster:
         cluster.run(runner.Runner(cluster, scenario, runner.Listener()).everything())
     check(path, log)
+
+
+def tour(cluster: Cluster) -> None:
+    """Two clients do everything, get in each other's way, wait for pings, leave and come back."""
+    for command in TOUR.replace("\n", ";").split(";"):
+        for client in (0, 1):
+            cluster.client(client).run(command.strip() or "true")
+    cluster.run(cluster.env.timeout(60 * NS_PER_S))
+    cluster.run(cluster.client(0).umount())
+    cluster.run(cluster.client(0).mount())
+
+
+def test_everything_that_a_client_does_reads_as_it_was_sent(tmp_path: Path) -> None:
+    path = tmp_path / "tour.pcap"
+    cluster = Cluster(clients=2, oss=2, osts=4, pcap=str(path))
+    log = Log(cluster)
+    with cluster:
+        tour(cluster)
+    check(path, log)
+    assert len({rpc.opcode for rpc in log.rpcs}) > 25
+
+
+@pytest.mark.live
+def test_a_live_cluster_sends_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "live.pcap"
+    with Cluster(clients=2, oss=1, osts=2, runtime="live", pcap=str(path)) as cluster:
+        for command in TOUR.replace("\n", ";").split(";"):
+            cluster.client(0).run(command.strip() or "true")
+        cluster.run(cluster.node("oss0").kill())
+        cluster.run(cluster.node("oss0").start())
+        cluster.client(1).run("cat s")
+    assert unexplained(path) == []
+    assert len({rpc.opcode for rpc in rpcs(path)}) > 20
+    flags = ("ip.checksum.status", "tcp.checksum.status", "tcp.analysis.flags")
+    fields = [word for flag in flags for word in ("-e", flag)]
+    sums = ["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE"]
+    seen = run(path, *sums, "-T", "fields", *fields, every=True)
+    assert set(seen.splitlines()) == {"1\t1\t"}

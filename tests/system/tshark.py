@@ -1,4 +1,4 @@
-"""What tshark, which knows Lustre by itself, reads in a capture; and where it is known to be wrong."""
+"""What tshark, which knows Lustre by itself, reads in a capture; and where it is wrong."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ class Defect(NamedTuple):
 
 
 DEFECTS = (
-    Defect("portal 8", BENIGN, "bulk data of OSTs: the portal is not handed to the Lustre dissector"),
-    Defect("portal 14", BENIGN, "directory pages: the portal is not handed to the Lustre dissector"),
-    Defect("portal 33", BENIGN, "pages of the MGS: the portal is not handed to the Lustre dissector"),
+    Defect("portal 8", BENIGN, "an OST's bulk data: the Lustre dissector does not get this portal"),
+    Defect("portal 14", BENIGN, "directory pages: the Lustre dissector does not get this portal"),
+    Defect("portal 33", BENIGN, "data of the MGS: the Lustre dissector does not get this portal"),
     Defect("LDLM_GL_CALLBACK reply", BENIGN, "taken for a barrier's lvb of 16 bytes; 40 are left"),
 )  # fmt: skip
 """The dissector's defects, one by one; whatever else it complains of is a mistake of ours."""
 
 
-def run(path: Path, *arguments: str) -> str:
-    """What tshark prints about a capture."""
+def run(path: Path, *arguments: str, every: bool = False) -> str:
+    """What tshark prints about the LNet messages of a capture, or about every frame."""
     assert TSHARK is not None
-    command = [TSHARK, "-r", str(path), "-Y", "lnet", *arguments]
+    command = [TSHARK, "-r", str(path), "-Y", "frame" if every else "lnet", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
