@@ -13,14 +13,17 @@ PURE = os.environ.get("LABSIM_PURE", "") not in ("", "0")
 """Whether the twins were asked for."""
 
 if TYPE_CHECKING or PURE:
+    from labsim.pure.codec import generate
     from labsim.pure.extents import ExtentMap
+    from labsim.pure.messages import Messages
 else:
     try:
         from labsim._extents import ExtentMap
+        from labsim._wire import Messages, generate
     except ImportError as error:
         raise ImportError(
             "labsim's native modules are not built: install the package with pip, "
             "or set LABSIM_PURE=1"
         ) from error
 
-__all__ = ["PURE", "ExtentMap"]
+__all__ = ["PURE", "ExtentMap", "Messages", "generate"]

@@ -13,6 +13,7 @@ from labsim.base.errors import ProtocolError
 from labsim.base.ids import Fid
 from labsim.base.payload import Chain, Fill, tobytes
 from labsim.pure.codec import bytes_of, text_of
+from labsim.pure.messages import Part, Plan
 from labsim.wire.dirs import IdxInfo
 from labsim.wire.hsm import (
     HsmCurrentAction,
@@ -77,6 +78,7 @@ class Buffer(Protocol):
     """One buffer of a message. `measure` raises TypeError where a value is of the wrong kind."""
 
     key: str
+    plan: Plan
 
     def measure(self, value: Any) -> int:
         """Bytes before padding."""
@@ -105,6 +107,7 @@ class One:
         self.kind = kind
         self.bytes = kind.table.size
         self.open = kind.table.tail is not None and kind.table.tail.length > 0
+        self.plan = Plan(Part.ONE, key, self.bytes, kind.table, open=self.open)
 
     def measure(self, value: Any) -> int:
         """Its size; with the elements that follow where the struct is open-ended."""
@@ -130,6 +133,7 @@ class Several:
         self.key = key
         self.kind = kind
         self.bytes = kind.table.size
+        self.plan = Plan(Part.SEVERAL, key, self.bytes, kind.table)
 
     def measure(self, value: Any) -> int:
         """All of them."""
@@ -155,6 +159,7 @@ class Number:
     def __init__(self, key: str, code: str) -> None:
         self.key = key
         self.layout = struct.Struct("<" + code)
+        self.plan = Plan(Part.NUMBER, key, self.layout.size, code=code)
 
     def measure(self, value: Any) -> int:
         """Four or eight."""
@@ -179,6 +184,7 @@ class Numbers:
         self.key = key
         self.code = code
         self.bytes = struct.calcsize("<" + code)
+        self.plan = Plan(Part.NUMBERS, key, self.bytes, code=code)
 
     def measure(self, value: Any) -> int:
         """All of them."""
@@ -203,6 +209,7 @@ class Name:
         self.key = key
         self.kind = kind
         self.layout = struct.Struct("<" + code)
+        self.plan = Plan(Part.NAME, key, self.layout.size, code=code, make=kind)
 
     def measure(self, value: Any) -> int:
         """Sixteen."""
@@ -225,6 +232,7 @@ class Text:
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.plan = Plan(Part.STRING, key)
 
     def measure(self, value: Any) -> int:
         """Its bytes and the NUL."""
@@ -252,6 +260,7 @@ class Uuid:
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.plan = Plan(Part.UUID, key, UUID_SIZE)
 
     def measure(self, value: Any) -> int:
         """Always the same."""
@@ -270,10 +279,12 @@ class Uuid:
 
 
 class Bytes:
-    """Any bytes, or a payload that stands for them."""
+    """Any bytes, or a payload that stands for them. With `view` they are read without a copy."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, view: bool = False) -> None:
         self.key = key
+        self.view = view
+        self.plan = Plan(Part.BYTES, key, view=view)
 
     def measure(self, value: Any) -> int:
         """How many."""
@@ -286,8 +297,8 @@ class Bytes:
         return tobytes(value)
 
     def decode(self, raw: Raw) -> Any:
-        """A copy."""
-        return bytes(raw)
+        """A copy, or the bytes where they lie."""
+        return raw if self.view else bytes(raw)
 
 
 RECORD_OF_OP: dict[int, type[Wire]] = {
@@ -312,6 +323,8 @@ class Reint:
 
     def __init__(self, key: str) -> None:
         self.key = key
+        records = {opcode: record.table for opcode, record in RECORD_OF_OP.items()}
+        self.plan = Plan(Part.REINT, key, self.size, records=records)
 
     def measure(self, value: Any) -> int:
         """All records are of one size; TypeError where opcode and struct disagree."""
@@ -389,9 +402,10 @@ _STRINGS = ("name", "symtgt", "string", "file_secctx_name")
 _BYTES = (
     *("generic_data", "setinfo_key", "setinfo_val", "getinfo_key", "getinfo_val", "file_secctx"),
     *("dlm_lvb", "mdt_md", "eadata", "eavals", "acl", "logcookies", "capa1", "capa2"),
-    *("niobuf_inline", "fiemap_val", "short_io", "out_update", "out_update_reply"),
-    "out_update_header",
+    *("fiemap_val", "out_update", "out_update_reply", "out_update_header"),
 )
+_BULK = ("niobuf_inline", "short_io")
+"""File data within a message: never copied."""
 
 _ALL: list[Buffer] = [
     *[One(key, kind) for key, kind in _STRUCTS.items()],
@@ -400,6 +414,7 @@ _ALL: list[Buffer] = [
     *[Numbers(key, code) for key, code in _NUMBER_ARRAYS.items()],
     *[Text(key) for key in _STRINGS],
     *[Bytes(key) for key in _BYTES],
+    *[Bytes(key, view=True) for key in _BULK],
     Uuid("tgtuuid"),
     Uuid("cluuid"),
     Name("fid", Fid, "QII"),

@@ -299,6 +299,9 @@ _SPECIAL: dict[int, Callable[[Mapping[str, Any]], Format]] = {
     op.LDLM_GL_CALLBACK: _with("dlm_gl_desc", "LDLM_GL_CALLBACK_DESC", "LDLM_GL_CALLBACK"),
 }
 
+PLAIN: dict[int, Format] = {code: fmt for code, fmt in _OF_CODE.items() if code not in _SPECIAL}
+"""The format of each opcode that has only one."""
+
 _CLUES: dict[int, tuple[tuple[int, str], ...]] = {
     op.LDLM_ENQUEUE: ((2, "ldlm_intent"),),
     op.MDS_REINT: ((1, "rec_reint"),),

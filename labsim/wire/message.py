@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from labsim.base.errors import ProtocolError
+from labsim.fast import Messages
 from labsim.wire.buffers import Buffer, is_nothing
-from labsim.wire.formats import Format, format_of, recognise
+from labsim.wire.formats import PLAIN, Format, format_of, recognise
 from labsim.wire.lustre_msg import LustreMsgV2, PtlrpcBody, PtlrpcBodyV2
 from labsim.wire.msg_flags import (
     LUSTRE_MSG_MAGIC_V2,
@@ -141,7 +142,7 @@ class Message:
         TypeError where a field is of the wrong kind, ValueError where the format has no such field.
         """
         if not self._size:
-            self._size = self._measure()
+            self._size = _CODEC.measure(self)
         return self._size
 
     def _measure(self) -> int:
@@ -162,6 +163,9 @@ class Message:
 
     def encode(self) -> bytes:
         """The bytes. Raises what `wire_size` raises, and ValueError for a value too large."""
+        return _CODEC.encode(self)
+
+    def _encode(self) -> bytes:
         fields = self.fields
         body = self.body.pack()
         parts = [body if self.request else body[:REPLY_BODY_SIZE]]
@@ -202,29 +206,34 @@ class Message:
         A request's format follows from what it carries. For a reply give its request's format;
         without, it is taken for the reply to the plainest request of its opcode.
         """
-        view = memoryview(buffer)
-        header, raws = _split(view)
-        body = _body(raws[0], request)
-        if fmt is None:
-            fmt = recognise(body.opc, raws) if request else format_of(body.opc, {})
-        message = cls(fmt, {}, body, header.flags, header.repsize, request)
-        message.cksum = header.cksum
-        layout = message.layout
-        if len(raws) - 1 > len(layout):
-            raise ProtocolError(
-                f"{_called(message)}: {len(raws)} buffers, the format has {len(layout) + 1}"
-            )
-        for index, (one, raw) in enumerate(zip(layout, raws[1:], strict=False), start=1):
-            if len(raw):
-                try:
-                    message.fields[one.key] = one.decode(raw)
-                except ProtocolError as error:
-                    where = f"{_called(message)}, buffer {index} ({one.key})"
-                    raise ProtocolError(f"{where}: {error}") from None
-        if len(raws) - 1 != len(message._buffers()):
-            message.bufcount = len(raws)
-        message._size = len(view)
+        message: Message = _CODEC.decode(buffer, request, fmt)
         return message
+
+
+def _decode(buffer: bytes | bytearray | memoryview, request: bool, fmt: Format | None) -> Message:
+    view = memoryview(buffer)
+    header, raws = _split(view)
+    body = _body(raws[0], request)
+    if fmt is None:
+        fmt = recognise(body.opc, raws) if request else format_of(body.opc, {})
+    message = Message(fmt, {}, body, header.flags, header.repsize, request)
+    message.cksum = header.cksum
+    layout = message.layout
+    if len(raws) - 1 > len(layout):
+        raise ProtocolError(
+            f"{_called(message)}: {len(raws)} buffers, the format has {len(layout) + 1}"
+        )
+    for index, (one, raw) in enumerate(zip(layout, raws[1:], strict=False), start=1):
+        if len(raw):
+            try:
+                message.fields[one.key] = one.decode(raw)
+            except ProtocolError as error:
+                where = f"{_called(message)}, buffer {index} ({one.key})"
+                raise ProtocolError(f"{where}: {error}") from None
+    if len(raws) - 1 != len(message._buffers()):
+        message.bufcount = len(raws)
+    message._size = len(view)
+    return message
 
 
 def _pad(part: bytes) -> bytes:
@@ -276,3 +285,13 @@ def _body(raw: memoryview, request: bool) -> PtlrpcBody:
     if body.version & ~LUSTRE_VERSION_MASK != PTLRPC_MSG_VERSION:
         raise ProtocolError(f"{table.name}.pb_version at byte 12: {body.version:#x}")
     return body
+
+
+_CODEC = Messages(
+    message=Message,
+    body=PtlrpcBody.table,
+    twins=(Message._measure, Message._encode, _decode),
+    plain=PLAIN,
+    recognise=recognise,
+)
+"""Runs the three functions above, or does the same natively."""

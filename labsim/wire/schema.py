@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
 
+from labsim import fast
 from labsim.base.ids import Fid
 from labsim.pure import codec
 from labsim.pure.codec import Buffer, Kind, Op, Table
@@ -274,7 +275,7 @@ class WireType(type):
 
     def generate(cls, what: Literal["init", "pack", "unpack", "copy"]) -> None:
         """Put a generated function in place of the stand-in that asked for it."""
-        function: Any = codec.generate(cls.table, what)
+        function: Any = fast.generate(cls.table, what)
         name = {"init": "__init__", "copy": "_copy"}.get(what, what)
         setattr(cls, name, staticmethod(function) if what == "unpack" else function)
 
