@@ -115,6 +115,8 @@ class Osp(Component, tree="osp.{name}"):
         self._next_note = 1
         self._unconfirmed: dict[int, int] = {}
         """The OST's transno of a destruction that may not be durable there, by note."""
+        self._earlier: dict[int, int] = {}
+        """The same from before the last reconnect: the OST may have forgotten it, or not."""
 
     def _want(self) -> ObdConnectData:
         return ObdConnectData(
@@ -175,6 +177,8 @@ class Osp(Component, tree="osp.{name}"):
         """(Re)connected: sort out which objects are ours, then go on destroying."""
         self._life += 1
         self._clean = False
+        self._earlier.update(self._unconfirmed)
+        self._unconfirmed.clear()
         keep = max([self.last_used, *self.reserved])
         self.free = deque(oid for oid in self.free if oid <= keep)
         self.env.process(self._clean_up(self._life, keep))
@@ -297,13 +301,15 @@ class Osp(Component, tree="osp.{name}"):
                 return
             oa = Obdo(valid=OBD_MD_FLID | OBD_MD_FLGROUP, oi=OstId(id=self.doomed[note], seq=0))
             request = Request(OST_DESTROY, ost_body=OstBody(oa=oa))
-            transno = 0
             try:
                 reply = yield from self.imp.call(request)
                 transno = reply.body.transno
             except LustreError as error:
                 if error.errno != errno.ENOENT:
                     return
+                transno = self._earlier.get(note, 0)
+            if note not in self.doomed:
+                return
             self._unconfirmed[note] = transno
         finally:
             self.slots.give()
@@ -328,6 +334,7 @@ class Osp(Component, tree="osp.{name}"):
         tx = self.osd.transaction()
         for note in notes:
             del self._unconfirmed[note], self.doomed[note]
+            self._earlier.pop(note, None)
             tx.delete(objects.UNLINKED, _NOTE.pack(self.index, note))
         yield from tx.stop()
 
