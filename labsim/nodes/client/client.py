@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from labsim.net.ptlrpc import State
 from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.llite import Llite
@@ -96,9 +97,13 @@ class Client(Node):
             limit.cancel()
 
     def stop(self) -> Steps[None]:
-        """umount: write back, give up the locks, disconnect."""
-        for file in list(self.llite.open_files):
-            yield from self.vfs.close(file)
+        """umount: close what is open, disconnect, forget the locks.
+
+        A server that does not answer keeps nobody from leaving.
+        """
+        if all(mdc.imp.state is State.FULL for mdc in self.mdcs):
+            for file in list(self.llite.open_files):
+                yield from self.vfs.close(file)
         devices: list[Any] = [*self.mdcs, *self.oscs.values()]
         for device in devices:
             yield from device.imp.disconnect()

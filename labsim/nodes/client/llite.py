@@ -71,7 +71,7 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
         self.namei: Namei = node.make(Namei, self)
         self.xattr_values: XattrCache = node.make(XattrCache, self)
         self.xattrs: Xattrs = node.make(Xattrs, self, self.xattr_values)
-        self.statfs_md: StatfsCache = node.make(StatfsCache, self.env, self.mdcs[0].statfs)
+        self.statfs_md: StatfsCache = node.make(StatfsCache, self.env, self._statfs_namespace)
         self.statfs_dt: StatfsCache = node.make(StatfsCache, self.env, self._statfs_data)
         self.root = Dentry(None, "/", None)
         self.open_files: dict[Any, None] = {}
@@ -82,6 +82,9 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
         self.space: Any = self.statfs_dt.cached
         for mdc in self.mdcs:
             mdc.blocking = self.lost
+
+    def _statfs_namespace(self) -> Steps[Any]:
+        return (yield from self.mdcs[0].statfs(self.lazystatfs))
 
     def _statfs_data(self) -> Steps[Any]:
         return (yield from self.data.statfs())

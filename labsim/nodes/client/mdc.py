@@ -343,9 +343,9 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         """How many bytes of values a getxattr intent has room for (ocd_max_easize)."""
         return min(self.imp.connect_data.max_easize or XATTR_SIZE_MAX, XATTR_SIZE_MAX) & ~3
 
-    def statfs(self) -> Steps[ObdStatfs]:
-        """Space and inodes of the MDT; fails rather than waits for a reconnect."""
-        request = Request(MDS_STATFS, no_resend=True, no_delay=True)
+    def statfs(self, lazy: bool = True) -> Steps[ObdStatfs]:
+        """Space and inodes of the MDT; `lazy`: fails rather than waits for a reconnect."""
+        request = Request(MDS_STATFS, no_resend=lazy, no_delay=lazy)
         reply = yield from self.call(request)
         answer: ObdStatfs = reply["obd_statfs"]
         return answer
