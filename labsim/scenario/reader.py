@@ -133,7 +133,7 @@ class Reader:
         decoder = self.decoder
         text = decoder.read(node, str)
         extras = self._extras(pairs)
-        if text is WRONG or extras is WRONG:
+        if text is WRONG:
             return WRONG
         line = place(node).line
         role = self.cluster.role(name)
@@ -143,15 +143,18 @@ class Reader:
             for extra, _ in pairs.values():
                 decoder.wrong(extra, f"'{text}' has no '{extra.value}'")
             return model.Power(line=line, node=name, action=text)
-        self._check_words(node, text, role)
-        if extras.get("save"):
-            self.saved.add(extras["save"])
-        return model.Command(line=line, node=name, text=text, **extras)
+        works = extras is WRONG or (extras["shows"].errno is None and not extras["shows"].status)
+        self._check_words(node, text, role, works)
+        if "save" in pairs:
+            self.saved.add(pairs["save"][1].value)
+        return (
+            WRONG if extras is WRONG else model.Command(line=line, node=name, text=text, **extras)
+        )
 
-    def _check_words(self, node: Node, text: str, role: str | None) -> None:
+    def _check_words(self, node: Node, text: str, role: str | None, params: bool) -> None:
         """Parse the command now, so that a typo is found before anything runs."""
         try:
-            for word, variable in steps.check(text, role):
+            for word, variable in steps.check(text, role, params):
                 if variable not in self.saved:
                     known = nearest(variable, self.saved)
                     what = f"nothing was saved as '{variable}' before this step{known}"

@@ -141,6 +141,13 @@ STEPS = "labsim: 1\ntitle: t\ncluster: {clients: 2}\nsteps:\n"
         ("- c0: chmod 9 f", 15, "chmod: invalid mode: '9'"),
         ("- c0: touch -d yesterday f", 18, "touch: 'yesterday' is no date"),
         ("- c0: sysctl vm.drop=1", 16, "sysctl: cannot stat /proc/sys/vm/drop"),
+        (
+            "- c0: lctl get_param osc.*.max_rpc_in_flight",
+            24,
+            "unknown parameter 'osc.*.max_rpc_in_flight', did you mean 'max_rpcs_in_flight'?",
+        ),
+        ("- c0: lctl set_param ocs.*.active=1", 24, "unknown parameter 'ocs.*.active', did you"),
+        ("- mgs: lctl set_param -P osc.*.activ=1", 28, "unknown parameter 'osc.*.activ'"),
         ("- c0: ls | wc", 12, "'|': a step has no pipe"),
         ("- c0: 'ls | wc'", 13, "'|': a step has no pipe"),
         ("- c0: echo $x", 14, "nothing was saved as 'x' before this step"),
@@ -229,6 +236,22 @@ def test_where_a_file_is_wrong(text: str, line: int, column: int, what: str) -> 
     found = problems(text)
     assert found[0][:2] == (line, column), found
     assert found[0][2].startswith(what), found
+
+
+def test_known_parameters_are_not_refused() -> None:
+    text = STEPS + "".join(
+        f"  - c0: {command}\n"
+        for command in (
+            "lctl get_param osc.*.max_rpcs_in_flight osc.lustre-OST0000-osc-*.active",
+            "lctl get_param ldlm.namespaces.*mdc*.pool.recalc_period *.*.import {osc,mdc}.*.active",
+            "lctl get_param timeout mdt.*.md_stats osc.*.max_*",
+            "lctl set_param fail_loc=0x20e fail_val=3",
+            "lctl set_param -n osc.*.active 1",
+            "lctl list_param -R ldlm osc.*",
+        )
+    )
+    assert len(read(text).steps) == 6
+    assert read(f"{STEPS}  - {{c0: lctl get_param no.such, errno: ENOENT}}\n").steps
 
 
 def test_all_mistakes_are_told_at_once() -> None:

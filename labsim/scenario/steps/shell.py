@@ -13,6 +13,7 @@ from typing import Any
 
 from labsim.base.errors import InputError, LustreError
 from labsim.base.payload import Payload, tobytes
+from labsim.scenario import known_params
 from labsim.scenario.steps import system
 from labsim.scenario.steps.context import Context, Result
 from labsim.scenario.steps.registry import Verb, find
@@ -22,15 +23,20 @@ DROP_CACHES = "/proc/sys/vm/drop_caches"
 NULL = "/dev/null"
 
 
-def check(text: str, role: str | None) -> list[tuple[Word, str]]:
+PARAM_VERBS = {"lctl get_param", "lctl set_param", "lctl list_param"}
+
+
+def check(text: str, role: str | None, params: bool = False) -> list[tuple[Word, str]]:
     """Parse a command without running it: (word, name) of each variable that it uses.
 
-    Raises SyntaxProblem where the command is wrong.
+    Raises SyntaxProblem where the command is wrong; with `params` also for an unknown parameter.
     """
     command = parse(text)
     _, words = _user(command.words)
     verb, rest = find(words, role)
     verb.bind(rest, len(text))
+    if params and verb.name in PARAM_VERBS:
+        known_params.check(rest, setting=verb.name == "lctl set_param")
     target = [command.target] if command.target else []
     if target and role != "client" and command.target is not None and command.target.text != NULL:
         raise SyntaxProblem("only a client can write into a file", command.target.start)
