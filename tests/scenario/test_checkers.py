@@ -176,6 +176,15 @@ def test_what_was_committed_stays_committed(healthy: dict[str, Any]) -> None:
     assert [what.partition(":")[0] for what in found] == ["transno_only_grows"] * 2
 
 
+def test_a_client_may_not_know_yet_that_a_server_was_restarted(healthy: dict[str, Any]) -> None:
+    after = copy.deepcopy(healthy)
+    forgotten_by_server(after)
+    too_much_grant(after)
+    before = {name: healthy[name] for name in ("mds0", "oss0")}
+    assert checkers.check([after])
+    assert checkers.check([before, after]) == []
+
+
 def test_a_node_that_is_off_is_no_witness(healthy: dict[str, Any]) -> None:
     for gone in ("mds0", "oss0", "oss1", "c0"):
         rest = {name: node for name, node in healthy.items() if name != gone}
