@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import click
 
-from labsim.base.errors import InputError
 from labsim.cli.common import json_option, print_json
 
 
@@ -15,17 +14,13 @@ from labsim.cli.common import json_option, print_json
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> int:
-    """Run the benchmarks, all or some by name."""
-    from labsim.perf import bench, clusters
-    from labsim.scenario.suggest import nearest
+    """Run the benchmarks: all, some by name, or a group (`wire`) by what the names begin with."""
+    from labsim.perf import bench, clusters, wire
 
-    assert clusters.ROUNDS, "importing it registers its benchmarks"
+    assert clusters.ROUNDS and wire.ROUNDS, "importing them registers their benchmarks"
 
-    for name in names:
-        if name not in bench.BENCHES:
-            raise InputError(f"no benchmark '{name}'{nearest(name, bench.BENCHES)}")
     results = {}
-    for name in names or tuple(bench.BENCHES):
+    for name in bench.chosen(names):
         measured = results[name] = bench.measure(name)
         if not as_json:
             click.echo(f"{name:28} {measured['value']:>12} {measured['unit']}")

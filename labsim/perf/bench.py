@@ -12,11 +12,20 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from labsim.base.errors import InputError
+
+
+class Measured(NamedTuple):
+    """A value, and what it was made of."""
+
+    value: float
+    parts: dict[str, float]
+
 
 class Bench(NamedTuple):
     """One benchmark: what it measures, in which unit."""
 
-    run: Callable[[], float]
+    run: Callable[[], float | Measured]
     unit: str
 
 
@@ -34,14 +43,32 @@ def bench(unit: str) -> Callable[[Callable[[], float]], Callable[[], float]]:
     return register
 
 
+def chosen(names: tuple[str, ...]) -> list[str]:
+    """The benchmarks that these names mean: all, some, or a group by what their names begin with.
+
+    InputError with a did-you-mean for a name that means none.
+    """
+    found: list[str] = [] if names else list(BENCHES)
+    for name in names:
+        group = [one for one in BENCHES if one == name or one.startswith(f"{name}_")]
+        if not group:
+            from labsim.scenario.suggest import nearest
+
+            raise InputError(f"no benchmark '{name}'{nearest(name, BENCHES)}")
+        found += group
+    return list(dict.fromkeys(found))
+
+
 def measure(name: str) -> dict[str, Any]:
-    """One benchmark's {value, unit, command}."""
+    """One benchmark's {value, unit, command}, and the parts it was made of."""
     found = BENCHES[name]
-    value = found.run()
+    measured = found.run()
+    value, parts = measured if isinstance(measured, Measured) else (measured, {})
     digits = 3 if value < 10 else 1
     return {
         "value": round(value, digits),
         "unit": found.unit,
+        **parts,
         "command": f"labsim bench {name} --json",
     }
 

@@ -8,6 +8,7 @@ for lustre_idl.h together with its checks (ptlrpc/wiretest.c).
 
 import sys
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
 
 from labsim import fast
@@ -277,7 +278,9 @@ class WireType(type):
         """Put a generated function in place of the stand-in that asked for it."""
         function: Any = fast.generate(cls.table, what)
         name = {"init": "__init__", "copy": "_copy"}.get(what, what)
-        setattr(cls, name, staticmethod(function) if what == "unpack" else function)
+        if what == "unpack" and isinstance(function, FunctionType):
+            function = staticmethod(function)  # a native one is no method by itself
+        setattr(cls, name, function)
 
 
 def _annotations(space: dict[str, Any]) -> dict[str, Any]:

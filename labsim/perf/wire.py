@@ -1,0 +1,201 @@
+"""Benchmarks of the codec: C against its Python twin, round by round side by side.
+
+The twin (`twin_ns`) is the Python that `pure.codec` writes from an op table, and for messages
+the Python of `wire.message` on top; `rows_ns` is the plain interpreter of the same table. Two
+processes, one on the native modules and one on the twins, take turns, so that a busy machine is
+busy for both; a time is the median of its rounds, a ratio the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from statistics import median
+from time import perf_counter_ns
+from typing import Any
+
+from labsim.base.ids import Fid
+from labsim.perf.bench import BENCHES, Bench, Measured
+from labsim.pure import interpret
+from labsim.wire import constants as c
+from labsim.wire.formats import FORMATS
+from labsim.wire.ldlm import LdlmInodebits, LdlmLockDesc, LdlmReply, LdlmResourceDesc
+from labsim.wire.lov import LovMdsMdV1, LovOstDataV1
+from labsim.wire.lustre_msg import PtlrpcBody
+from labsim.wire.mdt import MdtBody
+from labsim.wire.message import Message
+from labsim.wire.ost import Obdo
+from labsim.wire.schema import OstId, Wire
+
+ROUNDS = 25
+TIMES = 2000
+"""How often a round does its work."""
+
+Work = Callable[[], Any]
+
+
+def _mdt_body() -> MdtBody:
+    return MdtBody(
+        fid1=Fid(0x200000401, 5, 0),
+        valid=0x1FFFF,
+        size=123456789,
+        mtime=1600000000,
+        atime=1600000000,
+        ctime=1600000000,
+        blocks=241136,
+        mode=0o100644,
+        nlink=1,
+        uid=1000,
+        gid=1000,
+        eadatasize=56,
+        max_mdsize=128,
+    )
+
+
+def _obdo() -> Obdo:
+    return Obdo(
+        valid=0x1FFF, oi=OstId(1234, 0), size=1 << 20, mtime=1600000000, atime=1600000000,
+        ctime=1600000000, blocks=2048, grant=1 << 21, blksize=1 << 22, mode=0o100644, uid=1000,
+        gid=1000,
+    )  # fmt: skip
+
+
+def _body() -> PtlrpcBody:
+    return PtlrpcBody(
+        handle=0x1234567890ABCDEF, type=c.PTL_RPC_MSG_REPLY, version=3, opc=c.LDLM_ENQUEUE,
+        transno=4294967301, last_committed=4294967299, conn_cnt=1, timeout=6, service_time=1,
+    )  # fmt: skip
+
+
+def open_reply() -> Message:
+    """The reply to an open that was granted a lock, with the layout of one stripe."""
+    fid = Fid(0x200000401, 5, 0)
+    lock = LdlmLockDesc(
+        resource=LdlmResourceDesc(type=c.LDLM_IBITS, name=(fid.seq, fid.oid, 0, 0)),
+        req_mode=c.LCK_CR,
+        granted_mode=c.LCK_CR,
+        policy_data=LdlmInodebits(bits=c.MDS_INODELOCK_OPEN),
+    )
+    layout = LovMdsMdV1(
+        magic=c.LOV_MAGIC_V1,
+        pattern=1,
+        stripe_size=1 << 20,
+        stripe_count=1,
+        objects=(LovOstDataV1(ost_oi=OstId(1234, 0)),),
+    )
+    fields = {
+        "dlm_rep": LdlmReply(lock_desc=lock, lock_handle=0x123456789, lock_policy_res1=3),
+        "mdt_body": _mdt_body(),
+        "mdt_md": layout.pack(),
+    }
+    return Message(FORMATS["LDLM_INTENT_OPEN"], fields, _body(), flags=3, request=False)
+
+
+VALUES: dict[str, Callable[[], Any]] = {
+    "mdt_body": _mdt_body,
+    "obdo": _obdo,
+    "ptlrpc_body": _body,
+    "open_reply": open_reply,
+}
+"""What is measured, by name."""
+
+
+def works() -> dict[str, Work]:
+    """The pieces of work by name: VALUE_pack, VALUE_unpack, and for structs rows_VALUE_..."""
+    found: dict[str, Work] = {}
+    for name, make in VALUES.items():
+        value = make()
+        if isinstance(value, Message):
+            found[f"{name}_pack"] = value.encode
+            found[f"{name}_unpack"] = _decoding(value)
+        else:
+            found.update(_struct_works(name, value))
+    return found
+
+
+def _decoding(value: Message) -> Work:
+    raw, fmt = value.encode(), value.fmt
+    return lambda: Message.decode_reply(raw, fmt)
+
+
+def _struct_works(name: str, value: Wire) -> dict[str, Work]:
+    kind, raw = type(value), value.pack()
+    return {
+        f"{name}_pack": value.pack,
+        f"{name}_unpack": lambda: kind.unpack(raw),
+        f"rows_{name}_pack": lambda: interpret.pack(kind.table, value),
+        f"rows_{name}_unpack": lambda: interpret.unpack(kind.table, raw),
+    }
+
+
+def serve() -> None:
+    """Do the work that each line of standard input names; answer with nanoseconds for one time."""
+    known = works()
+    for line in sys.stdin:
+        work = known[line.strip()]
+        times = TIMES // 20 if line.startswith("rows_") else TIMES
+        started = perf_counter_ns()
+        for _ in range(times):
+            work()
+        print((perf_counter_ns() - started) / times, flush=True)
+
+
+@contextmanager
+def _worker(pure: bool) -> Iterator[Callable[[str], float]]:
+    """A process that measures, with or without the native modules."""
+    command = [sys.executable, "-c", "from labsim.perf.wire import serve; serve()"]
+    environment = {**os.environ, "LABSIM_PURE": "1" if pure else "0"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        given, answers = process.stdin, process.stdout
+
+        def ask(name: str) -> float:
+            given.write(name + "\n")
+            given.flush()
+            return float(answers.readline())
+
+        yield ask
+        given.close()
+
+
+@lru_cache
+def _measured() -> dict[str, Measured]:
+    """Everything, once: name to the median ratio, and the medians it is made of."""
+    rounds: dict[str, list[tuple[float, float, float]]] = {}
+    with _worker(pure=False) as native, _worker(pure=True) as twin:
+        names = [f"{name}_{way}" for name in VALUES for way in ("pack", "unpack")]
+        for number in range(ROUNDS + 1):
+            for name in names:
+                rows = 0.0 if name.startswith("open_reply") else twin(f"rows_{name}")
+                row = (native(name), twin(name), rows)
+                if number:  # the first one warms up
+                    rounds.setdefault(name, []).append(row)
+    return {name: _summary(found) for name, found in rounds.items()}
+
+
+def _summary(rounds: list[tuple[float, float, float]]) -> Measured:
+    parts = {
+        "native_ns": round(median(native for native, _, _ in rounds), 1),
+        "twin_ns": round(median(twin for _, twin, _ in rounds), 1),
+    }
+    rows = median(rows for _, _, rows in rounds)
+    if rows:
+        parts["rows_ns"] = round(rows, 1)
+        parts["times_rows"] = round(median(rows / native for native, _, rows in rounds), 1)
+    return Measured(median(twin / native for native, twin, _ in rounds), parts)
+
+
+def _register(name: str) -> None:
+    BENCHES[f"wire_{name}"] = Bench(lambda: _measured()[name], "x its Python twin")
+
+
+for _name in VALUES:
+    _register(f"{_name}_pack")
+    _register(f"{_name}_unpack")
