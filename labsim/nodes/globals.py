@@ -7,6 +7,7 @@ LNet under /proc/sys or debugfs, and for `lctl dl`.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import NamedTuple
 
 from labsim.base.component import Component
@@ -56,9 +57,9 @@ class Globals(Component, tree=""):
     jobid_var = Param.text("disable", length=JOBID_VAR_LENGTH, help="where a job's name is found")
     jobid_name = Param.text("", length=JOBID_NAME_LENGTH, help="the job's name, or its pattern")
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, list_devices: Callable[[], list[Device]] = list) -> None:
         self.host = host
-        self.device_list: list[Device] = []
+        self.list_devices = list_devices
         self.sick: list[str] = []
         """Names of devices that report themselves unhealthy."""
         self.debug_mask = mask_of(DEBUG_DEFAULT, 0, DEBUG_WORDS)
@@ -100,18 +101,8 @@ class Globals(Component, tree=""):
         """A line for each: index, status, type, name, uuid, references."""
         return "".join(
             f"{index:3} {d.status} {d.kind} {d.name} {d.uuid} {d.references}\n"
-            for index, d in enumerate(self.device_list)
+            for index, d in enumerate(self.list_devices())
         )
-
-    @Param.computed(unit="bytes", help="memory that Lustre allocated; labsim does not count it")
-    def memused(self) -> int:
-        """Always 0."""
-        return 0
-
-    @Param.computed(unit="bytes", help="the most memory that Lustre allocated; not counted either")
-    def memused_max(self) -> int:
-        """Always 0."""
-        return 0
 
     def style_of(self, attr: str) -> str:
         """The form of a file's text that this node's dialect names."""

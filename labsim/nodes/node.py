@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from labsim.base.errors import LustreError
 from labsim.net.ptlrpc import PtlRpc, Service
 from labsim.nodes.config import NodeConfig
-from labsim.nodes.globals import Globals
+from labsim.nodes.globals import Device, Globals
 from labsim.runtime.ports import Host, Steps
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Node:
         self.on_set_param: Callable[[str, str], Any] = _nothing
         """Likewise: called with (pattern, text) to set a parameter on every node for good."""
         self.services: list[Service] = []
-        self.globals = self.make(Globals, host)
+        self.globals = self.make(Globals, host, self.devices)
         host.params.mount(self.globals)
         self.rpc = PtlRpc(host, self.globals)
 
@@ -50,14 +50,16 @@ class Node:
 
     def serve(self, name: str, portal: int, reply_portal: int, threads: int = 64) -> Service:
         """Open a request portal."""
-        service = Service(
-            self.rpc, name, portal, reply_portal, threads, on_crash=self._power_lost
-        )
+        service = Service(self.rpc, name, portal, reply_portal, threads, on_crash=self._power_lost)
         self.services.append(service)
         return service
 
     def _power_lost(self) -> None:
         self.on_crash()
+
+    def devices(self) -> list[Device]:
+        """The obd devices of the node, as `lctl dl` lists them."""
+        return []
 
     def configure(self) -> None:
         """Apply what was set for good (LCFG_PARAM); others may have a parameter that we lack.

@@ -16,6 +16,7 @@ from labsim.nodes.client.mdc import MIN_EASIZE, Mdc
 from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.vfs import Vfs
 from labsim.nodes.config import NodeConfig, TargetInfo
+from labsim.nodes.globals import Device
 from labsim.nodes.node import Node
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import LDLM_CB_REPLY_PORTAL, LDLM_CB_REQUEST_PORTAL
@@ -59,6 +60,16 @@ class Client(Node):
         largest = LAYOUT_HEAD + LAYOUT_STRIPE * len(self.oscs)
         for mdc in self.mdcs:
             mdc.max_easize = max(MIN_EASIZE, largest)
+
+    def devices(self) -> list[Device]:
+        """What `lctl dl` lists."""
+        mount = f"{self.config.fs.fsname}-%s-{self.instance}"
+        return [
+            Device("lov", mount % "clilov", self.uuid, 3),
+            Device("lmv", mount % "clilmv", self.uuid),
+            *(Device("mdc", mdc.name, self.uuid) for mdc in self.mdcs),
+            *(Device("osc", osc.name, self.uuid) for osc in self.oscs.values()),
+        ]
 
     # ---- mount, umount
 

@@ -12,6 +12,7 @@ from labsim.base.params import Param
 from labsim.base.units import NS_PER_US
 from labsim.net.ptlrpc import Service
 from labsim.nodes.config import NodeConfig
+from labsim.nodes.globals import Device
 from labsim.nodes.mds.mdt import Mdt
 from labsim.nodes.node import Node
 from labsim.runtime.ports import Host, Steps
@@ -65,11 +66,26 @@ class Mds(Node):
         super().__init__(host, config)
         self.targets: list[Mdt] = [self.make(Mdt, self, info) for info in config.targets]
 
+    def devices(self) -> list[Device]:
+        """What `lctl dl` lists."""
+        found = [Device("mds", "MDS", "MDS_uuid", 3)]
+        for target in self.targets:
+            fsname, _, letters = target.name.partition("-")
+            lod = f"{target.name}-mdtlov"
+            found += [
+                Device("lod", lod, f"{lod}_UUID"),
+                Device("mdt", target.name, target.uuid, 2 * len(target.exports) + 3),
+                Device("mdd", f"{fsname}-{letters.replace('MDT', 'MDD')}", f"{lod}_UUID"),
+            ]
+            found += [Device("osp", osp.name, f"{lod}_UUID") for osp in target.lod.osps.values()]
+        return found
+
     def start(self) -> Steps[None]:
         """Bring the MDTs up, then open the portals; the way to the OSTs may take longer."""
         yield from super().start()
         for target in self.targets:
             yield from target.start()
+        self.configure()
         for name, portal, reply_portal in SERVICES:
             service = self.serve(name, portal, reply_portal)
             if name.startswith("mdt"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.nodes.config import NodeConfig
+from labsim.nodes.globals import Device
 from labsim.nodes.node import Node
 from labsim.nodes.oss.brw import Ofd
 from labsim.runtime.ports import Host, Steps
@@ -31,6 +32,16 @@ class Oss(Node):
         self.targets: list[Ofd] = [self.make(Ofd, self, info) for info in config.targets]
         for target in self.targets:
             host.params.mount(target, name=target.name)
+
+    def devices(self) -> list[Device]:
+        """What `lctl dl` lists."""
+        return [
+            Device("ost", "OSS", "OSS_uuid", 3),
+            *(
+                Device("obdfilter", target.name, target.uuid, 2 * len(target.exports) + 3)
+                for target in self.targets
+            ),
+        ]
 
     def start(self) -> Steps[None]:
         """Bring the OSTs up, then open the portals."""

@@ -7,7 +7,7 @@ of 2.12 it keeps.
 from __future__ import annotations
 
 import errno
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Annotated, Any
 
 from labsim.base.errors import LustreError
@@ -153,20 +153,25 @@ def path2fid(ctx: Context, *files: str) -> Step:
         ctx.out(f"{name}: {fid}\n" if len(files) > 1 else f"{fid}\n")
 
 
+LETTERS = ("", "K", "M", "G", "T", "P", "E")
+
+
 @verb("lfs df", least=0)
 def df(
     ctx: Context,
     *paths: str,
     inodes: Annotated[bool, flag("-i", "--inodes")] = False,
+    human: Annotated[bool, flag("-h", "--human-readable")] = False,
 ) -> Step:
-    """Show the space, or with -i the inodes, of every MDT and OST.
+    """Show the space, or with -i the inodes, of every MDT and OST; -h in units people read.
 
-    lfs df [-i] [PATH]
+    lfs df [-i] [-h] [PATH]
     """
     heads = ("Inodes", "IUsed", "IFree", "IUse%") if inodes else (
-        "1K-blocks", "Used", "Available", "Use%")  # fmt: skip
+        "bytes" if human else "1K-blocks", "Used", "Available", "Use%")  # fmt: skip
     ctx.out(f"{'UUID':20} {heads[0]:>11} {heads[1]:>11} {heads[2]:>11} {heads[3]:>4} Mounted on\n")
     total = [0, 0, 0, 0]
+    show = _human(0 if inodes else 1) if human else str
     for device in (*ctx.node.mdcs, *ctx.node.oscs.values()):
         info = device.info
         try:
@@ -178,8 +183,8 @@ def df(
         row = _usage(found, inodes)
         if (info.kind == "mdt") == inodes:
             total = [a + b for a, b in zip(total, row, strict=True)]
-        ctx.out(_df_row(info.uuid, row, f"{MOUNT_POINT}[{info.kind.upper()}:{info.index}]"))
-    ctx.out("\n" + _df_row("filesystem_summary:", total, MOUNT_POINT) + "\n")
+        ctx.out(_df_row(info.uuid, row, f"{MOUNT_POINT}[{info.kind.upper()}:{info.index}]", show))
+    ctx.out("\n" + _df_row("filesystem_summary:", total, MOUNT_POINT, show) + "\n")
 
 
 def _usage(found: Any, inodes: bool) -> list[int]:
@@ -192,6 +197,19 @@ def _usage(found: Any, inodes: bool) -> list[int]:
     return [found.blocks * kib, used, found.bavail * kib, used + found.bavail * kib]
 
 
-def _df_row(uuid: str, row: list[int], where: str) -> str:
-    total, used, free, whole = row
-    return f"{uuid:20} {total:11} {used:11} {free:11} {percent(used, whole):>4} {where}\n"
+def _human(power: int) -> Callable[[int], str]:
+    """Numbers in units of 1024**power as lfs prints them with -h: one decimal and a letter."""
+
+    def show(number: int) -> str:
+        value, place = float(number), power
+        while value >= 1024 and place < len(LETTERS) - 1:
+            value /= 1024
+            place += 1
+        return f"{value:.1f}{LETTERS[place]}"
+
+    return show
+
+
+def _df_row(uuid: str, row: list[int], where: str, show: Callable[[int], str]) -> str:
+    total, used, free = map(show, row[:3])
+    return f"{uuid:20} {total:>11} {used:>11} {free:>11} {percent(row[1], row[3]):>4} {where}\n"
