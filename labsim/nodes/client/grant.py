@@ -15,16 +15,21 @@ GRANT_MAX = (1 << 31) - PAGE_SIZE
 class GrantAccount:
     """What the OST promised, and how much of it is free, reserved, or was lost."""
 
-    __slots__ = ("avail", "lost", "reserved")
+    __slots__ = ("announced", "avail", "lost", "reserved")
 
     def __init__(self) -> None:
+        self.announced = 0
         self.avail = 0
         self.lost = 0
         self.reserved = 0
 
     def connected(self, total: int) -> None:
-        """A connect reply says what this client holds in all (osc_init_grant)."""
-        self.avail = max(total - self.reserved, 0)
+        """A connect reply says what this client holds in all (osc_init_grant).
+
+        Requests under way will be sent again; what they announce as lost goes off that then.
+        """
+        self.lost = 0
+        self.avail = max(total - self.reserved - self.announced, 0)
 
     def reserve(self, nbytes: int) -> bool:
         """Set aside grant for a write, in whole pages; False where there is too little."""
@@ -44,7 +49,12 @@ class GrantAccount:
     def announce(self) -> int:
         """What to tell the OST is lost, once (o_dropped)."""
         lost, self.lost = self.lost, 0
+        self.announced += lost
         return lost
+
+    def answered(self, lost: int) -> None:
+        """The request that announced so much is over."""
+        self.announced -= lost
 
     def wanted(self, max_dirty: int, rpc_bytes: int, rpcs: int) -> int:
         """How much this client would like to hold (o_undirty)."""

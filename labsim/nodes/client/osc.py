@@ -236,6 +236,7 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
         finally:
             self.bulk_done(True)
             slots.give()
+            self.grant.answered(oa.misc)
             if granted:
                 self.grant.used(len(data))
         self.grant.avail += reply["ost_body"].oa.grant
@@ -277,13 +278,15 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
     ) -> Steps[Payload]:
         slots = self._slot()
         yield from slots.take()
-        request = self._brw(OST_READ, self._brw_obdo(oi, parent, handle), offset, length)
+        oa = self._brw_obdo(oi, parent, handle)
+        request = self._brw(OST_READ, oa, offset, length)
         self.bulk_sent(False, offset, length)
         try:
             reply = yield from self.call(request, "ost_read")
         finally:
             self.bulk_done(False)
             slots.give()
+            self.grant.answered(oa.misc)
         return piece(request.data, 0, reply.status)
 
     # ---- attributes
