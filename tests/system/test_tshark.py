@@ -12,7 +12,8 @@ from labsim.base.units import NS_PER_S
 from labsim.scenario import kits, load, runner
 from labsim.scenario.cluster import Cluster
 
-from .tshark import Rpc, needs_tshark, rpcs, run, unexplained
+from . import specimens
+from .tshark import DEFECTS, Rpc, complaints, explanation, needs_tshark, rpcs, run, unexplained
 
 pytestmark = needs_tshark
 
@@ -101,3 +102,32 @@ def test_a_live_cluster_sends_nothing_else(tmp_path: Path) -> None:
     sums = ["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE"]
     seen = run(path, *sums, "-T", "fields", *fields, every=True)
     assert set(seen.splitlines()) == {"1\t1\t"}
+
+
+def test_every_format_reads_well_but_for_the_known_defects(tmp_path: Path) -> None:
+    path = tmp_path / "specimens.pcap"
+    names = specimens.write(path)
+    assert len(rpcs(path)) == 2 * len(names) - 1, "all but OUT_UPDATE's request are read"
+    assert unexplained(path) == []
+
+
+def test_every_known_defect_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "specimens.pcap"
+    specimens.write(path)
+    met = {explanation(what, text) for _, what, text in complaints(path)}
+    assert set(DEFECTS) - met == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "shows"),
+    [
+        ("cut off", "Malformed Packet (Exception occurred)"),
+        ("short names", "Capture:"),
+        ("reply without request", "Mismatched"),
+        ("no such opcode", "BAD OPCODE"),
+    ],
+)
+def test_what_is_wrong_is_found(name: str, shows: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.pcap"
+    specimens.write_wrong(path, name)
+    assert any(shows in text for text in unexplained(path)), unexplained(path)
