@@ -26,11 +26,9 @@ from labsim.wire.ost import LadviseHdr, LlFiemapInfoKey
 CLIENT, SERVER = Nid.parse("10.1.0.1@tcp"), Nid.parse("10.0.0.1@tcp")
 INTENT_OF = {fmt.name: code for code, fmt in formats._OF_INTENT.items()}
 REINT_OF = {fmt.name: code for code, fmt in formats._OF_REINT.items()}
-REINT_OF |= {"MDS_REINT_CREATE_SYM": mds_flags.REINT_CREATE}
-REINT_OF |= {
-    "MDS_REINT_CREATE_SLAVE": mds_flags.REINT_CREATE,
-    "MDS_REINT_UNLINK": mds_flags.REINT_UNLINK,
-}
+for _kind in ("CREATE", "CREATE_SYM", "CREATE_SLAVE"):
+    REINT_OF[f"MDS_REINT_{_kind}"] = mds_flags.REINT_CREATE
+REINT_OF["MDS_REINT_UNLINK"] = mds_flags.REINT_UNLINK
 OPCODE_OF = {op.opcode_name(code): code for code in op.ROUTES}
 OPCODE_OF |= {
     "OBD_SET_INFO": op.OST_SET_INFO, "SEC_CTX": op.SEC_CTX_INIT, "CONNECT": op.MGS_CONNECT,

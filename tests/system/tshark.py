@@ -79,7 +79,7 @@ DEFECTS = (
     Defect(
         "LLOG_ORIGIN_HANDLE_NEXT_BLOCK reply",
         BENIGN,
-        "it reads the records, not the padding behind",
+        "it reads the records, not the padding",
     ),
     Defect("OST_BRW_READ request", BENIGN, "it knows no data in a message (short I/O)"),
     Defect("OST_BRW_READ reply", BENIGN, "the same"),
