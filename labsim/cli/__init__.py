@@ -6,6 +6,7 @@ Exit status: 0 as expected, 1 not as expected, 2 bad input, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -76,5 +77,6 @@ def invoke(arguments: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return STATUS_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        # What is left in the buffer has nowhere to go; let it go there quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

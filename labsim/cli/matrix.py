@@ -35,11 +35,11 @@ def command(
     """
     from labsim import trees as known
     from labsim.scenario import load, matrix
+    from labsim.scenario.cluster import Runtime
 
-    files = load.find(paths) if paths else load.everything()
-    scenarios = [load.load(path) for path in files]
+    scenarios = [load.load(path) for path in load.all_or(paths)]
     names = checked_trees(trees) or known.names()
-    runtime = "live" if live else "sim"
+    runtime: Runtime = "live" if live else "sim"
     table = matrix.make(scenarios, names, runtime, seed, jobs, not as_json, pcap)
     if as_json:
         print_json(table.plain())

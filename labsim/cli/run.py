@@ -34,10 +34,11 @@ def command(
     The exit status is 0 when every verdict is as the tree's history demands, 1 otherwise.
     """
     from labsim.scenario import kits, load, runner
+    from labsim.scenario.cluster import Runtime
 
     chosen = checked_trees(trees)
     scenarios = [load.load(path) for path in load.find(paths)]
-    runtime = "live" if live else "sim"
+    runtime: Runtime = "live" if live else "sim"
     output = runner.Listener() if as_json else _told(verbose)
     plan = [(scenario, chosen or kits.around(scenario)) for scenario in scenarios]
     count = sum(len(names) for _, names in plan)

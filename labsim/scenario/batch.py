@@ -75,7 +75,7 @@ def _start(
     processes: Any, tasks: list[Task], workers: int, directory: str, opened: ExitStack
 ) -> list[tuple[Any, BinaryIO]]:
     """The workers, and what they write to."""
-    files = []
+    files: list[tuple[Any, BinaryIO]] = []
     for number in range(workers):
         output = Path(directory) / f"worker{number}.jsonl"
         output.touch(mode=0o600)

@@ -165,7 +165,7 @@ def transno_only_grows(history: History) -> Iterator[str]:
 
 
 def _directory(row: Snapshot) -> bool:
-    return row["mode"] & S_IFMT == S_IFDIR
+    return bool(row["mode"] & S_IFMT == S_IFDIR)
 
 
 @checker

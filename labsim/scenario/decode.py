@@ -227,7 +227,7 @@ def compose(path: str, text: str | None = None) -> Node:
             what = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise InputError(f"cannot be read: {what}", path) from None
     try:
-        node = YAML(typ="rt", pure=True).compose(text)
+        node: Node | None = YAML(typ="rt", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)

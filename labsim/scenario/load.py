@@ -46,6 +46,14 @@ def everything() -> list[Path]:
     return [path for root in roots()[:1] for path in sorted(root.rglob(f"*{SUFFIX}"))]
 
 
+def all_or(arguments: Iterable[str]) -> list[Path]:
+    """What `find` finds, or every packaged scenario where nothing is asked for."""
+    found = find(arguments) or everything()
+    if not found:
+        raise InputError("no scenario came with this installation; name a file", "labsim")
+    return found
+
+
 def _files(argument: str) -> list[Path]:
     candidates = [Path(argument), Path(argument + SUFFIX)]
     for root in roots():

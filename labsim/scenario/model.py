@@ -32,7 +32,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything here."""
 
 
-class ClientSpec(Model, kw_only=True):
+class ClientSpec(Model, frozen=True, kw_only=True):
     """One client: which tree it runs, its kernel's HZ, whether it is mounted at the start."""
 
     tree: str = UNDER_TEST
@@ -40,14 +40,14 @@ class ClientSpec(Model, kw_only=True):
     mount: bool = True
 
 
-class ServerSpec(Model, kw_only=True):
+class ServerSpec(Model, frozen=True, kw_only=True):
     """The servers: which tree they run."""
 
     tree: str = REFERENCE_TREE
     hz: int = 0
 
 
-class ClusterSpec(Model, kw_only=True):
+class ClusterSpec(Model, frozen=True, kw_only=True):
     """The cluster of a scenario: c0.., mds0, oss0.., mgs."""
 
     clients: list[ClientSpec] = msgspec.field(default_factory=lambda: [ClientSpec()])
@@ -84,7 +84,7 @@ class ClusterSpec(Model, kw_only=True):
         return names | {"mgs": "mgs", "mds0": "mds"} | {f"oss{n}": "oss" for n in range(self.oss)}
 
 
-class Outcome(Model, kw_only=True):
+class Outcome(Model, frozen=True, kw_only=True):
     """What a command shows: its output (exact, or /regex/), its errno, its exit status.
 
     What is not given is not looked at, but for success: without `errno` and `status` it is needed.
@@ -100,13 +100,13 @@ class Outcome(Model, kw_only=True):
         return self.expect is None and self.errno is None and self.status is None
 
 
-class Step(Model, kw_only=True, tag=True):
+class Step(Model, frozen=True, kw_only=True, tag=True):
     """One step; `_line` is where it stands in its file."""
 
     line: int = msgspec.field(name="_line", default=0)
 
 
-class Command(Step, kw_only=True):
+class Command(Step, frozen=True, kw_only=True):
     """A command on a node, and what it must show."""
 
     node: str
@@ -124,7 +124,7 @@ class Command(Step, kw_only=True):
         return f"{self.node}: {self.text}"
 
 
-class Parallel(Step, kw_only=True):
+class Parallel(Step, frozen=True, kw_only=True):
     """Commands that start at once; the step ends with the last of them."""
 
     steps: list[Command]
@@ -135,7 +135,7 @@ class Parallel(Step, kw_only=True):
         return f"parallel: {len(self.steps)} commands"
 
 
-class Wait(Step, kw_only=True):
+class Wait(Step, frozen=True, kw_only=True):
     """Wait for a time, or for a state: an import's, or a parameter's text."""
 
     time_ns: Nanoseconds = Nanoseconds(0)
@@ -156,7 +156,7 @@ class Wait(Step, kw_only=True):
         return f"wait: {format_duration(self.time_ns)}"
 
 
-class Net(Step, kw_only=True):
+class Net(Step, frozen=True, kw_only=True):
     """A change to the network: partition, drop or delay between nodes, or heal all of it."""
 
     text: str
@@ -174,7 +174,7 @@ class Net(Step, kw_only=True):
         return f"net: {self.text}"
 
 
-class Fault(Step, kw_only=True):
+class Fault(Step, frozen=True, kw_only=True):
     """Arm a fault point on a node, or take it back (`cure`)."""
 
     on: str
@@ -195,7 +195,7 @@ class Fault(Step, kw_only=True):
         return f"fault: {verb} {self.name or hex(self.at)} on {self.on}"
 
 
-class Power(Step, kw_only=True):
+class Power(Step, frozen=True, kw_only=True):
     """Take a node down or bring it up: kill, start; for a client also umount and mount."""
 
     node: str
@@ -210,7 +210,7 @@ class Power(Step, kw_only=True):
 AnyStep = Command | Parallel | Wait | Net | Fault | Power
 
 
-class Scenario(Model, kw_only=True):
+class Scenario(Model, frozen=True, kw_only=True):
     """One scenario: the story of a regression, or any other sequence of steps."""
 
     ticket: str = ""

@@ -56,7 +56,7 @@ class _Reader:
         self.names: list[str] = []
 
     def words(self) -> list[Word]:
-        found = []
+        found: list[Word] = []
         while True:
             while self.at < len(self.text) and self.text[self.at] in _BLANKS:
                 self.at += 1
@@ -72,7 +72,7 @@ class _Reader:
         return Word(self.text[start : self.at], start, operator=True)
 
     def _word(self) -> Word:
-        start, parts = self.at, []
+        start, parts = self.at, list[str]()
         self.names = []
         while self.at < len(self.text):
             char = self.text[self.at]
@@ -109,7 +109,7 @@ class _Reader:
         return self.text[start:end]
 
     def _double(self) -> str:
-        start, parts = self.at, []
+        start, parts = self.at, list[str]()
         self.at += 1
         while self.at < len(self.text):
             char = self.text[self.at]

@@ -11,42 +11,7 @@ from labsim.base.units import NS_PER_S
 from labsim.scenario import load, model
 from labsim.scenario.decode import Problems
 
-GOOD = """\
-labsim: 1
-ticket: LU-1
-title: a title
-history: {introduced: {master: 2.10.51, b2_10: 2.10.1}, fixed: {master: 2.11.51}}
-cluster: {clients: [{tree: under-test}, {tree: 2.12.0, hz: 250}], oss: 2, osts: 4}
-steps:
-  - c0: touch f
-  - c0: sys getxattr f user.a
-    errno: ENODATA
-    within: 5s
-    as: 500:600
-  - c1: stat -c %s f
-    expect: 0
-    save: size
-    buggy: {expect: /^[1-9]/}
-  - c1: echo $size
-    expect: $size
-  - wait: 1500ms
-  - wait: {import: FULL, on: c0, target: lustre-OST0000, within: 1m}
-  - wait: {param: osc.*.active, is: 1, on: c0}
-  - parallel:
-      - c0: ls
-      - c1: ls
-  - net: partition c0,c1 | oss0
-  - net: drop c0 -> oss0 opc=OST_WRITE rate=0.5 count=3
-  - net: delay * -> mds0 2s
-  - net: heal
-  - fault: {on: oss0, at: OST_BRW_WRITE_BULK, do: delay 5s, once: true}
-  - fault: {on: oss0, at: 0x8000020e, val: 3}
-  - fault: {on: oss0, at: OBD_FAIL_OST_BRW_WRITE_BULK, cure: true}
-  - oss0: kill
-  - oss0: start
-  - c1: umount
-  - mgs: lctl set_param -P osc.*.max_dirty_mb=64
-"""
+GOOD = (Path(__file__).parent / "everything.yaml").read_text()
 
 
 def read(text: str) -> model.Scenario:
@@ -60,7 +25,7 @@ def problems(text: str) -> list[tuple[int, int, str]]:
 
 
 def test_a_whole_file() -> None:
-    scenario = read(GOOD.replace("/^[1-9]/", '"/^[1-9]/"'))
+    scenario = read(GOOD)
     assert (scenario.name, scenario.area, scenario.ticket) == ("area/name", "area", "LU-1")
     assert [client.tree for client in scenario.cluster.clients] == ["under-test", "2.12.0"]
     assert scenario.cluster.ost_count == 4

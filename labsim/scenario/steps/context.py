@@ -70,7 +70,7 @@ class Context:
         self.node = node
         self.host = host
         self.role = role
-        self.vfs = node.process(*user) if role == "client" else None
+        self.vfs: Any = node.process(*user) if role == "client" else None
         self.status = 0
         self.errno = 0
         self.value: int | str | None = None

@@ -295,7 +295,7 @@ def find(words: Sequence[Word], role: str | None = None) -> tuple[Verb, Sequence
         known = {name.split()[0] for name in VERBS}
         raise SyntaxProblem(f"unknown verb '{first}'{nearest(first, known)}", words[0].start)
     if role is not None and role not in found.on:
-        where = " or ".join(f"{kind}" for kind in found.on)
-        what = f"{found.name} runs on a {where}, and this node is of the kind {role}"
+        kinds = " or ".join(found.on)
+        what = f"{found.name} runs on a {kinds}, and this node is of the kind {role}"
         raise SyntaxProblem(what, words[0].start)
     return found, words[1:]

@@ -97,7 +97,7 @@ def stat(
 
 def formatted(text: str, name: str, found: Any) -> str:
     """Stat's FORMAT filled in; an unknown letter shows as ?."""
-    parts, at = [], 0
+    parts, at = list[str](), 0
     while True:
         start = text.find("%", at)
         if start < 0:
@@ -135,7 +135,8 @@ def ls(
     ls [-l] [-a] [-A] [-1] [-d] [-i] [-n] [-R] [FILE...]
     """
     style = _Listing(ctx, long or numeric, inode, numeric)
-    plain, folders = [], []
+    plain: list[tuple[str, Any]] = []
+    folders: list[tuple[str, Any]] = []
     for name in sorted(files) or ["."]:
         try:
             found = yield from ctx.vfs.stat(name, follow=not style.long or directory)
@@ -174,7 +175,7 @@ class _Listing:
         """List a directory; the directories in it."""
         entries = yield from children(self.ctx, folder)
         names = [name for name, *_ in entries if every or almost or not name.startswith(".")]
-        rows = []
+        rows: list[tuple[str, Any]] = []
         for name in ([".", ".."] if every else []) + names:
             if not (self.long or self.inode):
                 rows.append((name, None))
