@@ -99,7 +99,7 @@ class Inode:
         self.acl = b""
         self.target: str | None = None
         self.children: dict[str, Dentry] | None = None
-        self.entries: list[tuple[str, int, int]] | None = None
+        self.entries: list[Any] | None = None
         self.xattrs: dict[str, bytes] | None = None
         self.epoch = 0
         self.update_epoch = 0

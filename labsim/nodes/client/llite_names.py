@@ -82,15 +82,16 @@ class Names:
         mdc = self.mdc(directory.fid)
         reply = yield from mdc.unlink(directory, dentry.name, inode, rmdir, cred)
         self.namei.remove(dentry)
-        self._unlinked(inode, reply["mdt_body"], rmdir)
+        self._unlinked(inode, reply["mdt_body"])
         self.tally("rmdir" if rmdir else "unlink", started_ns)
 
-    def _unlinked(self, inode: Inode, body: Any, gone: bool) -> None:
-        if body.valid & OBD_MD_FLNLINK:
+    def _unlinked(self, inode: Inode, body: Any) -> None:
+        """Take the links that are left from the reply, if it is about this inode.
+
+        The name may have led to another one by the time the MDT looked.
+        """
+        if body.valid & OBD_MD_FLNLINK and body.fid1 == inode.fid:
             inode.nlink = body.nlink
-            gone = gone or body.nlink == 0
-        if gone:
-            inode.nlink = 0
             self.retire(inode)
 
     def retire(self, inode: Inode) -> None:
@@ -113,5 +114,5 @@ class Names:
         self.namei.move(source, parent, name)
         source.cover(False)
         if victim is not None:
-            self._unlinked(victim, reply["mdt_body"], victim.is_dir)
+            self._unlinked(victim, reply["mdt_body"])
         self.tally("rename", started_ns)
