@@ -1,0 +1,263 @@
+/* The queue of events against a plain list: random schedules, all modes, cancelling, failures. */
+#include "des.c"
+
+#include <assert.h>
+#include <stdio.h>
+
+#define MOST 4096
+
+/* An order in object mode, and what the model knows of an event. */
+struct order {
+    double at;
+    int priority;
+    uint64_t sequence;
+};
+
+struct event {
+    struct order order;
+    bool scheduled, dead;
+};
+
+static struct event events[MOST];
+static uint64_t made;
+static long objects;
+static int fail_after = -1;
+
+static uint64_t state = 88172645463325252u;
+
+static uint64_t draw(uint64_t below)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state % below;
+}
+
+static int compare(const struct order *a, const struct order *b)
+{
+    if (a->at != b->at) {
+        return a->at < b->at ? -1 : 1;
+    }
+    if (a->priority != b->priority) {
+        return a->priority < b->priority ? -1 : 1;
+    }
+    return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
+}
+
+static int less(void *a, void *b)
+{
+    if (fail_after >= 0 && fail_after-- == 0) {
+        return -1;
+    }
+    return compare(a, b) < 0;
+}
+
+static void *copy(const struct order *order)
+{
+    struct order *object = malloc(sizeof *object);
+    assert(object != NULL);
+    *object = *order;
+    objects++;
+    return object;
+}
+
+static void *convert(void *context, const struct des_entry *entry)
+{
+    const struct event *event = entry->event;
+    assert(*(int *)context == 1);
+    assert(des_key_priority(entry->key) == event->order.priority);
+    assert(des_key_sequence(entry->key) == event->order.sequence);
+    return copy(&event->order);
+}
+
+static void discard(void *object)
+{
+    objects--;
+    free(object);
+}
+
+static bool is_dead(void *context, void *event)
+{
+    (void)context;
+    return ((struct event *)event)->dead;
+}
+
+static int add(struct des_queue *queue, double at, int priority, bool now)
+{
+    struct event *event = &events[made % MOST];
+    if (event->scheduled) {
+        return 0;
+    }
+    struct order order = {at, priority, made};
+    struct des_entry entry = {.key = des_key(priority, made, true), .event = event};
+    event->order = order;
+    event->scheduled = true;
+    event->dead = false;
+    made++;
+    if (queue->mode == DES_INT) {
+        entry.at.i = (int64_t)at;
+    } else if (queue->mode == DES_FLOAT) {
+        entry.at.d = at;
+    } else {
+        entry.at.o = copy(&order);
+    }
+    return now ? des_push_now(queue, priority, entry) : des_push(queue, entry);
+}
+
+/* The first of the model, dead or not. */
+static struct event *first(void)
+{
+    struct event *best = NULL;
+    for (int at = 0; at < MOST; at++) {
+        if (events[at].scheduled && (best == NULL || compare(&events[at].order,
+                                                             &best->order) < 0)) {
+            best = &events[at];
+        }
+    }
+    return best;
+}
+
+static double take(struct des_queue *queue, double now)
+{
+    struct des_entry top = {.event = NULL}, entry = {.event = NULL};
+    struct event *expected = first();
+    bool any = des_top(queue, &top);
+    int got = des_pop(queue, &entry);
+    assert(got == (expected != NULL) && any == (expected != NULL));
+    if (expected == NULL) {
+        return now;
+    }
+    assert(entry.event == expected && top.event == expected);
+    expected->scheduled = false;
+    if (queue->mode == DES_OBJECT) {
+        discard(entry.at.o);
+    }
+    return expected->order.at;
+}
+
+static void cancel_some(struct des_queue *queue)
+{
+    size_t dead = 0, drops;
+    for (int at = 0; at < MOST; at++) {
+        if (events[at].scheduled && draw(3) == 0) {
+            events[at].dead = true;
+            dead++;
+        }
+    }
+    struct des_entry *dropped;
+    assert(des_sweep(queue, is_dead, NULL, &dropped, &drops) == 0 && drops == dead);
+    for (size_t at = 0; at < drops; at++) {
+        ((struct event *)dropped[at].event)->scheduled = false;
+        if (queue->mode == DES_OBJECT) {
+            discard(dropped[at].at.o);
+        }
+    }
+    free(dropped);
+}
+
+static void empty(struct des_queue *queue)
+{
+    struct des_entry entry;
+    while (des_count(queue) > 0) {
+        assert(des_pop(queue, &entry) != 0);
+        if (queue->mode == DES_OBJECT) {
+            discard(entry.at.o);
+        }
+    }
+    assert(!des_each(queue, 0, &entry) && des_pop(queue, &entry) == 0);
+    des_free(queue);
+    memset(events, 0, sizeof events);
+}
+
+static void advance(struct des_queue *queue, enum des_mode mode)
+{
+    int one = 1;
+    if (mode == DES_FLOAT && queue->mode == DES_INT) {
+        assert(des_to_float(queue));
+    } else if (mode == DES_OBJECT && queue->mode != DES_OBJECT) {
+        assert(des_to_object(queue, convert, discard, &one) == 0);
+    }
+}
+
+static void random_schedule(void)
+{
+    struct des_queue queue;
+    des_init(&queue, less);
+    double now = 0;
+    int modes = (int)draw(3), turns = 200 + (int)draw(2000), busy = 1 + (int)draw(6);
+    for (int turn = 0; turn < turns; turn++) {
+        if (turn == turns / 3 || turn == 2 * turns / 3) {
+            advance(&queue, (enum des_mode)(turn == turns / 3 ? modes > 0 : modes));
+        }
+        if (draw(400) == 0) {
+            cancel_some(&queue);
+        }
+        if (draw(10) < (uint64_t)busy) {
+            now = take(&queue, now);
+        } else if (draw(2) == 0 && queue.mode != DES_OBJECT) {
+            assert(add(&queue, now, (int)draw(DES_RINGS), true) == 0);
+        } else {
+            double back = draw(50) == 0 ? 3 : 0; /* the past: SimPy lets schedule do that */
+            assert(add(&queue, now + (double)draw(20) - back, (int)draw(5) - 1, false) == 0);
+        }
+    }
+    while (des_count(&queue) > 0) {
+        now = take(&queue, now);
+    }
+    empty(&queue);
+}
+
+/* Numbers beyond doubles stay whole numbers, and extreme priorities fit. */
+static void borders(void)
+{
+    struct des_queue queue;
+    struct des_entry entry = {.at = {.i = INT64_MAX}, .key = des_key(DES_PRIORITY_LOW, 7, false)};
+    des_init(&queue, less);
+    assert(des_push(&queue, entry) == 0 && !des_to_float(&queue) && queue.mode == DES_INT);
+    entry.at.i = INT64_MIN;
+    entry.key = des_key(DES_PRIORITY_HIGH, ((uint64_t)1 << 47) - 1, true);
+    assert(des_push(&queue, entry) == 0 && des_pop(&queue, &entry) == 1);
+    assert(entry.at.i == INT64_MIN && des_key_priority(entry.key) == DES_PRIORITY_HIGH);
+    assert(des_key_sequence(entry.key) == ((uint64_t)1 << 47) - 1 && (entry.key & 1) == 1);
+    empty(&queue);
+}
+
+/* A comparison that fails loses no entry and leaks nothing. */
+static void failing_comparisons(void)
+{
+    for (int turn = 0; turn < 200; turn++) {
+        struct des_queue queue;
+        des_init(&queue, less);
+        advance(&queue, DES_OBJECT);
+        size_t count = 0;
+        for (int at = 0; at < 60; at++) {
+            fail_after = draw(8) == 0 ? (int)draw(3) : -1;
+            int result = add(&queue, (double)draw(9), 1, false);
+            assert(result == 0 || result == -1);
+            count++;
+            if (draw(4) == 0) {
+                struct des_entry entry;
+                fail_after = draw(3) == 0 ? (int)draw(5) : -1;
+                assert(des_pop(&queue, &entry) != 0);
+                ((struct event *)entry.event)->scheduled = false;
+                discard(entry.at.o);
+                count--;
+            }
+            assert(des_count(&queue) == count && !queue.busy);
+        }
+        fail_after = -1;
+        empty(&queue);
+    }
+}
+
+int main(void)
+{
+    for (int turn = 0; turn < 60; turn++) {
+        random_schedule();
+    }
+    borders();
+    failing_comparisons();
+    assert(objects == 0);
+    puts("des: ok");
+    return 0;
+}
