@@ -287,11 +287,13 @@ def _body(raw: memoryview, request: bool) -> PtlrpcBody:
     return body
 
 
+TWINS = (Message._measure, Message._encode, _decode)
+"""Measure, encode and decode in Python; a native codec does the same, and asks them otherwise."""
+
 _CODEC = Messages(
     message=Message,
     body=PtlrpcBody.table,
-    twins=(Message._measure, Message._encode, _decode),
+    twins=TWINS,
     plain=PLAIN,
     recognise=recognise,
 )
-"""Runs the three functions above, or does the same natively."""

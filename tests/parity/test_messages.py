@@ -1,0 +1,68 @@
+"""Every message of every scenario: its bytes say all of it, and are as many as was accounted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labsim.net.lnet import Lnet, Packet
+from labsim.scenario import kits, load, runner
+from labsim.wire.message import TWINS, Message
+
+SCENARIOS = load.everything()
+NAMES = [load.name_of(path) for path in SCENARIOS]
+_, pure_encode, pure_decode = TWINS
+
+
+class Tap:
+    """Looks at each message as it is sent."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+
+    def attach(self, lnet: Lnet) -> None:
+        lnet.taps.append(lambda packet: self.look(packet) if packet.src == lnet.nid else None)
+
+    def look(self, packet: Packet) -> None:
+        if isinstance(packet.payload, Message):
+            check(packet.payload, packet.length)
+            self.seen[packet.payload.fmt.name] += 1
+
+
+def check(message: Message, accounted: int) -> None:
+    raw = message.encode()
+    assert len(raw) == message.wire_size == accounted, message
+    assert pure_encode(message) == raw
+    ways = [message.fmt, None] if message.request else [message.fmt]  # None: as a server reads it
+    for fmt in ways:
+        for decode in (Message.decode, pure_decode):
+            again = decode(raw, message.request, fmt)
+            assert again == message
+            assert again.wire_size == accounted
+            assert again.encode() == raw
+
+
+@pytest.fixture
+def tap(monkeypatch: pytest.MonkeyPatch) -> Tap:
+    """Hears every LNet that is made from now on."""
+    made, init = Tap(), Lnet.__init__
+
+    def tapped(self: Lnet, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        made.attach(self)
+
+    monkeypatch.setattr(Lnet, "__init__", tapped)
+    return made
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=NAMES)
+def test_every_message_of_a_scenario_survives_the_wire(path: Path, tap: Tap) -> None:
+    scenario = load.load(path)
+    for tree in kits.around(scenario):
+        made = runner.run(scenario, tree)
+        assert not made.broken, made.broken
+    assert tap.seen["MDS_CONNECT"] >= 2
+    assert sum(tap.seen.values()) > 20, tap.seen
