@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.net.ptlrpc import State
-from labsim.nodes.client.cred import ROOT, Cred
+from labsim.nodes.client.cred import Cred
 from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.llite import Llite
 from labsim.nodes.client.mdc import MIN_EASIZE, Mdc
@@ -125,10 +125,11 @@ class Client(Node):
 
     # ---- processes
 
-    def process(self, uid: int = 0, gid: int = 0, groups: tuple[int, ...] = ()) -> Vfs:
+    def process(
+        self, uid: int = 0, gid: int = 0, groups: tuple[int, ...] = (), umask: int = 0o022
+    ) -> Vfs:
         """A new process on this client, in the mount point."""
-        cred = ROOT if uid == gid == 0 and not groups else Cred(uid, gid, groups)
-        return self.make(Vfs, self, cred)
+        return self.make(Vfs, self, Cred(uid, gid, groups, umask))
 
     @property
     def vfs(self) -> Vfs:

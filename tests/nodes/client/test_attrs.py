@@ -172,3 +172,12 @@ def test_statfs_adds_up_the_osts(world) -> None:
     answers = world.all(*(vfs.statfs() for _ in range(6)))
     assert len(set(map(repr, answers))) == 1
     assert len([name for _, name in world.sent if name == "MDS_STATFS"]) == 1
+
+
+def test_umasks(world) -> None:
+    strict = world.nodes[0].process(umask=0o077)
+    world.run(strict.close(world.run(strict.open("f", 0o101, 0o666))))
+    world.run(strict.mkdir("d"))
+    world.run(world.nodes[0].process(umask=0).mkdir("open", 0o777))
+    modes = [world.run(world.vfs[1].stat(path)).mode & 0o777 for path in ("f", "d", "open")]
+    assert modes == [0o600, 0o700, 0o777]
