@@ -4,6 +4,8 @@
 
     with labsim.Cluster(clients=2, oss=2, osts=4) as cluster:
         cluster.client(0).run("touch f")
+
+`runtime="live"` makes the nodes real processes.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_a_crash_takes_the_power(runtime):
 
 @runtimes
 def test_errors_come_back_as_they_are(runtime):
-    with cluster(runtime) as c, pytest.raises(InputError, match="boom of {'a': 'b'}"):
+    with cluster(runtime) as c, pytest.raises(InputError, match=r"boom of \{'a': 'b'\}"):
         c.client(0).run("boom", {"a": "b"})
 
 

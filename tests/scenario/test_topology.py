@@ -35,8 +35,14 @@ def test_every_nid_is_different():
 
 
 def test_clients_may_differ():
-    plan = Plan(clients=3, tree="2.12.0", client_trees=["2.4.0"], hz=[100, 250], mount=[True, False],
-                overlays={"c1": ["a.py"]})  # fmt: skip
+    plan = Plan(
+        clients=3,
+        tree="2.12.0",
+        client_trees=["2.4.0"],
+        hz=[100, 250],
+        mount=[True, False],
+        overlays={"c1": ["a.py"]},
+    )
     c0, c1, c2 = plan.topology().of("client")
     assert [c.tree for c in (c0, c1, c2)] == ["2.4.0", "2.12.0", "2.12.0"]
     assert [c.hz for c in (c0, c1, c2)] == [100, 250, 1000]
