@@ -113,12 +113,16 @@ class Import(Sender):
         return reply
 
     def _wait_usable(self, request: Request) -> Steps[None]:
+        """Wait for the connection; EIO where it comes back without what the caller had before."""
+        generation = self.generation
         while self.state is not State.FULL:
             if self.state in (State.CLOSED, State.NEW):
                 raise LustreError(ESHUTDOWN, f"{self.name} is not connected")
             if request.no_delay:
                 raise LustreError(EAGAIN, f"{self.name} is {self.state.name}")
             yield from self._usable.passed()
+        if self.generation != generation:
+            raise LustreError(EIO, f"{self.name}: evicted")
 
     def _take_tag(self, request: Request) -> Steps[None]:
         """One tag for each modifying request under way (obd_get_mod_rpc_slot)."""

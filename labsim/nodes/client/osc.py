@@ -22,6 +22,7 @@ from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Permits, gather
 from labsim.wire.constants import (
+    MSG_RESENT,
     OBD_BRW_FROM_GRANT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
@@ -239,7 +240,8 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
             self.grant.answered(oa.misc)
             if granted:
                 self.grant.used(len(data))
-        self.grant.avail += reply["ost_body"].oa.grant
+        if not request.flags & MSG_RESENT:
+            self.grant.avail += reply["ost_body"].oa.grant
         failed = next((code for code in reply["rcs"] if code), 0)
         if failed:
             raise LustreError(abs(failed), f"{self.name}: write at {offset}")

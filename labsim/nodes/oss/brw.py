@@ -67,7 +67,8 @@ class Ofd(ObjectHandlers):
         finally:
             if lock is not None:
                 self.ldlm.release(lock)
-        reply = describe(oa, self.osd.attrs(fid)).replace(grant=self._regrant(account, oa))
+        added = 0 if req.resent else self._regrant(account, oa)
+        reply = describe(oa, self.osd.attrs(fid)).replace(grant=added)
         return req.reply(ost_body=OstBody(oa=reply), rcs=[0] * len(niobufs))
 
     def _check_space(self, account: Any, nbytes: int) -> None:
