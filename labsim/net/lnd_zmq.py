@@ -33,6 +33,9 @@ BATCH_BYTES = 1 << 20
 PATIENCE_NS = NS_PER_S
 """How long packets wait for a peer to be there."""
 RETRY_NS = 2 * NS_PER_MS
+NOBLOCK, SEND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+EVENTS, POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+"""As plain numbers: pyzmq's enums cost as much as the calls."""
 LOCAL = ("ipc://", "tcp://127.0.0.1:", "tcp://[::1]:", "tcp://localhost:")
 
 
@@ -143,13 +146,14 @@ class ZmqLnd:
     def _readable(self) -> None:
         """Take every message that has arrived."""
         router = self._router
-        while not router.closed:
+        while not router.closed and int(router.get(EVENTS)) & POLLIN:
+            frame = router.recv(NOBLOCK, copy=False)
+            identity, parts = frame.bytes, []
+            while frame.more:
+                frame = router.recv(NOBLOCK, copy=False)
+                parts.append(frame)
             try:
-                identity, *parts = router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            try:
-                self._take(self._source(identity.bytes), parts)
+                self._take(self._source(identity), parts)
             except ProtocolError as error:
                 self._refuse(str(error))
 
@@ -245,7 +249,9 @@ class _Peer:
 
     def _try(self, parts: list[Any]) -> bool:
         try:
-            self._dealer.send_multipart(parts, zmq.NOBLOCK, copy=True)
+            for part in parts[:-1]:
+                self._dealer.send(part, SEND_MORE)
+            self._dealer.send(parts[-1], NOBLOCK)
         except zmq.Again:
             return False
         return True

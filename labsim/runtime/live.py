@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from queue import SimpleQueue
+from socket import socket
 from time import monotonic_ns
 from typing import Any
 
@@ -54,7 +55,7 @@ class LiveEnvironment(simpy.Environment):
     @property
     def now(self) -> int:
         """Nanoseconds since the origin, read when the present step began."""
-        return int(self._now)
+        return self._now  # type: ignore[return-value]
 
     def schedule(self, event: Any, priority: Any = NORMAL, delay: Any = 0) -> None:
         """As simpy's; a delay counts from the true present, not from when this step began."""
@@ -88,8 +89,10 @@ class LiveEnvironment(simpy.Environment):
 
     def free_port(self) -> int:
         """A TCP port of the loopback address that nobody listens on just now."""
-        with self.context.socket(zmq.PAIR) as probe:
-            return probe.bind_to_random_port("tcp://127.0.0.1")
+        with socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
 
     def step(self) -> None:
         """Run the next event, asleep until it is due or a frame brings an earlier one."""
@@ -140,6 +143,9 @@ class LiveEnvironment(simpy.Environment):
         if not self._queue and not self._readers:
             raise EmptySchedule
         spin_until = monotonic_ns() + self.spin_ns
+        if not self.spin_ns:
+            self._look(self._sleep_ms(spin_until))
+            return
         while not self._look(0):
             now = monotonic_ns()
             if self._queue and self._queue[0][0] <= now - self.origin_ns:
@@ -172,11 +178,11 @@ class LiveEnvironment(simpy.Environment):
         return True
 
     def close(self) -> None:
-        """End the helper thread and the sockets' context; every socket must be closed before."""
+        """End the helper thread and the sockets' context, with what was left open."""
         if self._helper is not None:
             self._helper.close()
             self._helper = None
-        self.context.term()
+        self.context.destroy(linger=0)
 
 
 class Helper:
