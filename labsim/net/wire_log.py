@@ -2,7 +2,8 @@
 
 Does not know what the messages mean. Stands for tcpdump on every node, and mergecap. A node appends
 to its log what it sends and when something arrives, as cheaply as it can: patterns stay patterns,
-and what the network has to encode is encoded once for both. `merge` makes the capture.
+data that was sent lately is not written again, and what the network has to encode is encoded once
+for both. `merge` makes the capture.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ STARTED, SENT, ARRIVED = 0, 1, 2
 _RECORD = Struct("<BqI")
 """What, when (ns of the run), and how many pieces a payload has."""
 _PIECE = Struct("<BIqI")
-"""Real bytes (which follow) or a Fill; length; the Fill's seed and offset."""
-_REAL, _FILL = 0, 1
+"""What it is; its length; a Fill's seed and offset, or where in the log the same bytes stand."""
+_REAL, _FILL, _AGAIN = 0, 1, 2
+_RECENT = 8
+_LARGE = 1 << 14
+"""Data of this size and more is looked for among the last few, which are kept for that."""
 _ARRIVAL = Struct("<QQIIQQ")
 """Source, destination, kind, length, what names the message (upper and lower half)."""
 _START = Struct("<Q")
@@ -42,13 +46,15 @@ class Log:
         self._now = now
         self._parts: list[Any] = []
         self._bytes = 0
+        self._end = 0
+        self._recent: dict[bytes, tuple[int, bytes]] = {}
         self._last: Packet | None = None
         self._encoded: tuple[bytes, Payload] = (b"", b"")
 
     def watch(self, lnet: Lnet) -> None:
         """Tap a node's LNet."""
         here = lnet.nid
-        self._parts += _RECORD.pack(STARTED, self._now(), 0), _START.pack(here)
+        self._add(_RECORD.pack(STARTED, self._now(), 0) + _START.pack(here))
 
         def tap(packet: Packet) -> None:
             if packet.src == packet.dst:
@@ -68,28 +74,49 @@ class Log:
         header, payload = frame.encode(packet)
         self._last, self._encoded = packet, (header, payload)
         pieces = payload.pieces if isinstance(payload, Chain) else (payload,)
-        parts = self._parts
-        parts.append(_RECORD.pack(SENT, self._now(), len(pieces)) + header)
+        self._add(_RECORD.pack(SENT, self._now(), len(pieces)) + header)
         for piece in pieces:
             if isinstance(piece, Fill):
-                parts.append(_PIECE.pack(_FILL, piece.length, piece.seed, piece.offset))
+                self._add(_PIECE.pack(_FILL, piece.length, piece.seed, piece.offset))
+            elif isinstance(piece, bytes) and len(piece) >= _LARGE:
+                self._add_large(piece)
             else:
-                parts += _PIECE.pack(_REAL, len(piece), 0, 0), piece
-                self._bytes += len(piece)
+                self._add(_PIECE.pack(_REAL, len(piece), 0, 0))
+                self._add(piece)
         if self._bytes > FLUSH_BYTES:
             self.flush()
+
+    def _add(self, part: Any) -> None:
+        self._parts.append(part)
+        self._bytes += len(part)
+        self._end += len(part)
+
+    def _add_large(self, data: bytes) -> None:
+        """Add bulk data; where the same was sent lately, only say where it stands."""
+        middle = len(data) // 2
+        name = data[:32] + data[middle : middle + 32] + data[-32:]
+        where, known = self._recent.get(name, (0, b""))
+        if data == known:
+            self._add(_PIECE.pack(_AGAIN, len(data), where, 0))
+            return
+        self._add(_PIECE.pack(_REAL, len(data), 0, 0))
+        self._recent.pop(name, None)
+        self._recent[name] = self._end, data
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        self._add(data)
 
     def _arrived(self, packet: Packet) -> None:
         kind, named, length = key(packet)
         numbers = packet.src, packet.dst, kind, length, named >> 64, named & _LOW
-        self._parts.append(_RECORD.pack(ARRIVED, self._now(), 0) + _ARRIVAL.pack(*numbers))
+        self._add(_RECORD.pack(ARRIVED, self._now(), 0) + _ARRIVAL.pack(*numbers))
 
     def flush(self) -> None:
         """Write what has gathered; a process that is killed after this loses none of it."""
         parts = self._parts
         if not parts:
             return
-        if self._bytes < FLUSH_BYTES >> 4:
+        if self._bytes < _LARGE:
             _write(self._fd, [b"".join(parts)])
         else:
             for start in range(0, len(parts), _VECTOR):
@@ -161,7 +188,15 @@ def _record(file: IO[bytes]) -> _Record:
 
 def _piece(file: IO[bytes]) -> Payload:
     what, length, seed, offset = _PIECE.unpack(_exactly(file, _PIECE.size))
-    return Fill(length, seed, offset) if what == _FILL else _exactly(file, length)
+    if what == _FILL:
+        return Fill(length, seed, offset)
+    if what == _REAL:
+        return _exactly(file, length)
+    here = file.tell()
+    file.seek(seed)
+    data = _exactly(file, length)
+    file.seek(here)
+    return data
 
 
 def merge(paths: Iterable[str], out: PcapFile, epoch_ns: int) -> None:

@@ -75,15 +75,16 @@ class LiveNode:
 
     def _attach(self, lnet: Lnet) -> None:
         log = self._log
-        self.env.before_sleep(log.flush)
         ZmqLnd(self.env, lnet, self.birth.endpoints, self._refused, log.encode)
         log.watch(lnet)
+        self.env.before_sleep(log.flush)
 
     def _refused(self, what: str) -> None:
         print(f"refused: {what}", flush=True)
         self.machine.refuse(what)
 
     def _crash(self) -> None:
+        self._log.flush()
         os._exit(control.POWER_LOSS_STATUS)
 
     def _param_set(self, pattern: str, text: str) -> None:
