@@ -7,6 +7,7 @@ stack of a host puts in front of TCP data: Ethernet, IPv4 and TCP headers with v
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import IO
 
@@ -108,11 +109,12 @@ class End:
             options = _STAMPS.pack(0x0101, 8, 10, stamp, self.echo)
         words = (_TCP.size + len(options)) // 4
         ack = self.ack if flags & ACK else 0
-        ports = self.port, peer.port
         length = words * 4 + len(data)
-        plain = _TCP.pack(*ports, self.seq, ack, words << 4, flags, WINDOW, 0, 0) + options
-        total = self._flow + 6 + length + _sum(plain) + _sum(data)
-        tcp = _TCP.pack(*ports, self.seq, ack, words << 4, flags, WINDOW, -total % 65535, 0)
+        total = self.port + peer.port + self.seq + ack + (words << 12 | flags) + WINDOW
+        total += self._flow + 6 + length + _sum(options) + _sum(data)
+        tcp = _TCP.pack(
+            self.port, peer.port, self.seq, ack, words << 4, flags, WINDOW, -total % 65535, 0
+        )
         self._ident = self._ident + 1 & 0xFFFF
         ip = self._ip(peer, _IP.size + length)
         self.seq = self.seq + len(data) + bool(flags & (SYN | FIN)) & _MASK
@@ -127,8 +129,18 @@ class End:
 
 def _sum(data: bytes | memoryview) -> int:
     """The 16-bit words of data, added up; modulo 65535 this is what the Internet checksum needs."""
+    return _full_sum(bytes(data)) if len(data) == MSS else _any_sum(data)
+
+
+def _any_sum(data: bytes | memoryview) -> int:
     value = int.from_bytes(data, "big")
     return (value << 8 if len(data) & 1 else value) % 65535
+
+
+@lru_cache(maxsize=4096)
+def _full_sum(data: bytes) -> int:
+    """Of a full segment; bulk data is often the same again."""
+    return _any_sum(data)
 
 
 def segments(data: bytes | memoryview) -> Iterator[bytes | memoryview]:

@@ -39,7 +39,7 @@ class Log:
         cluster.trace.listeners.append(self._heard)
 
     def _heard(self, event: Any) -> None:
-        if event.kind in ("rpc.send", "rpc.reply"):
+        if event.kind in ("rpc.send", "rpc.reply", "rpc.early"):
             opcode, xid, peer = event.fields[:3]
             here, there = self._addresses[event.node], Nid(peer).address
             if here != there:
@@ -84,6 +84,25 @@ def test_everything_that_a_client_does_reads_as_it_was_sent(tmp_path: Path) -> N
         tour(cluster)
     check(path, log)
     assert len({rpc.opcode for rpc in log.rpcs}) > 25
+
+
+def test_what_is_lost_and_sent_again_reads_as_it_was_sent(tmp_path: Path) -> None:
+    path = tmp_path / "lost.pcap"
+    cluster = Cluster(clients=1, oss=1, osts=1, pcap=str(path))
+    log = Log(cluster)
+    with cluster:
+        client = cluster.client()
+        for action in ("drop", "delay"):
+            rule = cluster.rule(action, action, dst=["mds0"], count=2, delay_ns=40 * NS_PER_S)
+            cluster.run(cluster.net(rule))
+            client.run(f"touch {action}")
+        cluster.run(cluster.heal())
+        cluster.run(cluster.node("mds0").kill())
+        cluster.run(cluster.node("mds0").start())
+        client.run("touch again")
+        cluster.run(cluster.env.timeout(300 * NS_PER_S))
+    check(path, log)
+    assert len(set(log.rpcs)) < len(log.rpcs)
 
 
 @pytest.mark.live
