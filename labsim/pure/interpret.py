@@ -15,7 +15,7 @@ from labsim.pure.codec import Buffer, Kind, Op, Table
 
 def unpack(table: Table, buffer: Buffer, offset: int = 0, nested: bool = False) -> Any:
     """A new object from the bytes at `offset`; ProtocolError where they do not fit."""
-    value = object.__new__(table.factory)
+    value: Any = object.__new__(table.factory)
     for op in table.ops:
         setattr(value, op.name, _read(op, value, buffer, offset, nested))
     return value

@@ -398,11 +398,12 @@ _ARRAYS: dict[str, type[Wire]] = {
 }
 _NUMBERS = {"seq_opc": "I", "fld_opc": "I", "getinfo_vallen": "I", "obd_id": "Q", "conn": "Q"}
 _NUMBER_ARRAYS = {"u32": "I", "rcs": "i", "eavals_lens": "I", "mds_hsm_archive": "I"}
-_STRINGS = ("name", "symtgt", "string", "file_secctx_name")
+_STRINGS = ("name", "symtgt", "string", "file_secctx_name", "selinux_pol")
 _BYTES = (
     *("generic_data", "setinfo_key", "setinfo_val", "getinfo_key", "getinfo_val", "file_secctx"),
     *("dlm_lvb", "mdt_md", "eadata", "eavals", "acl", "logcookies", "capa1", "capa2"),
     *("fiemap_val", "out_update", "out_update_reply", "out_update_header"),
+    *("file_encctx", "default_mdt_md", "fid_array"),
 )
 _BULK = ("niobuf_inline", "short_io")
 """File data within a message: never copied."""

@@ -15,6 +15,7 @@ from labsim.base.errors import ProtocolError
 from labsim.wire import mds_flags as md
 from labsim.wire import opcodes as op
 from labsim.wire.buffers import BUFFERS, Buffer
+from labsim.wire.eras import DECLARED, Era, exists, marked
 
 
 class Format(NamedTuple):
@@ -25,157 +26,207 @@ class Format(NamedTuple):
     reply: tuple[Buffer, ...]
 
 
-def _format(name: str, request: str, reply: str) -> Format:
-    return Format(
-        name,
-        tuple([BUFFERS[key] for key in request.split()]),
-        tuple([BUFFERS[key] for key in reply.split()]),
-    )
+def _format(name: str, request: str, reply: str, when: str = "") -> None:
+    """Declare a format; `key@2.15` is a buffer, `when` the span of a format, see `eras.marked`."""
+    last = None
+    for era, declared in FORMATS_IN.items():
+        if exists(when, era):
+            made = Format(
+                name,
+                tuple([BUFFERS[key] for key in marked(request, era)]),
+                tuple([BUFFERS[key] for key in marked(reply, era)]),
+            )
+            last = declared[name] = last if last == made else made
 
 
-_TABLE = (
-    _format("OBD_PING", "", ""),
-    _format("OBD_SET_INFO", "setinfo_key setinfo_val", ""),
-    _format("OBD_IDX_READ", "idx_info", "idx_info"),
-    _format("SEC_CTX", "", ""),
-    _format("MGS_TARGET_REG", "mgs_target_info", "mgs_target_info"),
-    _format("MGS_SET_INFO", "mgs_send_param", "mgs_send_param"),
-    _format("MGS_CONFIG_READ", "mgs_config_body", "mgs_config_res"),
-    _format("SEQ_QUERY", "seq_opc seq_range", "seq_range"),
-    _format("FLD_QUERY", "fld_opc fld_mdfld", "fld_mdfld"),
-    _format("FLD_READ", "fld_mdfld", "generic_data"),
-    _format("MDS_QUOTACTL", "obd_quotactl", "obd_quotactl"),
-    _format("OST_QUOTACTL", "obd_quotactl", "obd_quotactl"),
-    _format("QUOTA_DQACQ", "quota_body", "quota_body"),
-    _format("LDLM_INTENT_QUOTA", "dlm_req ldlm_intent quota_body", "dlm_rep dlm_lvb quota_body"),
-    _format("MDS_GET_ROOT", "mdt_body name", "mdt_body capa1"),
-    _format("MDS_STATFS", "", "obd_statfs"),
-    _format("MDS_STATFS_NEW", "mdt_body", "obd_statfs"),
-    _format("MDS_SYNC", "mdt_body capa1", "mdt_body"),
-    _format("MDS_GETATTR", "mdt_body capa1", "mdt_body mdt_md acl capa1 capa2"),
-    _format("MDS_GETXATTR", "mdt_body capa1 name eadata", "mdt_body eadata"),
-    _format("MDS_GETATTR_NAME", "mdt_body capa1 name", "mdt_body mdt_md acl capa1 capa2"),
-    _format("MDS_REINT", "rec_reint", "mdt_body"),
-    _format("MDS_REINT_CREATE", "rec_reint capa1 name", "mdt_body capa1"),
-    _format(
-        "MDS_REINT_CREATE_ACL",
-        "rec_reint capa1 name eadata dlm_req file_secctx_name file_secctx",
-        "mdt_body capa1",
-    ),
-    _format("MDS_REINT_CREATE_SLAVE", "rec_reint capa1 name eadata dlm_req", "mdt_body capa1"),
-    _format(
-        "MDS_REINT_CREATE_SYM",
-        "rec_reint capa1 name symtgt dlm_req file_secctx_name file_secctx",
-        "mdt_body capa1",
-    ),
-    _format(
-        "MDS_REINT_OPEN",
-        "rec_reint capa1 capa2 name eadata file_secctx_name file_secctx",
-        "mdt_body mdt_md acl capa1 capa2",
-    ),
-    _format(
-        "MDS_REINT_UNLINK",
-        "rec_reint capa1 name dlm_req",
-        "mdt_body mdt_md logcookies capa1 capa2",
-    ),
-    _format("MDS_REINT_LINK", "rec_reint capa1 capa2 name dlm_req", "mdt_body"),
-    _format(
-        "MDS_REINT_RENAME",
-        "rec_reint capa1 capa2 name symtgt dlm_req",
-        "mdt_body mdt_md logcookies capa1 capa2",
-    ),
-    _format(
-        "MDS_REINT_MIGRATE",
-        "rec_reint capa1 capa2 name symtgt dlm_req mdt_epoch close_data eadata",
-        "mdt_body mdt_md logcookies capa1 capa2",
-    ),
-    _format(
-        "MDS_REINT_SETATTR",
-        "rec_reint capa1 mdt_epoch eadata logcookies dlm_req",
-        "mdt_body mdt_md acl capa1 capa2",
-    ),
-    _format("MDS_REINT_SETXATTR", "rec_reint capa1 name eadata dlm_req", "mdt_body"),
-    _format("MDS_REINT_RESYNC", "rec_reint dlm_req", "mdt_body"),
-    _format("MDS_CONNECT", "tgtuuid cluuid conn connect_data", "connect_data"),
-    _format("MDS_DISCONNECT", "", ""),
-    _format("MDS_GET_INFO", "getinfo_key getinfo_vallen", "getinfo_val"),
-    _format("OUT_UPDATE", "out_update_header out_update_buf", "out_update_reply"),
-    _format("LDLM_ENQUEUE", "dlm_req", "dlm_rep dlm_lvb"),
-    _format("LDLM_ENQUEUE_LVB", "dlm_req", "dlm_rep dlm_lvb"),
-    _format("LDLM_CONVERT", "dlm_req", "dlm_rep"),
-    _format("LDLM_CANCEL", "dlm_req", ""),
-    _format("LDLM_CALLBACK", "dlm_req", ""),
-    _format("LDLM_CP_CALLBACK", "dlm_req dlm_lvb", ""),
-    _format("LDLM_BL_CALLBACK", "dlm_req", ""),
-    _format("LDLM_GL_CALLBACK", "dlm_req", "dlm_lvb"),
-    _format("LDLM_GL_CALLBACK_DESC", "dlm_req dlm_gl_desc", "dlm_lvb"),
-    _format("LDLM_INTENT_BASIC", "dlm_req ldlm_intent", "dlm_rep dlm_lvb"),
-    _format("LDLM_INTENT", "dlm_req ldlm_intent rec_reint", "dlm_rep mdt_body mdt_md acl"),
-    _format("LDLM_INTENT_LAYOUT", "dlm_req ldlm_intent layout_intent eadata", "dlm_rep dlm_lvb"),
-    _format(
-        "LDLM_INTENT_GETATTR",
-        "dlm_req ldlm_intent mdt_body capa1 name",
-        "dlm_rep mdt_body mdt_md acl capa1",
-    ),
-    _format(
-        "LDLM_INTENT_OPEN",
-        "dlm_req ldlm_intent rec_reint capa1 capa2 name eadata file_secctx_name file_secctx",
-        "dlm_rep mdt_body mdt_md acl capa1 capa2 niobuf_inline",
-    ),
-    _format(
-        "LDLM_INTENT_CREATE",
-        "dlm_req ldlm_intent rec_reint capa1 name eadata file_secctx_name file_secctx",
-        "dlm_rep mdt_body mdt_md acl capa1",
-    ),
-    _format(
-        "LDLM_INTENT_GETXATTR",
-        "dlm_req ldlm_intent mdt_body capa1",
-        "dlm_rep mdt_body mdt_md acl eadata eavals eavals_lens",
-    ),
-    _format("MDS_CLOSE", "mdt_epoch rec_reint capa1", "mdt_body mdt_md logcookies capa1 capa2"),
-    _format(
-        "MDS_CLOSE_INTENT",
-        "mdt_epoch rec_reint capa1 close_data u32",
-        "mdt_body mdt_md logcookies capa1 capa2",
-    ),
-    _format("MDS_READPAGE", "mdt_body capa1", "mdt_body"),
-    _format("MDS_HSM_ACTION", "mdt_body capa1", "mdt_body mds_hsm_current_action"),
-    _format("MDS_HSM_PROGRESS", "mdt_body mds_hsm_progress", ""),
-    _format("MDS_HSM_CT_REGISTER", "mdt_body mds_hsm_archive", ""),
-    _format("MDS_HSM_CT_UNREGISTER", "mdt_body", ""),
-    _format("MDS_HSM_STATE_GET", "mdt_body capa1", "mdt_body hsm_user_state"),
-    _format("MDS_HSM_STATE_SET", "mdt_body capa1 hsm_state_set", ""),
-    _format("MDS_HSM_REQUEST", "mdt_body mds_hsm_request mds_hsm_user_item generic_data", ""),
-    _format("MDS_SWAP_LAYOUTS", "mdt_body swap_layouts capa1 capa2 dlm_req", ""),
-    _format("LLOG_ORIGIN_HANDLE_CREATE", "llogd_body name", "llogd_body"),
-    _format("LLOG_ORIGIN_HANDLE_NEXT_BLOCK", "llogd_body", "llogd_body eadata"),
-    _format("LLOG_ORIGIN_HANDLE_PREV_BLOCK", "llogd_body", "llogd_body eadata"),
-    _format("LLOG_ORIGIN_HANDLE_READ_HEADER", "llogd_body", "llog_log_hdr"),
-    _format("CONNECT", "tgtuuid cluuid conn connect_data", "connect_data"),
-    _format("OST_CONNECT", "tgtuuid cluuid conn connect_data", "connect_data"),
-    _format("OST_DISCONNECT", "", ""),
-    _format("OST_GETATTR", "ost_body capa1", "ost_body"),
-    _format("OST_SETATTR", "ost_body capa1", "ost_body"),
-    _format("OST_CREATE", "ost_body", "ost_body"),
-    _format("OST_PUNCH", "ost_body capa1", "ost_body"),
-    _format("OST_SYNC", "ost_body capa1", "ost_body"),
-    _format("OST_DESTROY", "ost_body dlm_req capa1", "ost_body"),
-    _format("OST_BRW_READ", "ost_body obd_ioobj niobuf_remote capa1 short_io", "ost_body short_io"),
-    _format("OST_BRW_WRITE", "ost_body obd_ioobj niobuf_remote capa1 short_io", "ost_body rcs"),
-    _format("OST_STATFS", "", "obd_statfs"),
-    _format("OST_SET_GRANT_INFO", "setinfo_key ost_body", "ost_body"),
-    _format("OST_GET_INFO", "getinfo_key", "generic_data"),
-    _format("OST_GET_INFO_LAST_ID", "getinfo_key", "obd_id"),
-    _format("OST_GET_INFO_LAST_FID", "getinfo_key fid", "fid"),
-    _format("OST_SET_INFO_LAST_FID", "setinfo_key setinfo_val", ""),
-    _format("OST_GET_INFO_FIEMAP", "fiemap_key fiemap_val", "fiemap_val"),
-    _format("LFSCK_NOTIFY", "lfsck_request", ""),
-    _format("LFSCK_QUERY", "lfsck_request", "lfsck_reply"),
-    _format("OST_LADVISE", "ost_body ost_ladvise_hdr ost_ladvise", "ost_body"),
+FORMATS_IN: dict[Era, dict[str, Format]] = {era: {} for era in Era}
+"""Every format of each era by name."""
+
+_format("OBD_PING", "", "")
+_format("OBD_SET_INFO", "setinfo_key setinfo_val", "")
+_format("OBD_IDX_READ", "idx_info", "idx_info")
+_format("SEC_CTX", "", "")
+_format("MGS_TARGET_REG", "mgs_target_info", "mgs_target_info")
+_format("MGS_SET_INFO", "mgs_send_param", "mgs_send_param")
+_format("MGS_CONFIG_READ", "mgs_config_body", "mgs_config_res")
+_format("SEQ_QUERY", "seq_opc seq_range", "seq_range")
+_format("FLD_QUERY", "fld_opc fld_mdfld", "fld_mdfld")
+_format("FLD_READ", "fld_mdfld", "generic_data")
+_format("MDS_QUOTACTL", "obd_quotactl", "obd_quotactl")
+_format("OST_QUOTACTL", "obd_quotactl", "obd_quotactl")
+_format("QUOTA_DQACQ", "quota_body", "quota_body")
+_format("LDLM_INTENT_QUOTA", "dlm_req ldlm_intent quota_body", "dlm_rep dlm_lvb quota_body")
+_format("MDS_GET_ROOT", "mdt_body name", "mdt_body capa1")
+_format("MDS_STATFS", "", "obd_statfs")
+_format("MDS_STATFS_NEW", "mdt_body", "obd_statfs", "2.12")
+_format("MDS_SYNC", "mdt_body capa1", "mdt_body")
+_format("MDS_GETATTR", "mdt_body capa1", "mdt_body mdt_md acl capa1 capa2 file_encctx@2.15")
+_format("MDS_GETXATTR", "mdt_body capa1 name eadata selinux_pol@2.15", "mdt_body eadata")
+_format(
+    "MDS_GETATTR_NAME", "mdt_body capa1 name", "mdt_body mdt_md acl capa1 capa2 file_encctx@2.15"
 )
+_format("MDS_REINT", "rec_reint", "mdt_body")
+_format("MDS_REINT_CREATE", "rec_reint capa1 name", "mdt_body capa1")
+_format(
+    "MDS_REINT_CREATE_ACL",
+    "rec_reint capa1 name eadata dlm_req file_secctx_name file_secctx "
+    "selinux_pol@2.15 file_encctx@2.15",
+    "mdt_body capa1",
+)
+_format("MDS_REINT_CREATE_SLAVE", "rec_reint capa1 name eadata dlm_req", "mdt_body capa1")
+_format(
+    "MDS_REINT_CREATE_SYM",
+    "rec_reint capa1 name symtgt dlm_req file_secctx_name file_secctx "
+    "selinux_pol@2.15 file_encctx@2.15",
+    "mdt_body capa1",
+)
+_format(
+    "MDS_REINT_OPEN",
+    "rec_reint capa1 capa2 name eadata file_secctx_name file_secctx "
+    "selinux_pol@2.15 file_encctx@2.15",
+    "mdt_body mdt_md acl capa1 capa2",
+)
+_format(
+    "MDS_REINT_UNLINK",
+    "rec_reint capa1 name dlm_req selinux_pol@2.15",
+    "mdt_body mdt_md logcookies capa1 capa2",
+)
+_format("MDS_REINT_LINK", "rec_reint capa1 capa2 name dlm_req selinux_pol@2.15", "mdt_body")
+_format(
+    "MDS_REINT_RENAME",
+    "rec_reint capa1 capa2 name symtgt dlm_req selinux_pol@2.15",
+    "mdt_body mdt_md logcookies capa1 capa2",
+)
+_format(
+    "MDS_REINT_MIGRATE",
+    "rec_reint capa1 capa2 name symtgt dlm_req selinux_pol@2.15 mdt_epoch close_data eadata@2.12",
+    "mdt_body mdt_md logcookies capa1 capa2",
+)
+_format(
+    "MDS_REINT_SETATTR",
+    "rec_reint capa1 mdt_epoch eadata logcookies dlm_req",
+    "mdt_body mdt_md acl capa1 capa2",
+)
+_format("MDS_REINT_SETXATTR", "rec_reint capa1 name eadata dlm_req selinux_pol@2.15", "mdt_body")
+_format("MDS_REINT_RESYNC", "rec_reint dlm_req", "mdt_body", "2.12")
+_format("MDS_CONNECT", "tgtuuid cluuid conn connect_data selinux_pol@2.15", "connect_data")
+_format("MDS_DISCONNECT", "", "")
+_format("MDS_GET_INFO", "getinfo_key getinfo_vallen", "getinfo_val")
+_format("OUT_UPDATE", "out_update_header out_update_buf", "out_update_reply")
+_format("LDLM_ENQUEUE", "dlm_req", "dlm_rep dlm_lvb")
+_format("LDLM_ENQUEUE_LVB", "dlm_req", "dlm_rep dlm_lvb")
+_format("LDLM_CONVERT", "dlm_req", "dlm_rep")
+_format("LDLM_CANCEL", "dlm_req", "")
+_format("LDLM_CALLBACK", "dlm_req", "")
+_format("LDLM_CP_CALLBACK", "dlm_req dlm_lvb", "")
+_format("LDLM_BL_CALLBACK", "dlm_req", "")
+_format("LDLM_GL_CALLBACK", "dlm_req", "dlm_lvb")
+_format("LDLM_GL_CALLBACK_DESC", "dlm_req dlm_gl_desc", "dlm_lvb", "2.12")
+_format("LDLM_INTENT_BASIC", "dlm_req ldlm_intent", "dlm_rep dlm_lvb")
+_format("LDLM_INTENT", "dlm_req ldlm_intent rec_reint", "dlm_rep mdt_body mdt_md acl")
+_format("LDLM_INTENT_LAYOUT", "dlm_req ldlm_intent layout_intent eadata@2.12", "dlm_rep dlm_lvb")
+_format(
+    "LDLM_INTENT_GETATTR",
+    "dlm_req ldlm_intent mdt_body capa1 name file_secctx_name@2.15",
+    "dlm_rep mdt_body mdt_md acl capa1 file_secctx@2.15 default_mdt_md@2.15 file_encctx@2.15",
+)
+_format(
+    "LDLM_INTENT_OPEN",
+    "dlm_req ldlm_intent rec_reint capa1 capa2 name eadata file_secctx_name file_secctx "
+    "selinux_pol@2.15 file_encctx@2.15",
+    "dlm_rep mdt_body mdt_md acl capa1 capa2 niobuf_inline@2.12 file_secctx@2.15 file_encctx@2.15",
+)
+_format(
+    "LDLM_INTENT_CREATE",
+    "dlm_req ldlm_intent rec_reint capa1 name eadata file_secctx_name file_secctx "
+    "selinux_pol@2.15 file_encctx@2.15",
+    "dlm_rep mdt_body mdt_md acl capa1 file_secctx@2.15 default_mdt_md@2.15 file_encctx@2.15",
+)
+_format(
+    "LDLM_INTENT_GETXATTR",
+    "dlm_req ldlm_intent mdt_body capa1 selinux_pol@2.15",
+    "dlm_rep mdt_body mdt_md acl eadata eavals eavals_lens",
+)
+_format("MDS_CLOSE", "mdt_epoch rec_reint capa1", "mdt_body mdt_md logcookies capa1 capa2")
+_format(
+    "MDS_CLOSE_INTENT",
+    "mdt_epoch rec_reint capa1 close_data u32",
+    "mdt_body mdt_md logcookies capa1 capa2",
+    "2.12",
+)
+_format("MDS_READPAGE", "mdt_body capa1", "mdt_body")
+_format("MDS_HSM_ACTION", "mdt_body capa1", "mdt_body mds_hsm_current_action")
+_format("MDS_HSM_PROGRESS", "mdt_body mds_hsm_progress", "")
+_format("MDS_HSM_CT_REGISTER", "mdt_body mds_hsm_archive", "")
+_format("MDS_HSM_CT_UNREGISTER", "mdt_body", "")
+_format("MDS_HSM_STATE_GET", "mdt_body capa1", "mdt_body hsm_user_state")
+_format("MDS_HSM_STATE_SET", "mdt_body capa1 hsm_state_set", "")
+_format("MDS_HSM_REQUEST", "mdt_body mds_hsm_request mds_hsm_user_item generic_data", "")
+_format("MDS_SWAP_LAYOUTS", "mdt_body swap_layouts capa1 capa2 dlm_req", "")
+_format("LLOG_ORIGIN_HANDLE_CREATE", "llogd_body name mdt_body@2.15", "llogd_body")
+_format("LLOG_ORIGIN_HANDLE_NEXT_BLOCK", "llogd_body", "llogd_body eadata")
+_format("LLOG_ORIGIN_HANDLE_PREV_BLOCK", "llogd_body", "llogd_body eadata")
+_format("LLOG_ORIGIN_HANDLE_READ_HEADER", "llogd_body", "llog_log_hdr")
+_format("CONNECT", "tgtuuid cluuid conn connect_data selinux_pol@2.15", "connect_data")
+_format("OST_CONNECT", "tgtuuid cluuid conn connect_data selinux_pol@2.15", "connect_data")
+_format("OST_DISCONNECT", "", "")
+_format("OST_GETATTR", "ost_body capa1", "ost_body")
+_format("OST_SETATTR", "ost_body capa1", "ost_body")
+_format("OST_CREATE", "ost_body", "ost_body")
+_format("OST_PUNCH", "ost_body capa1", "ost_body")
+_format("OST_SYNC", "ost_body capa1", "ost_body")
+_format("OST_DESTROY", "ost_body dlm_req capa1", "ost_body")
+_format(
+    "OST_BRW_READ", "ost_body obd_ioobj niobuf_remote capa1 short_io@2.12", "ost_body short_io@2.12"
+)
+_format("OST_BRW_WRITE", "ost_body obd_ioobj niobuf_remote capa1 short_io@2.12", "ost_body rcs")
+_format("OST_STATFS", "", "obd_statfs")
+_format("OST_SET_GRANT_INFO", "setinfo_key ost_body", "ost_body")
+_format("OST_GET_INFO", "getinfo_key", "generic_data")
+_format("OST_GET_INFO_LAST_ID", "getinfo_key", "obd_id")
+_format("OST_GET_INFO_LAST_FID", "getinfo_key fid", "fid")
+_format("OST_SET_INFO_LAST_FID", "setinfo_key setinfo_val", "")
+_format("OST_GET_INFO_FIEMAP", "fiemap_key fiemap_val", "fiemap_val")
+_format("LFSCK_NOTIFY", "lfsck_request", "")
+_format("LFSCK_QUERY", "lfsck_request", "lfsck_reply")
+_format("OST_LADVISE", "ost_body ost_ladvise_hdr ost_ladvise", "ost_body")
+_format("LDLM_GL_DESC_CALLBACK", "dlm_req dlm_gl_desc", "dlm_lvb", "-2.12")
+_format(
+    "LDLM_INTENT_UNLINK",
+    "dlm_req ldlm_intent rec_reint capa1 name",
+    "dlm_rep mdt_body mdt_md acl",
+    "-2.12",
+)
+_format("LLOG_ORIGIN_CONNECT", "llogd_conn_body", "", "-2.12")
+_format("LLOG_ORIGIN_HANDLE_DESTROY", "llogd_body", "llogd_body", "-2.12")
+_format("LOG_CANCEL", "logcookies", "", "-2.12")
+_format(
+    "MDS_INTENT_CLOSE",
+    "mdt_epoch rec_reint capa1 close_data",
+    "mdt_body mdt_md logcookies capa1 capa2",
+    "-2.12",
+)
+_format("MDS_RMFID", "mdt_body fid_array capa1 capa2", "mdt_body fid_array rcs", "2.15")
+_format("MDT_SET_INFO", "setinfo_key setinfo_val mdt_body", "", "2.15")
+_format("OST_FALLOCATE", "ost_body capa1", "ost_body", "2.15")
+_format("OST_SEEK", "ost_body", "ost_body", "2.15")
 
-FORMATS: dict[str, Format] = {one.name: one for one in _TABLE}
+FORMATS: dict[str, Format] = FORMATS_IN[DECLARED]
 """Every format by name."""
+
+FORMER = {
+    "MDS_CLOSE_INTENT": "MDS_INTENT_CLOSE",
+    "LDLM_GL_CALLBACK_DESC": "LDLM_GL_DESC_CALLBACK",
+    "MDS_STATFS_NEW": "MDS_STATFS",
+}
+"""What stands for a format where it is not known yet."""
+
+
+def format_in(fmt: Format, era: Era) -> Format:
+    """The format of the same messages in another era; itself where that era has none."""
+    known = FORMATS_IN[era]
+    return known.get(fmt.name) or known.get(FORMER.get(fmt.name, "")) or fmt
+
 
 _OF_INTENT = {
     md.IT_OPEN: FORMATS["LDLM_INTENT_OPEN"],

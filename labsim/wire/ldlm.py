@@ -6,6 +6,7 @@ Does not know which locks conflict. Stands for lustre_idl.h's ldlm_* structs.
 from typing import Annotated, TypeAlias
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_10, V2_15, At
 from labsim.wire.ldlm_flags import LDLM_EXTENT, LDLM_FLOCK, LDLM_IBITS, LDLM_PLAIN
 from labsim.wire.schema import Union, Wire, also, array, handle, tail, u32, u64
 
@@ -24,7 +25,15 @@ class LdlmExtent(Wire, struct="ldlm_extent", size=24):
     gid: u64
 
 
-class LdlmInodebits(Wire, struct="ldlm_inodebits", size=16):
+class LdlmInodebits(
+    Wire,
+    struct="ldlm_inodebits",
+    size=16,
+    differs={
+        V2_10: At(unknown={"try_bits": "", "cancel_bits": ""}, size=8),
+        V2_15: At(added={"li_gid": (16, 8)}, size=24),
+    },
+):
     """The bits of an inode lock, and those to try or to cancel."""
 
     bits: u64

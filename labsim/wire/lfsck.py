@@ -6,6 +6,7 @@ Does not know what is checked. Stands for lustre_idl.h's lfsck_* and lustre_capa
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_15, At
 from labsim.wire.schema import Wire, also, i32, octets, u16, u32, u64
 
 
@@ -39,7 +40,13 @@ class LfsckReply(Wire, struct="lfsck_reply", prefix="lr_", size=16):
     repaired: u64
 
 
-class LustreCapa(Wire, struct="lustre_capa", prefix="lc_", size=120):
+class LustreCapa(
+    Wire,
+    struct="lustre_capa",
+    prefix="lc_",
+    size=120,
+    differs={V2_15: At(absent=True)},
+):
     """A capability: what its holder may do with an object."""
 
     fid: Fid
@@ -53,7 +60,13 @@ class LustreCapa(Wire, struct="lustre_capa", prefix="lc_", size=120):
     hmac: Annotated[bytes, octets(64)]
 
 
-class LustreCapaKey(Wire, struct="lustre_capa_key", prefix="lk_", size=72):
+class LustreCapaKey(
+    Wire,
+    struct="lustre_capa_key",
+    prefix="lk_",
+    size=72,
+    differs={V2_15: At(absent=True)},
+):
     """The key that signs capabilities."""
 
     seq: u64

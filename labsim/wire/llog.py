@@ -7,6 +7,7 @@ lustre_user.h's changelog records.
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_10, At
 from labsim.wire.lu import LlFid
 from labsim.wire.schema import (
     OstId,
@@ -101,7 +102,13 @@ class LlogSetattr64Rec(Wire, struct="llog_setattr64_rec", prefix="lsr_", size=64
     tail: LlogRecTail
 
 
-class LlogSetattr64RecV2(Wire, struct="llog_setattr64_rec_v2", prefix="lsr_", size=88):
+class LlogSetattr64RecV2(
+    Wire,
+    struct="llog_setattr64_rec_v2",
+    prefix="lsr_",
+    size=88,
+    differs={V2_10: At(unknown={"layout_version": "lsr_padding1"})},
+):
     """An owner, project or layout version change to bring to OST objects."""
 
     hdr: LlogRecHdr
@@ -156,20 +163,37 @@ class ChangelogExtJobid(Wire, struct="changelog_ext_jobid", prefix="cr_", size=3
     jobid: Annotated[str, chars(32)]
 
 
-class ChangelogExtExtraFlags(Wire, struct="changelog_ext_extra_flags", prefix="cr_", size=8):
+class ChangelogExtExtraFlags(
+    Wire,
+    struct="changelog_ext_extra_flags",
+    prefix="cr_",
+    size=8,
+    differs={V2_10: At(absent=True)},
+):
     """Extension of a change: which further extensions follow."""
 
     extra_flags: u64
 
 
-class ChangelogExtUidgid(Wire, struct="changelog_ext_uidgid", prefix="cr_", size=16):
+class ChangelogExtUidgid(
+    Wire,
+    struct="changelog_ext_uidgid",
+    prefix="cr_",
+    size=16,
+    differs={V2_10: At(absent=True)},
+):
     """Extension of a change: who made it."""
 
     uid: u64
     gid: u64
 
 
-class ChangelogExtNid(Wire, struct="changelog_ext_nid", size=24):
+class ChangelogExtNid(
+    Wire,
+    struct="changelog_ext_nid",
+    size=24,
+    differs={V2_10: At(absent=True)},
+):
     """Extension of a change: where it came from."""
 
     cr_nid: u64
@@ -178,13 +202,25 @@ class ChangelogExtNid(Wire, struct="changelog_ext_nid", size=24):
     end_padding: Annotated[bytes, octets(4), named("")]
 
 
-class ChangelogExtOpenmode(Wire, struct="changelog_ext_openmode", prefix="cr_", size=4):
+class ChangelogExtOpenmode(
+    Wire,
+    struct="changelog_ext_openmode",
+    prefix="cr_",
+    size=4,
+    differs={V2_10: At(absent=True)},
+):
     """Extension of a change: how the file was opened."""
 
     openflags: u32
 
 
-class ChangelogExtXattr(Wire, struct="changelog_ext_xattr", prefix="cr_", size=256):
+class ChangelogExtXattr(
+    Wire,
+    struct="changelog_ext_xattr",
+    prefix="cr_",
+    size=256,
+    differs={V2_10: At(absent=True)},
+):
     """Extension of a change: which attribute it was about."""
 
     xattr: Annotated[str, chars(256)]
@@ -205,7 +241,13 @@ class LlogChangelogRec(Wire, struct="llog_changelog_rec", prefix="cr_", size=88)
     do_not_use: LlogRecTail
 
 
-class LlogChangelogUserRec(Wire, struct="llog_changelog_user_rec", prefix="cur_", size=40):
+class LlogChangelogUserRec(
+    Wire,
+    struct="llog_changelog_user_rec",
+    prefix="cur_",
+    size=40,
+    differs={V2_10: At(unknown={"time": "cur_padding"})},
+):
     """A changelog user, and how far it has read."""
 
     hdr: LlogRecHdr
@@ -249,7 +291,19 @@ class LlogLogHdr(Wire, struct="llog_log_hdr", prefix="llh_", size=8192):
     tail: LlogRecTail
 
 
-class LlogCookie(Wire, struct="llog_cookie", prefix="lgc_", size=36):
+class LlogCookie(
+    Wire,
+    struct="llog_cookie",
+    prefix="lgc_",
+    size=36,
+    differs={
+        V2_10: At(
+            unknown={"lgc_offset": ""},
+            moved={"lgc_subsys": (20, 4), "lgc_index": (24, 4), "lgc_padding": (28, 4)},
+            size=32,
+        ),
+    },
+):
     """Names one record of one log."""
 
     lgl: Annotated[LlogLogid, also("lgc_offset", 8)]

@@ -7,6 +7,7 @@ lmv_* structs. Layouts travel and are stored little endian.
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_10, V2_15, At
 from labsim.wire.lu import LuExtent
 from labsim.wire.schema import OstId, Wire, also, array, chars, i32, i64, tail, u16, u32, u64
 
@@ -50,7 +51,18 @@ class LovMdsMdV3(Wire, struct="lov_mds_md_v3", prefix="lmm_", size=48):
     objects: Annotated[tuple[LovOstDataV1, ...], tail(LovOstDataV1)]
 
 
-class LovCompMdEntryV1(Wire, struct="lov_comp_md_entry_v1", prefix="lcme_", size=48):
+class LovCompMdEntryV1(
+    Wire,
+    struct="lov_comp_md_entry_v1",
+    prefix="lcme_",
+    size=48,
+    differs={
+        V2_10: At(
+            unknown={"layout_gen": "", "timestamp": "", "padding_1": ""},
+            added={"lcme_padding": (32, 16)},
+        ),
+    },
+):
     """One component of a composite layout, and where its own layout lies."""
 
     id: u32
@@ -63,7 +75,13 @@ class LovCompMdEntryV1(Wire, struct="lov_comp_md_entry_v1", prefix="lcme_", size
     padding_1: u32
 
 
-class LovCompMdV1(Wire, struct="lov_comp_md_v1", prefix="lcm_", size=32):
+class LovCompMdV1(
+    Wire,
+    struct="lov_comp_md_v1",
+    prefix="lcm_",
+    size=32,
+    differs={V2_10: At(unknown={"mirror_count": ""}, moved={"lcm_padding1": (16, 8)})},
+):
     """A composite layout."""
 
     magic: u32
@@ -126,7 +144,18 @@ class LovUserMdV3(Wire, struct="lov_user_md_v3", prefix="lmm_", size=48):
     objects: Annotated[tuple[LovUserOstDataV1, ...], tail(LovUserOstDataV1)]
 
 
-class LmvMdsMdV1(Wire, struct="lmv_mds_md_v1", prefix="lmv_", size=56):
+class LmvMdsMdV1(
+    Wire,
+    struct="lmv_mds_md_v1",
+    prefix="lmv_",
+    size=56,
+    differs={
+        V2_10: At(
+            unknown={"migrate_offset": "lmv_padding1", "migrate_hash": ""},
+            moved={"lmv_padding2": (24, 8)},
+        ),
+    },
+):
     """The layout of a striped directory."""
 
     magic: u32
@@ -150,7 +179,18 @@ class LmvUserMdsData(Wire, struct="lmv_user_mds_data", prefix="lum_", size=24):
     mds: u32
 
 
-class LmvUserMdV1(Wire, struct="lmv_user_md_v1", prefix="lum_", size=48):
+class LmvUserMdV1(
+    Wire,
+    struct="lmv_user_md_v1",
+    prefix="lum_",
+    size=48,
+    differs={
+        V2_15: At(
+            added={"lum_max_inherit": (20, 1), "lum_max_inherit_rr": (21, 1)},
+            moved={"lum_padding1": (22, 2)},
+        ),
+    },
+):
     """The layout of a striped directory as users give and see it."""
 
     magic: u32

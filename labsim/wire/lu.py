@@ -6,6 +6,7 @@ Knows no operation. Stands for lustre_idl.h's lu_* types, lustre_lma and lustre_
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_10, At
 from labsim.wire.ost import OstLayout
 from labsim.wire.schema import Wire, array, octets, tail, u16, u32, u64
 
@@ -61,7 +62,13 @@ class LustreOstAttrs(Wire, struct="lustre_ost_attrs", prefix="loa_", size=64):
     comp_end: u64
 
 
-class LustreSomAttrs(Wire, struct="lustre_som_attrs", prefix="lsa_", size=24):
+class LustreSomAttrs(
+    Wire,
+    struct="lustre_som_attrs",
+    prefix="lsa_",
+    size=24,
+    differs={V2_10: At(absent=True)},
+):
     """The xattr trusted.som: a lazy size and block count kept by the MDT."""
 
     valid: u16
@@ -97,7 +104,13 @@ class LinkEaEntry(Wire, struct="link_ea_entry", prefix="lee_", size=18):
     name: Annotated[bytes, tail(bytes)]
 
 
-class FilterFid(Wire, struct="filter_fid", prefix="ff_", size=52):
+class FilterFid(
+    Wire,
+    struct="filter_fid",
+    prefix="ff_",
+    size=52,
+    differs={V2_10: At(unknown={"layout_version": "", "range": ""}, size=44)},
+):
     """The xattr trusted.fid of an OST object: the file it belongs to, and its place there."""
 
     parent: Fid

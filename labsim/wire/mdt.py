@@ -6,11 +6,29 @@ Does not know what the operations do. Stands for lustre_idl.h's mdt_* and MDS st
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_10, V2_15, At
 from labsim.wire.lu import LuExtent
 from labsim.wire.schema import Wire, also, array, handle, i64, named, octets, tail, u16, u32, u64
 
 
-class MdtBody(Wire, struct="mdt_body", prefix="mbo_", size=216):
+class MdtBody(
+    Wire,
+    struct="mdt_body",
+    prefix="mbo_",
+    size=216,
+    differs={
+        V2_10: At(
+            unknown={
+                "version": "mbo_ioepoch",
+                "layout_gen": "mbo_unused2",
+                "dom_size": "mbo_padding_6",
+                "dom_blocks": "mbo_padding_7",
+            },
+            renamed={"open_handle": "mbo_handle"},
+        ),
+        V2_15: At(renamed={"padding_8": "mbo_btime"}),
+    },
+):
     """Attributes of a file, and which of them are valid (OBD_MD_*); also names the file asked for.
 
     Times are seconds, `blocks` are of 512 bytes, `eadatasize` and `aclsize` are bytes: in a request
@@ -53,7 +71,13 @@ class MdtBody(Wire, struct="mdt_body", prefix="mbo_", size=216):
     padding_10: u64
 
 
-class MdtIoepoch(Wire, struct="mdt_ioepoch", prefix="mio_", size=24):
+class MdtIoepoch(
+    Wire,
+    struct="mdt_ioepoch",
+    prefix="mio_",
+    size=24,
+    differs={V2_10: At(renamed={"open_handle": "mio_handle"})},
+):
     """Which open file is meant, by its handle."""
 
     open_handle: handle
@@ -92,7 +116,16 @@ class MdtRecSetattr(Wire, struct="mdt_rec_setattr", prefix="sa_", size=136):
     padding_5: u32
 
 
-class MdtRecCreate(Wire, struct="mdt_rec_create", prefix="cr_", size=136):
+class MdtRecCreate(
+    Wire,
+    struct="mdt_rec_create",
+    prefix="cr_",
+    size=136,
+    differs={
+        V2_10: At(renamed={"open_handle_old": "cr_old_handle"}),
+        V2_15: At(added={"cr_archive_id": (88, 4)}),
+    },
+):
     """MDS_REINT record: create a name and its object, or open it."""
 
     opcode: u32
@@ -234,7 +267,13 @@ class MdtRecSetxattr(Wire, struct="mdt_rec_setxattr", prefix="sx_", size=136):
     padding_11: u32
 
 
-class MdtRecResync(Wire, struct="mdt_rec_resync", prefix="rs_", size=136):
+class MdtRecResync(
+    Wire,
+    struct="mdt_rec_resync",
+    prefix="rs_",
+    size=136,
+    differs={V2_10: At(absent=True)},
+):
     """MDS_REINT record: begin to resynchronise the mirrors of a file."""
 
     opcode: u32
@@ -263,7 +302,13 @@ class MdtRecResync(Wire, struct="mdt_rec_resync", prefix="rs_", size=136):
     padding9: u16
 
 
-class MdtRecReint(Wire, struct="mdt_rec_reint", prefix="rr_", size=136):
+class MdtRecReint(
+    Wire,
+    struct="mdt_rec_reint",
+    prefix="rr_",
+    size=136,
+    differs={V2_10: At(unknown={"mirror_id": ""}, moved={"rr_padding_4": (132, 4)})},
+):
     """Any MDS_REINT record, before its opcode is known."""
 
     opcode: u32
@@ -292,14 +337,28 @@ class MdtRecReint(Wire, struct="mdt_rec_reint", prefix="rr_", size=136):
     padding_4: u16
 
 
-class CloseDataResyncDone(Wire, struct="close_data_resync_done", size=64):
+class CloseDataResyncDone(
+    Wire,
+    struct="close_data_resync_done",
+    size=64,
+    differs={V2_10: At(absent=True)},
+):
     """Which mirror components were resynchronised, in a close."""
 
     resync_count: u32
     resync_ids_inline: Annotated[tuple[int, ...], array(u32, 15)]
 
 
-class CloseData(Wire, struct="close_data", prefix="cd_", size=96):
+class CloseData(
+    Wire,
+    struct="close_data",
+    prefix="cd_",
+    size=96,
+    differs={
+        V2_10: At(unknown={"resync": "", "cd_mirror_id": ""}),
+        V2_15: At(added={"cd_archive_id": (32, 4)}),
+    },
+):
     """What a close does besides closing: release, swap or merge layouts."""
 
     handle: handle
@@ -308,7 +367,15 @@ class CloseData(Wire, struct="close_data", prefix="cd_", size=96):
     resync: Annotated[CloseDataResyncDone, also("cd_reserved", 64), also("cd_mirror_id", 2)]
 
 
-class LayoutIntent(Wire, struct="layout_intent", prefix="li_", size=24):
+class LayoutIntent(
+    Wire,
+    struct="layout_intent",
+    prefix="li_",
+    size=24,
+    differs={
+        V2_10: At(renamed={"extent": ""}, added={"li_start": (8, 8), "li_end": (16, 8)}),
+    },
+):
     """Why a client wants a layout lock, and for which range."""
 
     opc: u32

@@ -14,7 +14,8 @@ from zlib import crc32
 from labsim.base.errors import ProtocolError
 from labsim.fast import Messages
 from labsim.wire.buffers import Buffer, is_nothing
-from labsim.wire.formats import PLAIN, Format, format_of, recognise
+from labsim.wire.eras import V2_15
+from labsim.wire.formats import PLAIN, Format, format_in, format_of, recognise
 from labsim.wire.lustre_msg import LustreMsgV2, PtlrpcBody, PtlrpcBodyV2
 from labsim.wire.msg_flags import (
     LUSTRE_MSG_MAGIC_V2,
@@ -216,6 +217,8 @@ def _decode(buffer: bytes | bytearray | memoryview, request: bool, fmt: Format |
     body = _body(raws[0], request)
     if fmt is None:
         fmt = recognise(body.opc, raws) if request else format_of(body.opc, {})
+        if len(raws) - 1 > len(fmt.request if request else fmt.reply):
+            fmt = format_in(fmt, V2_15)  # the only era that has more buffers
     message = Message(fmt, {}, body, header.flags, header.repsize, request)
     message.cksum = header.cksum
     layout = message.layout

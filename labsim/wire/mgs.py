@@ -6,6 +6,7 @@ node map records.
 
 from typing import Annotated
 
+from labsim.wire.eras import V2_15, At
 from labsim.wire.schema import Wire, also, array, chars, i64, named, tail, u8, u16, u32, u64
 
 
@@ -89,7 +90,13 @@ class LustreCfg(Wire, struct="lustre_cfg", prefix="lcfg_", size=32):
     buflens: Annotated[tuple[int, ...], tail(u32, "bufcount")]
 
 
-class NodemapClusterRec(Wire, struct="nodemap_cluster_rec", prefix="ncr_", size=32):
+class NodemapClusterRec(
+    Wire,
+    struct="nodemap_cluster_rec",
+    prefix="ncr_",
+    size=32,
+    differs={V2_15: At(renamed={"padding2": "ncr_squash_projid"})},
+):
     """A node map: name, flags and whom unknown ids become."""
 
     name: Annotated[str, chars(17)]

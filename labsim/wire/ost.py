@@ -5,6 +5,7 @@ Does not know grants or striping. Stands for lustre_idl.h's obdo, BRW and statfs
 
 from typing import Annotated
 
+from labsim.wire.eras import V2_10, At
 from labsim.wire.schema import (
     OstId,
     Wire,
@@ -31,7 +32,13 @@ class OstLayout(Wire, struct="ost_layout", prefix="ol_", size=28):
     comp_id: u32
 
 
-class Obdo(Wire, struct="obdo", prefix="o_", size=208):
+class Obdo(
+    Wire,
+    struct="obdo",
+    prefix="o_",
+    size=208,
+    differs={V2_10: At(unknown={"layout_version": "o_padding_3"})},
+):
     """Attributes of an OST object, and which of them are valid (OBD_MD_*).
 
     Times are seconds, `blocks` are of 512 bytes. In bulk transfers four fields mean something else
@@ -97,7 +104,13 @@ class NiobufRemote(Wire, struct="niobuf_remote", prefix="rnb_", size=16):
     flags: u32
 
 
-class ObdStatfs(Wire, struct="obd_statfs", prefix="os_", size=144):
+class ObdStatfs(
+    Wire,
+    struct="obd_statfs",
+    prefix="os_",
+    size=144,
+    differs={V2_10: At(unknown={"granted": "os_spare2"})},
+):
     """Space, in blocks of `bsize` bytes, and inodes of a target."""
 
     type: u64

@@ -6,6 +6,7 @@ Does not know how limits are enforced. Stands for lustre_idl.h's and lustre_quot
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_15, At
 from labsim.wire.schema import Wire, array, handle, u32, u64
 
 
@@ -33,7 +34,13 @@ class ObdDqblk(Wire, struct="obd_dqblk", prefix="dqb_", size=72):
     padding: u32
 
 
-class ObdQuotactl(Wire, struct="obd_quotactl", prefix="qc_", size=112):
+class ObdQuotactl(
+    Wire,
+    struct="obd_quotactl",
+    prefix="qc_",
+    size=112,
+    differs={V2_15: At(added={"qc_poolname": (112, 0)})},
+):
     """A quotactl(2) call on a target."""
 
     cmd: u32

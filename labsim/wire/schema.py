@@ -15,6 +15,7 @@ from labsim import fast
 from labsim.base.ids import Fid
 from labsim.pure import codec
 from labsim.pure.codec import Buffer, Kind, Op, Table
+from labsim.wire.eras import Differs
 
 
 class Scalar(NamedTuple):
@@ -235,6 +236,8 @@ class WireType(type):
 
     table: Table
     second_names: list[Row]
+    differs: Differs
+    """How the struct differs in other eras."""
 
     def __new__(
         mcs, name: str, bases: tuple[type, ...], space: dict[str, Any], **given: Any
@@ -258,6 +261,11 @@ class WireType(type):
         cls.second_names = [
             Row(name_too.field, op.offset, name_too.size or op.size) for name_too, op in also
         ]
+        cls.differs = given.get("differs", {})
+        for at in cls.differs.values():
+            stray = {*at.unknown, *at.renamed} - {*fields, *[one.field for one in cls.second_names]}
+            if stray:
+                raise TypeError(f"{struct} has no {', '.join(sorted(stray))}")
         REGISTERED[struct] = cls
         return cls
 

@@ -6,6 +6,7 @@ Does not know transactions. Stands for lustre_idl.h's object_update, out_update 
 from typing import Annotated
 
 from labsim.base.ids import Fid
+from labsim.wire.eras import V2_15, At
 from labsim.wire.llog import LlogRecHdr
 from labsim.wire.schema import Wire, i32, tail, u16, u32, u64
 
@@ -85,7 +86,13 @@ class OutReadReply(Wire, struct="out_read_reply", prefix="orr_", size=16):
     data: Annotated[bytes, tail(bytes, "size")]
 
 
-class UpdateOp(Wire, struct="update_op", prefix="uop_", size=24):
+class UpdateOp(
+    Wire,
+    struct="update_op",
+    prefix="uop_",
+    size=24,
+    differs={V2_15: At(size=20)},
+):
     """One operation of a distributed change."""
 
     fid: Fid
