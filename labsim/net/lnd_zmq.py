@@ -26,8 +26,9 @@ from labsim.net.lnet import HEADER_SIZE, Lnet, Packet
 
 INLINE = 8192
 """Payloads up to here are copied behind their header; larger ones travel as parts of their own."""
-LARGEST_PART = 4 << 20
-"""ZeroMQ hangs up on a peer that sends a larger part."""
+LARGEST_PART = 64 << 20
+"""ZeroMQ hangs up on a peer that sends a larger part, without a word; up to here the frame's own
+checks refuse it, so that it is counted and logged."""
 BATCH_BYTES = 1 << 20
 """What is queued for one peer is sent at once when it is this much."""
 PATIENCE_NS = NS_PER_S
