@@ -112,6 +112,8 @@ class Osp(Component, tree="osp.{name}"):
         self.slots = Permits(self.env, self.max_rpcs_in_flight)
         self.doomed: dict[int, int] = {}
         """Objects to be destroyed, by the number of their note."""
+        self._asked: dict[int, None] = {}
+        """Notes whose OST_DESTROY is under way; over a reconnect the import sends it again."""
         self._next_note = 1
         self._unconfirmed: dict[int, int] = {}
         """The OST's transno of a destruction that may not be durable there, by note."""
@@ -294,29 +296,32 @@ class Osp(Component, tree="osp.{name}"):
             self.env.process(self._destroy(note, self._life))
 
     def _destroy(self, note: int, life: int) -> Steps[None]:
-        """OST_DESTROY; one that is gone already is as good."""
         yield from self.slots.take()
         try:
-            if life != self._life or note not in self.doomed:
-                return
-            oa = Obdo(valid=OBD_MD_FLID | OBD_MD_FLGROUP, oi=OstId(id=self.doomed[note], seq=0))
-            request = Request(OST_DESTROY, ost_body=OstBody(oa=oa))
-            try:
-                reply = yield from self.imp.call(request)
-                transno = reply.body.transno
-            except LustreError as error:
-                if error.errno != errno.ENOENT:
-                    return
-                transno = self._earlier.get(note, 0)
-            if note not in self.doomed:
-                return
-            self._unconfirmed[note] = transno
+            if life == self._life and note in self.doomed and note not in self._asked:
+                yield from self._ask_to_destroy(note)
         finally:
             self.slots.give()
         yield from self._forget()
         if self._unconfirmed and not self._confirming:
             self._confirming = True
             self.env.process(self._confirm())
+
+    def _ask_to_destroy(self, note: int) -> Steps[None]:
+        """OST_DESTROY; one that is gone already is as good."""
+        oa = Obdo(valid=OBD_MD_FLID | OBD_MD_FLGROUP, oi=OstId(id=self.doomed[note], seq=0))
+        self._asked[note] = None
+        try:
+            reply = yield from self.imp.call(Request(OST_DESTROY, ost_body=OstBody(oa=oa)))
+            transno = reply.body.transno
+        except LustreError as error:
+            if error.errno != errno.ENOENT:
+                return
+            transno = self._earlier.get(note, 0)
+        finally:
+            del self._asked[note]
+        if note in self.doomed:
+            self._unconfirmed[note] = transno
 
     def _confirm(self) -> Steps[None]:
         """Pings tell what the OST has made durable, where nothing else is said."""

@@ -180,7 +180,8 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
     def _destroy_orphans(self, req: ServerRequest, used: int) -> Steps[None]:
         """Destroy what was precreated and never used; ids are not used again (SKIP_ORPHAN).
 
-        What a crash of this OST took of the objects in use is made again, empty.
+        What a crash of this OST took of the objects in use is made again, empty. Done at once: the
+        MDT uses later ids from now on, and would not ask for those between to be destroyed again.
         """
         if used > self.last_id:
             yield from self._precreate(req, used)
@@ -195,7 +196,7 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
             if self.osd.exists(fid):
                 tx.destroy(fid)
         self._set_last_id(tx, max(used, self.last_id))
-        yield from tx.stop()
+        yield from tx.stop(sync=True)
 
     def _set_last_id(self, tx: Tx, last_id: int) -> None:
         self.last_id = last_id
