@@ -353,6 +353,9 @@ _SPECIAL: dict[int, Callable[[Mapping[str, Any]], Format]] = {
 PLAIN: dict[int, Format] = {code: fmt for code, fmt in _OF_CODE.items() if code not in _SPECIAL}
 """The format of each opcode that has only one."""
 
+OPCODES, INTENTS, REINTS = _OF_CODE, _OF_INTENT, _OF_REINT
+"""Formats by opcode, by an enqueue's intent (IT_*), by MDS_REINT operation (REINT_*)."""
+
 _CLUES: dict[int, tuple[tuple[int, str], ...]] = {
     op.LDLM_ENQUEUE: ((2, "ldlm_intent"),),
     op.MDS_REINT: ((1, "rec_reint"),),
