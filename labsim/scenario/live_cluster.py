@@ -163,6 +163,7 @@ class LiveRoom:
             capture.close()
             for path in logs:
                 os.unlink(path)
+                os.unlink(f"{path}.data")
 
     def _stop_all(self) -> None:
         """Clients first, then servers, each in order."""
