@@ -15,9 +15,10 @@ from labsim.cli.common import json_option, print_json
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> int:
     """Run the benchmarks: all, some by name, or a group (`wire`) by what the names begin with."""
-    from labsim.perf import bench, clusters, wire
+    from labsim.perf import bench, clusters, kernel, wire
 
-    assert clusters.ROUNDS and wire.ROUNDS, "importing them registers their benchmarks"
+    modules = (clusters, kernel, wire)
+    assert all(module.ROUNDS for module in modules), "importing them registers their benchmarks"
 
     results = {}
     for name in bench.chosen(names):

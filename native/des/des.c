@@ -23,56 +23,55 @@ void des_free(struct des_queue *queue)
 
 /* ---- order ---- */
 
-static inline bool before_int(const struct des_entry *a, const struct des_entry *b)
+static inline bool before(const struct des_entry *a, const struct des_entry *b)
 {
-    return a->at.i < b->at.i || (a->at.i == b->at.i && a->key < b->key);
+    return (a->at < b->at) | ((a->at == b->at) & (a->key < b->key));
 }
 
-static inline bool before_float(const struct des_entry *a, const struct des_entry *b)
+/* Move the hole at `at` up to where `moved` belongs. */
+static void up_number(struct des_entry *heap, size_t at, struct des_entry moved)
 {
-    return a->at.d < b->at.d || (a->at.d == b->at.d && a->key < b->key);
-}
-
-static bool before(const struct des_queue *queue, const struct des_entry *a,
-                   const struct des_entry *b)
-{
-    return queue->mode == DES_INT ? before_int(a, b) : before_float(a, b);
-}
-
-/* Move the hole at `at` up, or down, to where `moved` belongs. */
-#define SIFTS(NAME, BEFORE)                                                                        \
-    static void up_##NAME(struct des_entry *heap, size_t at, struct des_entry moved)               \
-    {                                                                                              \
-        while (at > 0) {                                                                           \
-            size_t parent = (at - 1) / CHILDREN;                                                   \
-            if (!BEFORE(&moved, &heap[parent])) {                                                  \
-                break;                                                                             \
-            }                                                                                      \
-            heap[at] = heap[parent];                                                               \
-            at = parent;                                                                           \
-        }                                                                                          \
-        heap[at] = moved;                                                                          \
-    }                                                                                              \
-    static void down_##NAME(struct des_entry *heap, size_t count, size_t at,                       \
-                            struct des_entry moved)                                                \
-    {                                                                                              \
-        for (size_t child; (child = CHILDREN * at + 1) < count;) {                                 \
-            size_t end = child + CHILDREN < count ? child + CHILDREN : count;                      \
-            size_t best = child;                                                                   \
-            while (++child < end) {                                                                \
-                best = BEFORE(&heap[child], &heap[best]) ? child : best;                           \
-            }                                                                                      \
-            if (!BEFORE(&heap[best], &moved)) {                                                    \
-                break;                                                                             \
-            }                                                                                      \
-            heap[at] = heap[best];                                                                 \
-            at = best;                                                                             \
-        }                                                                                          \
-        heap[at] = moved;                                                                          \
+    while (at > 0) {
+        size_t parent = (at - 1) / CHILDREN;
+        if (!before(&moved, &heap[parent])) {
+            break;
+        }
+        heap[at] = heap[parent];
+        at = parent;
     }
+    heap[at] = moved;
+}
 
-SIFTS(int, before_int)
-SIFTS(float, before_float)
+/* Move the hole at `at` down to a leaf and from there up again: what is moved nearly always
+ * belongs near the leaves, and to choose among four children without branches is cheap. */
+static void down_number(struct des_entry *heap, size_t count, size_t at, struct des_entry moved)
+{
+    size_t top = at, child;
+    while ((child = CHILDREN * at + 1) + CHILDREN <= count) {
+        size_t left = child + before(&heap[child + 1], &heap[child]);
+        size_t right = child + 2 + before(&heap[child + 3], &heap[child + 2]);
+        size_t best = before(&heap[right], &heap[left]) ? right : left;
+        heap[at] = heap[best];
+        at = best;
+    }
+    if (child < count) {
+        size_t best = child;
+        while (++child < count) {
+            best = before(&heap[child], &heap[best]) ? child : best;
+        }
+        heap[at] = heap[best];
+        at = best;
+    }
+    while (at > top) {
+        size_t parent = (at - 1) / CHILDREN;
+        if (!before(&moved, &heap[parent])) {
+            break;
+        }
+        heap[at] = heap[parent];
+        at = parent;
+    }
+    heap[at] = moved;
+}
 
 /* The same by the caller's comparison, which may fail: -1, and the heap holds all entries. */
 static int up_object(struct des_queue *queue, size_t at, struct des_entry moved)
@@ -82,7 +81,7 @@ static int up_object(struct des_queue *queue, size_t at, struct des_entry moved)
     queue->busy = true;
     while (at > 0) {
         size_t parent = (at - 1) / CHILDREN;
-        result = queue->less(moved.at.o, heap[parent].at.o);
+        result = queue->less(des_to_object(moved.at), des_to_object(heap[parent].at));
         if (result <= 0) {
             break;
         }
@@ -99,7 +98,8 @@ static int best_child(struct des_queue *queue, size_t child, size_t *best)
     size_t end = child + CHILDREN < queue->count ? child + CHILDREN : queue->count;
     *best = child;
     while (++child < end) {
-        int less = queue->less(queue->heap[child].at.o, queue->heap[*best].at.o);
+        int less = queue->less(des_to_object(queue->heap[child].at),
+                               des_to_object(queue->heap[*best].at));
         if (less < 0) {
             return -1;
         }
@@ -115,7 +115,7 @@ static int down_object(struct des_queue *queue, size_t at, struct des_entry move
     for (size_t child, best; (child = CHILDREN * at + 1) < queue->count;) {
         result = best_child(queue, child, &best);
         if (result == 0) {
-            result = queue->less(queue->heap[best].at.o, moved.at.o);
+            result = queue->less(des_to_object(queue->heap[best].at), des_to_object(moved.at));
         }
         if (result <= 0) {
             break;
@@ -134,7 +134,7 @@ static int up(struct des_queue *queue, size_t at, struct des_entry moved)
     if (queue->mode == DES_OBJECT) {
         return up_object(queue, at, moved);
     }
-    (queue->mode == DES_INT ? up_int : up_float)(queue->heap, at, moved);
+    up_number(queue->heap, at, moved);
     return 0;
 }
 
@@ -143,7 +143,7 @@ static int down(struct des_queue *queue, size_t at, struct des_entry moved)
     if (queue->mode == DES_OBJECT) {
         return down_object(queue, at, moved);
     }
-    (queue->mode == DES_INT ? down_int : down_float)(queue->heap, queue->count, at, moved);
+    down_number(queue->heap, queue->count, at, moved);
     return 0;
 }
 
@@ -167,8 +167,25 @@ static bool reserve(struct des_queue *queue, size_t count)
     return true;
 }
 
+/* Let the last entry fill the hole. */
+static inline void fill(struct des_queue *queue)
+{
+    if (queue->hole) {
+        queue->hole = false;
+        struct des_entry last = queue->heap[--queue->count];
+        if (queue->count > 0) {
+            down_number(queue->heap, queue->count, 0, last);
+        }
+    }
+}
+
 int des_push(struct des_queue *queue, struct des_entry entry)
 {
+    if (queue->hole) { /* one way down instead of one down and one up */
+        queue->hole = false;
+        down_number(queue->heap, queue->count, 0, entry);
+        return 0;
+    }
     if (!reserve(queue, queue->count + 1)) {
         return DES_NO_MEMORY;
     }
@@ -197,7 +214,7 @@ int des_push_now(struct des_queue *queue, int number, struct des_entry entry)
     struct des_ring *ring = &queue->rings[number];
     if (ring->count == 0) {
         ring->at = entry.at;
-    } else if (queue->mode == DES_INT ? ring->at.i != entry.at.i : ring->at.d != entry.at.d) {
+    } else if (ring->at != entry.at) {
         return des_push(queue, entry); /* time went backwards while the ring was not empty */
     }
     if (ring->count == ring->room && !ring_grow(ring)) {
@@ -221,9 +238,10 @@ static struct des_entry ring_entry(const struct des_ring *ring, size_t at)
 }
 
 /* Where the first is: a ring's number, IN_HEAP or NOWHERE. */
-static int find_first(const struct des_queue *queue, struct des_entry *first)
+static inline int find_first(struct des_queue *queue, struct des_entry *first)
 {
     int where = NOWHERE;
+    fill(queue);
     if (queue->count > 0) {
         *first = queue->heap[0];
         where = IN_HEAP;
@@ -232,7 +250,7 @@ static int find_first(const struct des_queue *queue, struct des_entry *first)
         const struct des_ring *ring = &queue->rings[number];
         if (ring->count > 0) {
             struct des_entry entry = ring_entry(ring, 0);
-            if (where == NOWHERE || before(queue, &entry, first)) {
+            if (where == NOWHERE || before(&entry, first)) {
                 *first = entry;
                 where = number;
             }
@@ -241,7 +259,7 @@ static int find_first(const struct des_queue *queue, struct des_entry *first)
     return where;
 }
 
-bool des_top(const struct des_queue *queue, struct des_entry *first)
+bool des_top(struct des_queue *queue, struct des_entry *first)
 {
     return find_first(queue, first) != NOWHERE;
 }
@@ -258,11 +276,12 @@ int des_pop(struct des_queue *queue, struct des_entry *first)
         ring->count--;
         return 1;
     }
-    struct des_entry last = queue->heap[--queue->count];
-    if (queue->count > 0 && down(queue, 0, last) < 0) {
-        return -1;
+    if (queue->mode != DES_OBJECT) {
+        queue->hole = true;
+        return 1;
     }
-    return 1;
+    struct des_entry last = queue->heap[--queue->count];
+    return queue->count > 0 && down_object(queue, 0, last) < 0 ? -1 : 1;
 }
 
 /* ---- the whole ---- */
@@ -277,6 +296,7 @@ bool des_each(const struct des_queue *queue, size_t at, struct des_entry *entry)
         }
         at -= ring->count;
     }
+    at += queue->hole ? 1 : 0;
     if (at < queue->count) {
         *entry = queue->heap[at];
         return true;
@@ -289,22 +309,29 @@ static bool exact(int64_t number)
     return -DES_EXACT <= number && number <= DES_EXACT;
 }
 
-bool des_to_float(struct des_queue *queue)
+bool des_use_floats(struct des_queue *queue)
 {
     struct des_entry entry;
     for (size_t at = 0; des_each(queue, at, &entry); at++) {
-        if (!exact(entry.at.i)) {
+        if (!exact(des_to_int(entry.at))) {
             return false;
         }
     }
+    fill(queue);
     for (size_t at = 0; at < queue->count; at++) {
-        queue->heap[at].at.d = (double)queue->heap[at].at.i;
+        queue->heap[at].at = des_of_float((double)des_to_int(queue->heap[at].at));
     }
     for (int number = 0; number < DES_RINGS; number++) {
         struct des_ring *ring = &queue->rings[number];
         if (ring->count > 0) {
-            ring->at.d = (double)ring->at.i;
+            ring->at = des_of_float((double)des_to_int(ring->at));
+            for (size_t at = 0; at < ring->count; at++) {
+                ring->slots[(ring->head + at) & (ring->room - 1)].key |= 1;
+            }
         }
+    }
+    for (size_t at = 0; at < queue->count; at++) {
+        queue->heap[at].key |= 1;
     }
     queue->mode = DES_FLOAT;
     return true;
@@ -324,8 +351,8 @@ static int heapify(struct des_queue *queue)
     return 0;
 }
 
-int des_to_object(struct des_queue *queue, void *(*convert)(void *, const struct des_entry *),
-                  void (*discard)(void *), void *context)
+int des_use_objects(struct des_queue *queue, void *(*convert)(void *, const struct des_entry *),
+                    void (*discard)(void *), void *context)
 {
     size_t count = des_count(queue), done = 0;
     struct des_entry *heap = malloc((count == 0 ? 1 : count) * sizeof *heap);
@@ -333,10 +360,11 @@ int des_to_object(struct des_queue *queue, void *(*convert)(void *, const struct
         return DES_NO_MEMORY;
     }
     for (; done < count && des_each(queue, done, &heap[done]); done++) {
-        heap[done].at.o = convert(context, &heap[done]);
-        if (heap[done].at.o == NULL) {
+        void *object = convert(context, &heap[done]);
+        heap[done].at = des_of_object(object);
+        if (object == NULL) {
             while (done-- > 0) {
-                discard(heap[done].at.o);
+                discard(des_to_object(heap[done].at));
             }
             free(heap);
             return -1;
@@ -344,6 +372,7 @@ int des_to_object(struct des_queue *queue, void *(*convert)(void *, const struct
     }
     free(queue->heap);
     queue->heap = heap;
+    queue->hole = false;
     queue->count = count;
     queue->room = count == 0 ? 1 : count;
     for (int number = 0; number < DES_RINGS; number++) {
@@ -381,6 +410,7 @@ int des_sweep(struct des_queue *queue, des_test dead, void *context, struct des_
         sweep_ring(&queue->rings[number], dead, context, *dropped, drops);
     }
     size_t kept = 0;
+    fill(queue);
     for (size_t at = 0; at < queue->count; at++) {
         if (dead(context, queue->heap[at].event)) {
             (*dropped)[(*drops)++] = queue->heap[at];

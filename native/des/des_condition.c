@@ -190,7 +190,7 @@ static int remove_checks(Condition *self)
     int result = 0;
     for (Py_ssize_t at = 0; events != NULL && result >= 0 && at < PyTuple_GET_SIZE(events); at++) {
         PyObject *event = PyTuple_GET_ITEM(events, at);
-        if (is_a(event, st->Event) && !self->own_check) {
+        if (is_event(st, event) && !self->own_check) {
             result = event_remove((Event *)event, K_CHECK, (PyObject *)self);
         } else {
             PyObject *callbacks = PyObject_GetAttr(event, st->s_callbacks), *none = NULL;
@@ -296,7 +296,7 @@ int condition_check(Condition *self, PyObject *event)
     }
     State *st = self->base.env->st;
     self->count++;
-    PyObject *ok = is_a(event, st->Event) && ((Event *)event)->ok != OK_UNSET
+    PyObject *ok = is_event(st, event) && ((Event *)event)->ok != OK_UNSET
                        ? Py_NewRef(((Event *)event)->ok == OK_TRUE ? Py_True : Py_False)
                        : PyObject_GetAttr(event, st->s_ok);
     int truth = ok == NULL ? -1 : PyObject_IsTrue(ok);
@@ -347,7 +347,7 @@ static int check_events(State *st, Condition *self)
 {
     for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(self->events); at++) {
         PyObject *event = PyTuple_GET_ITEM(self->events, at);
-        if (!is_a(event, st->Event)) {
+        if (!is_event(st, event)) {
             PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute 'env'",
                          Py_TYPE(event)->tp_name);
             return -1;
@@ -453,7 +453,7 @@ static PyObject *condition_vectorcall(PyObject *type, PyObject *const *args, siz
     State *st = PyType_GetModuleState((PyTypeObject *)type);
     Py_ssize_t count = (PyTypeObject *)type == st->Condition ? 3 : 2;
     if (PyVectorcall_NARGS(nargsf) != count || names != NULL || st == NULL ||
-        !is_a(args[0], st->Environment)) {
+        !is_env(st, args[0])) {
         return construct_slowly(type, args, nargsf, names);
     }
     Condition *self = (Condition *)event_alloc(st, (PyTypeObject *)type);

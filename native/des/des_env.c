@@ -3,61 +3,64 @@
 
 /* ---- numbers of time ---- */
 
-PyObject *time_object(enum des_mode mode, union des_time at)
+PyObject *clock_object(Clock clock)
 {
-    switch (mode) {
+    switch (clock.mode) {
     case DES_INT:
-        return PyLong_FromLongLong(at.i);
+        return PyLong_FromLongLong(clock.i);
     case DES_FLOAT:
-        return PyFloat_FromDouble(at.d);
+        return PyFloat_FromDouble(clock.d);
     default:
-        return Py_NewRef((PyObject *)at.o);
+        return Py_NewRef(clock.o);
     }
 }
 
-/* Takes over no reference: an object is referenced anew. */
+/* An object is referenced anew. */
 Clock clock_of(PyObject *number)
 {
-    Clock clock = {DES_OBJECT, {.o = number}};
     if (PyLong_CheckExact(number)) {
-        int overflow;
-        int64_t whole = PyLong_AsLongLongAndOverflow(number, &overflow);
-        if (!overflow) {
-            clock.mode = DES_INT;
-            clock.at.i = whole;
-            return clock;
+        int64_t whole;
+        if (as_int64(number, &whole)) {
+            return (Clock){DES_INT, {.i = whole}};
         }
     } else if (PyFloat_CheckExact(number) && !Py_IS_NAN(PyFloat_AS_DOUBLE(number))) {
-        clock.mode = DES_FLOAT;
-        clock.at.d = PyFloat_AS_DOUBLE(number);
-        return clock;
+        return (Clock){DES_FLOAT, {.d = PyFloat_AS_DOUBLE(number)}};
     }
-    Py_INCREF(number);
-    return clock;
+    return (Clock){DES_OBJECT, {.o = Py_NewRef(number)}};
 }
 
 void env_set_now(Env *env, Clock now)
 {
-    PyObject *old = env->now.mode == DES_OBJECT ? env->now.at.o : NULL;
+    PyObject *old = env->now.mode == DES_OBJECT ? env->now.o : NULL;
     env->now = now;
     Py_XDECREF(old);
 }
 
 PyObject *env_now(Env *env)
 {
-    return time_object(env->now.mode, env->now.at);
+    return clock_object(env->now);
 }
 
-/* An entry's time, in the queue's mode. */
+/* An entry's time as a clock; an object is referenced anew. */
+static Clock entry_clock(const struct des_queue *queue, const struct des_entry *entry)
+{
+    if (queue->mode == DES_INT) {
+        return (Clock){DES_INT, {.i = des_to_int(entry->at)}};
+    }
+    if (queue->mode == DES_OBJECT) {
+        return clock_of(PyTuple_GET_ITEM((PyObject *)des_to_object(entry->at), 0));
+    }
+    double number = des_to_float(entry->at);
+    return entry->key & 1 ? (Clock){DES_INT, {.i = (int64_t)number}}
+                          : (Clock){DES_FLOAT, {.d = number}};
+}
+
 PyObject *entry_time(const struct des_queue *queue, const struct des_entry *entry)
 {
     if (queue->mode == DES_OBJECT) {
-        return Py_NewRef(PyTuple_GET_ITEM((PyObject *)entry->at.o, 0));
+        return Py_NewRef(PyTuple_GET_ITEM((PyObject *)des_to_object(entry->at), 0));
     }
-    if (queue->mode == DES_FLOAT && entry->key & 1) {
-        return PyLong_FromDouble(entry->at.d);
-    }
-    return time_object(queue->mode, entry->at);
+    return clock_object(entry_clock(queue, entry));
 }
 
 /* ---- the schedule ---- */
@@ -82,35 +85,25 @@ static void discard(void *order)
     Py_DECREF((PyObject *)order);
 }
 
-static bool is_dead(void *event)
+static bool is_dead(void *tagged)
 {
-    return ((Event *)event)->flags & F_CANCELLED;
+    return !is_foreign(tagged) && ((Event *)tagged)->flags & F_CANCELLED;
 }
 
-bool env_is_event(Env *env, PyObject *object)
-{
-    return is_a(object, env->st->Event);
-}
-
-static bool is_dead_here(Env *env, PyObject *object)
-{
-    return env->dead > 0 && env_is_event(env, object) && is_dead(object);
-}
-
-static void drop_entry(Env *env, enum des_mode mode, struct des_entry *entry)
+static void drop_entry(enum des_mode mode, struct des_entry *entry)
 {
     if (mode == DES_OBJECT) {
-        Py_DECREF((PyObject *)entry->at.o);
+        Py_DECREF((PyObject *)des_to_object(entry->at));
     }
-    if (env_is_event(env, entry->event)) {
+    if (!is_foreign(entry->event)) {
         ((Event *)entry->event)->queued--;
     }
-    Py_DECREF((PyObject *)entry->event);
+    Py_DECREF(untagged(entry->event));
 }
 
-static bool dead_event(void *context, void *object)
+static bool dead_event(void *Py_UNUSED(context), void *tagged)
 {
-    return env_is_event(context, object) && is_dead(object);
+    return is_dead(tagged);
 }
 
 /* Take cancelled events out of the queue for good. */
@@ -125,7 +118,7 @@ int env_sweep(Env *env)
     }
     env->dead = 0;
     for (size_t at = 0; at < drops; at++) {
-        drop_entry(env, env->queue.mode, &dropped[at]);
+        drop_entry(env->queue.mode, &dropped[at]);
     }
     free(dropped);
     return result;
@@ -133,62 +126,96 @@ int env_sweep(Env *env)
 
 static int to_object_mode(Env *env)
 {
-    int result = des_to_object(&env->queue, as_order, discard, env);
+    int result = des_use_objects(&env->queue, as_order, discard, env);
     if (result == DES_NO_MEMORY) {
         PyErr_NoMemory();
     }
     return result < 0 ? -1 : 0;
 }
 
-/* Take over the reference to `at`, when it is an object. */
-static int push(Env *env, PyObject *event, int priority, Clock at)
+/* One more entry belongs to the queue. */
+static inline void entered(Env *env, void *tagged)
 {
-    struct des_queue *queue = &env->queue;
-    bool whole = at.mode == DES_INT;
-    if (at.mode != queue->mode && queue->mode == DES_INT && at.mode == DES_FLOAT) {
-        if (!des_to_float(queue) && to_object_mode(env) < 0) {
-            return -1;
-        }
+    env->sequence++;
+    Py_INCREF(untagged(tagged));
+    if (!is_foreign(tagged)) {
+        ((Event *)tagged)->queued++;
     }
-    if (queue->mode == DES_FLOAT && at.mode == DES_INT && -DES_EXACT <= at.at.i &&
-        at.at.i <= DES_EXACT) {
-        at.mode = DES_FLOAT;
-        at.at.d = (double)at.at.i;
-    }
-    if (at.mode != queue->mode && queue->mode != DES_OBJECT && to_object_mode(env) < 0) {
+}
+
+/* Put (time, priority, sequence) into a queue in object mode. */
+static int push_order(Env *env, void *event, PyObject *time, PyObject *priority)
+{
+    PyObject *order = Py_BuildValue("OOK", time, priority, (unsigned long long)env->sequence);
+    if (order == NULL) {
         return -1;
     }
-    struct des_entry entry = {at.at, des_key(priority, env->sequence, whole), event};
-    if (queue->mode == DES_OBJECT) {
-        PyObject *time = time_object(at.mode, at.at);
-        entry.at.o = time == NULL ? NULL
-                                  : Py_BuildValue("NiK", time, priority,
-                                                  (unsigned long long)env->sequence);
-        if (entry.at.o == NULL) {
-            return -1;
-        }
-    }
-    env->sequence++;
-    Py_INCREF(event);
-    if (env_is_event(env, event)) {
-        ((Event *)event)->queued++;
-    }
-    int result = des_push(queue, entry);
+    struct des_entry entry = {des_of_object(order), 0, event};
+    entered(env, event);
+    int result = des_push(&env->queue, entry);
     if (result == DES_NO_MEMORY) {
-        drop_entry(env, queue->mode, &entry);
+        drop_entry(DES_OBJECT, &entry);
         PyErr_NoMemory();
     }
     return result < 0 ? -1 : 0;
+}
+
+static int push_object(Env *env, void *event, PyObject *priority, PyObject *time)
+{
+    if (env->queue.mode != DES_OBJECT && to_object_mode(env) < 0) {
+        return -1;
+    }
+    return push_order(env, event, time, priority);
+}
+
+/* A time that does not suit the queue as it is: change the one or the other. */
+static int push_oddly(Env *env, void *event, int priority, Clock at)
+{
+    struct des_queue *queue = &env->queue;
+    bool floats = queue->mode == DES_FLOAT ||
+                  (queue->mode == DES_INT && at.mode == DES_FLOAT && des_use_floats(queue));
+    bool exact = at.mode == DES_FLOAT ||
+                 (at.mode == DES_INT && -DES_EXACT <= at.i && at.i <= DES_EXACT);
+    if (floats && exact) {
+        bool whole = at.mode == DES_INT;
+        struct des_entry entry = {des_of_float(whole ? (double)at.i : at.d),
+                                  des_key(priority, env->sequence, whole), event};
+        if (des_push(queue, entry) < 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        entered(env, event);
+        return 0;
+    }
+    PyObject *time = clock_object(at), *number = PyLong_FromLong(priority);
+    int result = time == NULL || number == NULL ? -1 : push_object(env, event, number, time);
+    Py_XDECREF(time);
+    Py_XDECREF(number);
+    return result;
+}
+
+static inline int push(Env *env, void *event, int priority, Clock at)
+{
+    if (env->queue.mode != DES_INT || at.mode != DES_INT) {
+        return push_oddly(env, event, priority, at);
+    }
+    struct des_entry entry = {des_of_int(at.i), des_key(priority, env->sequence, true), event};
+    if (des_push(&env->queue, entry) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    entered(env, event);
+    return 0;
 }
 
 /* Before an event is scheduled: one that was cancelled comes back to life, its past does not. */
-static int ready(Env *env, PyObject *event)
+static int ready(Env *env, void *event)
 {
     if (env->queue.busy) {
         PyErr_SetString(PyExc_RuntimeError, "a comparison of times changes the schedule");
         return -1;
     }
-    if (env_is_event(env, event) && ((Event *)event)->flags & F_CANCELLED) {
+    if (is_dead(event)) {
         int result = ((Event *)event)->queued > 0 ? env_sweep(env) : 0;
         ((Event *)event)->flags &= (uint8_t)~F_CANCELLED;
         return result;
@@ -196,39 +223,36 @@ static int ready(Env *env, PyObject *event)
     return 0;
 }
 
-static int schedule_now(Env *env, PyObject *event, int priority)
+static int schedule_now(Env *env, void *event, int priority)
 {
     struct des_queue *queue = &env->queue;
     if (ready(env, event) < 0) {
         return -1;
     }
-    bool ring = (unsigned)priority < DES_RINGS && queue->mode == env->now.mode;
-    if (!ring || queue->mode == DES_OBJECT) {
-        Clock at = env->now;
-        return push(env, event, priority, at);
+    enum des_mode mode = queue->mode;
+    if ((unsigned)priority >= DES_RINGS || mode != env->now.mode || mode == DES_OBJECT) {
+        return push(env, event, priority, env->now);
     }
-    struct des_entry entry = {env->now.at, des_key(priority, env->sequence, false), event};
+    bool whole = mode == DES_INT;
+    struct des_entry entry = {whole ? des_of_int(env->now.i) : des_of_float(env->now.d),
+                              des_key(priority, env->sequence, whole), event};
     if (des_push_now(queue, priority, entry) < 0) {
         PyErr_NoMemory();
         return -1;
     }
-    env->sequence++;
-    Py_INCREF(event);
-    if (env_is_event(env, event)) {
-        ((Event *)event)->queued++;
-    }
+    entered(env, event);
     return 0;
 }
 
 /* env.schedule(event) or env.schedule(event, priority), a subclass's if it has one. */
-int env_schedule(Env *env, PyObject *event, int priority)
+int env_schedule(Env *env, Event *event, int priority)
 {
     if (!env->own_schedule) {
         return schedule_now(env, event, priority);
     }
     PyObject *answer, *name = env->st->s_schedule;
     if (priority == NORMAL) {
-        answer = PyObject_CallMethodOneArg((PyObject *)env, name, event);
+        answer = PyObject_CallMethodOneArg((PyObject *)env, name, (PyObject *)event);
     } else {
         PyObject *number = PyLong_FromLong(priority);
         answer = PyObject_CallMethodObjArgs((PyObject *)env, name, event, number, NULL);
@@ -238,7 +262,7 @@ int env_schedule(Env *env, PyObject *event, int priority)
     return answer == NULL ? -1 : 0;
 }
 
-static int schedule_at_sum(Env *env, PyObject *event, int priority, PyObject *delay)
+static int schedule_at_sum(Env *env, void *event, int priority, PyObject *delay)
 {
     PyObject *now = env_now(env);
     PyObject *sum = now == NULL ? NULL : PyNumber_Add(now, delay);
@@ -249,33 +273,34 @@ static int schedule_at_sum(Env *env, PyObject *event, int priority, PyObject *de
     Clock at = clock_of(sum);
     int result = push(env, event, priority, at);
     if (at.mode == DES_OBJECT) {
-        Py_DECREF(sum);
+        Py_DECREF(at.o);
     }
     Py_DECREF(sum);
     return result;
 }
 
-static int schedule_in(Env *env, PyObject *event, int priority, PyObject *delay)
+static int schedule_in(Env *env, void *event, int priority, PyObject *delay)
 {
     if (env->now.mode == DES_INT && PyLong_CheckExact(delay)) {
-        int overflow;
-        Clock at = {DES_INT, {.i = PyLong_AsLongLongAndOverflow(delay, &overflow)}};
-        if (!overflow && at.at.i == 0) {
+        int64_t whole;
+        bool fits = as_int64(delay, &whole);
+        if (fits && whole == 0) {
             return schedule_now(env, event, priority);
         }
-        if (!overflow && !__builtin_add_overflow(env->now.at.i, at.at.i, &at.at.i)) {
+        if (fits && !__builtin_add_overflow(env->now.i, whole, &whole)) {
+            Clock at = {DES_INT, {.i = whole}};
             return ready(env, event) < 0 ? -1 : push(env, event, priority, at);
         }
     } else if (env->now.mode == DES_FLOAT && PyFloat_CheckExact(delay)) {
-        Clock at = {DES_FLOAT, {.d = env->now.at.d + PyFloat_AS_DOUBLE(delay)}};
-        if (!Py_IS_NAN(at.at.d)) {
+        Clock at = {DES_FLOAT, {.d = env->now.d + PyFloat_AS_DOUBLE(delay)}};
+        if (!Py_IS_NAN(at.d)) {
             return ready(env, event) < 0 ? -1 : push(env, event, priority, at);
         }
     }
     return ready(env, event) < 0 ? -1 : schedule_at_sum(env, event, priority, delay);
 }
 
-int env_schedule_in(Env *env, PyObject *event, int priority, PyObject *delay)
+int env_schedule_in(Env *env, Event *event, int priority, PyObject *delay)
 {
     if (!env->own_schedule) {
         return schedule_in(env, event, priority, delay);
@@ -289,43 +314,25 @@ int env_schedule_in(Env *env, PyObject *event, int priority, PyObject *delay)
 }
 
 /* A priority that is no small number: the order becomes one of objects. */
-static int schedule_oddly(Env *env, PyObject *event, PyObject *priority, PyObject *delay)
+static int schedule_oddly(Env *env, void *event, PyObject *priority, PyObject *delay)
 {
-    if (env->queue.mode != DES_OBJECT && to_object_mode(env) < 0) {
-        return -1;
-    }
     PyObject *now = env_now(env);
     PyObject *sum = now == NULL ? NULL : PyNumber_Add(now, delay);
+    int result = sum == NULL ? -1 : push_object(env, event, priority, sum);
     Py_XDECREF(now);
-    if (sum == NULL) {
-        return -1;
-    }
-    struct des_entry entry = {.event = event};
-    entry.at.o = Py_BuildValue("NOK", sum, priority, (unsigned long long)env->sequence);
-    if (entry.at.o == NULL) {
-        return -1;
-    }
-    env->sequence++;
-    Py_INCREF(event);
-    if (env_is_event(env, event)) {
-        ((Event *)event)->queued++;
-    }
-    int result = des_push(&env->queue, entry);
-    if (result == DES_NO_MEMORY) {
-        drop_entry(env, DES_OBJECT, &entry);
-        PyErr_NoMemory();
-    }
-    return result < 0 ? -1 : 0;
+    Py_XDECREF(sum);
+    return result;
 }
 
 PyObject *env_method_schedule(Env *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"event", "priority", "delay", NULL};
-    PyObject *event, *priority = NULL, *delay = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:schedule", names, &event, &priority,
+    PyObject *object, *priority = NULL, *delay = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:schedule", names, &object, &priority,
                                      &delay)) {
         return NULL;
     }
+    void *event = entry_tag(object, !is_event(self->st, object));
     int result, overflow = 0;
     long number = NORMAL;
     if (priority != NULL) {
@@ -351,7 +358,7 @@ PyObject *env_method_schedule(Env *self, PyObject *args, PyObject *kwargs)
 
 PyObject *env_method_cancel(Env *self, PyObject *object)
 {
-    if (!env_is_event(self, object)) {
+    if (!is_event(self->st, object)) {
         PyErr_Format(PyExc_TypeError, "an Event is needed, not %.200s", Py_TYPE(object)->tp_name);
         return NULL;
     }
@@ -371,7 +378,7 @@ PyObject *env_method_cancel(Env *self, PyObject *object)
 /* ---- the run ---- */
 
 /* Take the next event that is not cancelled: 1, 0 when there is none, -1. */
-static int next_event(Env *env, PyObject **event)
+static int next_event(Env *env, void **event)
 {
     for (;;) {
         struct des_entry entry;
@@ -383,21 +390,16 @@ static int next_event(Env *env, PyObject **event)
         if (got == 0) {
             return 0;
         }
-        if (got > 0 && !is_dead_here(env, entry.event)) {
-            Clock now = {env->queue.mode, entry.at};
-            if (now.mode == DES_OBJECT) {
-                now = clock_of(PyTuple_GET_ITEM((PyObject *)entry.at.o, 0));
-                Py_DECREF((PyObject *)entry.at.o);
-            } else if (now.mode == DES_FLOAT && entry.key & 1) {
-                now.mode = DES_INT;
-                now.at.i = (int64_t)entry.at.d;
+        if (got > 0 && (env->dead == 0 || !is_dead(entry.event))) {
+            env_set_now(env, entry_clock(&env->queue, &entry));
+            if (env->queue.mode == DES_OBJECT) {
+                Py_DECREF((PyObject *)des_to_object(entry.at));
             }
-            env_set_now(env, now);
             *event = entry.event;
             return 1;
         }
         env->dead -= got > 0 ? 1 : 0;
-        drop_entry(env, env->queue.mode, &entry);
+        drop_entry(env->queue.mode, &entry);
         if (got < 0) {
             return -1;
         }
@@ -443,19 +445,19 @@ static int run_foreign(Env *env, PyObject *object)
 /* One step: 1, 0 when nothing is scheduled, -1 on an error of an event. */
 int env_step(Env *env)
 {
-    PyObject *event;
+    void *event;
     int got = next_event(env, &event);
     if (got <= 0) {
         return got;
     }
     env->steps++;
     int result;
-    if (env_is_event(env, event)) {
+    if (!is_foreign(event)) {
         ((Event *)event)->queued--;
-        result = event_run(env, (Event *)event);
+        result = event_run(env, event);
     } else {
-        result = run_foreign(env, event);
+        result = run_foreign(env, untagged(event));
     }
-    Py_DECREF(event);
+    Py_DECREF(untagged(event));
     return result < 0 ? -1 : 1;
 }

@@ -68,7 +68,7 @@ static Event *moment(Env *self, PyObject *until)
             event->flags = F_EXACT;
             event->ok = OK_TRUE;
             event->value = Py_NewRef(Py_None);
-            if (env_schedule_in(self, (PyObject *)event, URGENT, delay) < 0) {
+            if (env_schedule_in(self, event, URGENT, delay) < 0) {
                 Py_CLEAR(event);
             }
         }
@@ -122,7 +122,7 @@ static PyObject *method_run(Env *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (until != Py_None) {
-        if (env_is_event(self, until)) {
+        if (is_event(self->st, until)) {
             event = (Event *)Py_NewRef(until);
             if (event->state == S_DONE) {
                 PyObject *value = PyObject_GetAttrString(until, "value");
@@ -181,15 +181,14 @@ static int env_traverse(Env *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->module);
     Py_VISIT(self->active);
-    Py_VISIT(self->dict);
     if (self->now.mode == DES_OBJECT) {
-        Py_VISIT((PyObject *)self->now.at.o);
+        Py_VISIT(self->now.o);
     }
     struct des_entry entry;
     for (size_t at = 0; des_each(&self->queue, at, &entry); at++) {
-        Py_VISIT((PyObject *)entry.event);
+        Py_VISIT(untagged(entry.event));
         if (self->queue.mode == DES_OBJECT) {
-            Py_VISIT((PyObject *)entry.at.o);
+            Py_VISIT((PyObject *)des_to_object(entry.at));
         }
     }
     return 0;
@@ -203,18 +202,17 @@ static int env_clear(Env *self)
     self->dead = 0;
     struct des_entry entry;
     for (size_t at = 0; des_each(&queue, at, &entry); at++) {
-        if (env_is_event(self, entry.event)) {
+        if (!is_foreign(entry.event)) {
             ((Event *)entry.event)->queued--;
         }
         if (queue.mode == DES_OBJECT) {
-            Py_DECREF((PyObject *)entry.at.o);
+            Py_DECREF((PyObject *)des_to_object(entry.at));
         }
-        Py_DECREF((PyObject *)entry.event);
+        Py_DECREF(untagged(entry.event));
     }
     des_free(&queue);
     env_set_now(self, zero);
     Py_CLEAR(self->active);
-    Py_CLEAR(self->dict);
     return 0;
 }
 
@@ -254,7 +252,7 @@ static PyObject *method_peek(Env *self, PyObject *Py_UNUSED(none))
 {
     struct des_entry entry;
     while (des_top(&self->queue, &entry)) {
-        if (self->dead == 0 || !env_is_event(self, entry.event) ||
+        if (self->dead == 0 || is_foreign(entry.event) ||
             !(((Event *)entry.event)->flags & F_CANCELLED)) {
             return entry_time(&self->queue, &entry);
         }
@@ -298,18 +296,17 @@ static PyObject *get_queue(Env *self, void *Py_UNUSED(closure))
     struct des_entry entry;
     for (size_t at = 0; list != NULL && des_each(&self->queue, at, &entry); at++) {
         PyObject *row = NULL, *time;
-        if (env_is_event(self, entry.event) &&
-            ((Event *)entry.event)->flags & F_CANCELLED) {
+        if (!is_foreign(entry.event) && ((Event *)entry.event)->flags & F_CANCELLED) {
             continue;
         }
         if (self->queue.mode == DES_OBJECT) {
-            PyObject *last = PyTuple_Pack(1, (PyObject *)entry.event);
-            row = last == NULL ? NULL : PySequence_Concat((PyObject *)entry.at.o, last);
+            PyObject *last = PyTuple_Pack(1, untagged(entry.event));
+            row = last == NULL ? NULL : PySequence_Concat(des_to_object(entry.at), last);
             Py_XDECREF(last);
         } else if ((time = entry_time(&self->queue, &entry)) != NULL) {
             row = Py_BuildValue("NiKO", time, des_key_priority(entry.key),
                                 (unsigned long long)des_key_sequence(entry.key),
-                                (PyObject *)entry.event);
+                                untagged(entry.event));
         }
         if (row == NULL || PyList_Append(list, row) < 0) {
             Py_CLEAR(list);
@@ -408,13 +405,11 @@ static PyGetSetDef env_getset[] = {
     {"_active_proc", (getter)get_active, (setter)set_active},
     {"_queue", (getter)get_queue, NULL, "A copy of the schedule, in order."},
     {"_eid", (getter)get_ids, NULL, "The counter of scheduled events."},
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {NULL}};
 
 static PyMemberDef env_members[] = {
     {"_reraise", T_BOOL, offsetof(Env, reraise), 0},
     {"_steps", T_ULONGLONG, offsetof(Env, steps), 0},
-    {"__dictoffset__", T_PYSSIZET, offsetof(Env, dict), READONLY},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Env, weak), READONLY},
     {NULL}};
 
@@ -431,7 +426,7 @@ static PyType_Slot env_slots[] = {
     {Py_tp_members, env_members},
     {0, NULL}};
 
-static PyType_Spec env_spec = {"labsim.runtime.des.core.Environment", sizeof(Env), 0, TYPE_FLAGS,
+static PyType_Spec env_spec = {"labsim._des.Environment", sizeof(Env), 0, TYPE_FLAGS,
                                env_slots};
 
 int env_exec(PyObject *module, State *st)

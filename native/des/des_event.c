@@ -36,7 +36,7 @@ int event_clear(Event *self)
 
 Env *as_env(State *st, PyObject *object)
 {
-    if (!is_a(object, st->Environment)) {
+    if (!is_env(st, object)) {
         PyErr_Format(PyExc_TypeError, "an Environment is needed, not %.200s",
                      Py_TYPE(object)->tp_name);
         return NULL;
@@ -264,7 +264,7 @@ static void requeue(Env *env, Event *event, PyObject *rest)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     event_set_callbacks(event, rest);
-    if (env_schedule(env, (PyObject *)event, -1) < 0) {
+    if (env_schedule(env, (Event *)event, -1) < 0) {
         PyErr_Clear();
     }
     PyErr_Restore(type, value, traceback);

@@ -23,7 +23,7 @@ static PyObject *event_vectorcall(PyObject *type, PyObject *const *args, size_t 
 {
     State *st = PyType_GetModuleState((PyTypeObject *)type);
     if (PyVectorcall_NARGS(nargsf) != 1 || names != NULL || st == NULL ||
-        !is_a(args[0], st->Environment)) {
+        !is_env(st, args[0])) {
         return construct_slowly(type, args, nargsf, names);
     }
     Event *self = (Event *)event_alloc(st, (PyTypeObject *)type);
@@ -41,7 +41,7 @@ int event_trigger(Event *self, bool ok, PyObject *value)
     self->ok = ok ? OK_TRUE : OK_FALSE;
     Py_XSETREF(self->value, Py_NewRef(value));
     Env *env = event_env(self);
-    return env == NULL ? -1 : env_schedule(env, (PyObject *)self, NORMAL);
+    return env == NULL ? -1 : env_schedule(env, (Event *)self, NORMAL);
 }
 
 static int check_pending(Event *self)
@@ -130,7 +130,7 @@ static PyObject *method_trigger(Event *self, PyObject *other)
     if (truth >= 0) {
         self->ok = truth ? OK_TRUE : OK_FALSE;
         Py_XSETREF(self->value, value == st->pending ? NULL : Py_NewRef(value));
-        truth = event_env(self) == NULL ? -1 : env_schedule(self->env, (PyObject *)self, NORMAL);
+        truth = event_env(self) == NULL ? -1 : env_schedule(self->env, (Event *)self, NORMAL);
     }
     Py_XDECREF(ok);
     Py_XDECREF(value);
@@ -348,7 +348,20 @@ static int timeout_clear(Timeout *self)
     return event_clear(&self->base);
 }
 
-static EVENT_DEALLOC(timeout_dealloc, timeout_clear)
+/* No trashcan here: in a chain of events every other one has it. */
+static void timeout_dealloc(Timeout *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Env *env = self->base.env;
+    PyObject_GC_UnTrack(self);
+    self->base.env = NULL;
+    if (self->base.weak != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    timeout_clear(self);
+    event_recycle(env == NULL ? NULL : env->st, (PyObject *)self, type);
+    Py_XDECREF(env);
+}
 
 static int check_delay(PyObject *delay)
 {
@@ -356,7 +369,8 @@ static int check_delay(PyObject *delay)
     if (PyFloat_CheckExact(delay)) {
         negative = PyFloat_AS_DOUBLE(delay) < 0;
     } else if (PyLong_CheckExact(delay)) {
-        negative = _PyLong_Sign(delay) < 0;
+        int64_t number;
+        negative = as_int64(delay, &number) ? number < 0 : _PyLong_Sign(delay) < 0;
     } else {
         PyObject *zero = PyLong_FromLong(0);
         negative = zero == NULL ? -1 : PyObject_RichCompareBool(delay, zero, Py_LT);
@@ -373,7 +387,7 @@ static int timeout_start(Timeout *self, PyObject *delay, PyObject *value)
     self->base.ok = OK_TRUE;
     Py_XSETREF(self->base.value, Py_NewRef(value));
     Py_XSETREF(self->delay, Py_NewRef(delay));
-    return env_schedule_in(self->base.env, (PyObject *)self, NORMAL, delay);
+    return env_schedule_in(self->base.env, (Event *)self, NORMAL, delay);
 }
 
 static int timeout_init(Timeout *self, PyObject *args, PyObject *kwargs)
@@ -395,7 +409,7 @@ static PyObject *timeout_vectorcall(PyObject *type, PyObject *const *args, size_
     State *st = PyType_GetModuleState((PyTypeObject *)type);
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
     if (count < 2 || count > 3 || names != NULL || st == NULL ||
-        !is_a(args[0], st->Environment)) {
+        !is_env(st, args[0])) {
         return construct_slowly(type, args, nargsf, names);
     }
     if (check_delay(args[1]) < 0) {

@@ -39,6 +39,8 @@ PyObject *class_name(PyObject *self)
 #define KEEP 2048
 #endif
 
+#define EVENT_SMALL offsetof(Event, queued)
+
 PyObject *event_alloc(State *st, PyTypeObject *type)
 {
     size_t words = (size_t)type->tp_basicsize / sizeof(void *);
@@ -48,8 +50,21 @@ PyObject *event_alloc(State *st, PyTypeObject *type)
     }
     st->free[words] = old->next;
     st->freed[words]--;
-    memset(old, 0, words * sizeof(void *));
-    PyObject *self = PyObject_Init((PyObject *)old, type);
+    Event *event = (Event *)old;
+    event->env = NULL;
+    event->value = event->slot[0] = event->slot[1] = event->dict = event->weak = NULL;
+    memset((char *)event + EVENT_SMALL, 0, sizeof *event - EVENT_SMALL);
+    for (size_t at = sizeof(Event) / sizeof(void *); at < words; at++) {
+        ((void **)old)[at] = NULL;
+    }
+    PyObject *self = (PyObject *)old;
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS) || PY_VERSION_HEX >= 0x030D0000
+    PyObject_Init(self, type);
+#else /* the same without the look at tracemalloc */
+    Py_SET_TYPE(self, type);
+    Py_SET_REFCNT(self, 1);
+    Py_INCREF(type);
+#endif
     PyObject_GC_Track(self);
     return self;
 }
@@ -113,7 +128,11 @@ typedef struct {
 /* Called as an unbound method: the instance is the first argument already. */
 static PyObject *bound_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    return PyObject_Vectorcall(((BoundClass *)self)->cls, args, nargsf, names);
+    PyObject *cls = ((BoundClass *)self)->cls;
+    if (PyType_Check(cls) && ((PyTypeObject *)cls)->tp_vectorcall != NULL) {
+        return ((PyTypeObject *)cls)->tp_vectorcall(cls, args, nargsf, names);
+    }
+    return PyObject_Vectorcall(cls, args, nargsf, names);
 }
 
 static PyObject *bound_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -205,7 +224,9 @@ static PyType_Slot bound_slots[] = {
 
 static PyType_Spec bound_spec = {"labsim.runtime.des.core.BoundClass", sizeof(BoundClass), 0,
                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-                                     Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+                                     Py_TPFLAGS_HAVE_VECTORCALL |
+                                     Py_TPFLAGS_METHOD_DESCRIPTOR |
+                                     Py_TPFLAGS_IMMUTABLETYPE, /* or calls are not specialised */
                                  bound_slots};
 
 int bind_class(State *st, PyTypeObject *to, const char *name, PyTypeObject *cls)

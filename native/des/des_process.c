@@ -37,7 +37,7 @@ static PySendResult ended(PyObject **result)
 static PySendResult send(State *st, PyObject *generator, PyObject *value, PyObject **result)
 {
     if (PyGen_CheckExact(generator)) {
-        return PyIter_Send(generator, value, result);
+        return PyGen_Type.tp_as_async->am_send(generator, value, result);
     }
     *result = PyObject_CallMethodOneArg(generator, st->s_send, value);
     return *result != NULL ? PYGEN_NEXT : ended(result);
@@ -68,7 +68,7 @@ static PySendResult advance(State *st, Process *self, PyObject *event, PyObject 
 {
     PyObject *generator = self->generator;
     PySendResult sent = PYGEN_ERROR;
-    if (is_a(event, st->Event)) {
+    if (is_event(st, event)) {
         Event *source = (Event *)event;
         PyObject *value = source->value == NULL ? st->pending : source->value;
         Py_INCREF(generator);
@@ -104,7 +104,7 @@ static int finish(Process *self, bool ok, PyObject *value)
 {
     self->base.ok = ok ? OK_TRUE : OK_FALSE;
     Py_XSETREF(self->base.value, value);
-    return env_schedule(self->base.env, (PyObject *)self, NORMAL);
+    return env_schedule(self->base.env, (Event *)self, NORMAL);
 }
 
 static int invalid_yield(Process *self, PyObject *yielded)
@@ -135,7 +135,7 @@ static int invalid_yield(Process *self, PyObject *yielded)
 /* Wait for what was yielded: 1, 0 when it has happened already, -1. */
 static int wait_for(State *st, Process *self, PyObject *target)
 {
-    if (is_a(target, st->Event) && ((Event *)target)->env != NULL) {
+    if (is_event(st, target) && ((Event *)target)->env != NULL) {
         Event *event = (Event *)target;
         if (event->state == S_DONE) {
             return 0;
@@ -236,7 +236,7 @@ static Event *make_initialize(State *st, Env *env, Process *process)
     } else {
         added = event_add(event, K_RESUME, (PyObject *)process);
     }
-    if (added < 0 || env_schedule(env, (PyObject *)event, URGENT) < 0) {
+    if (added < 0 || env_schedule(env, (Event *)event, URGENT) < 0) {
         Py_DECREF(event);
         return NULL;
     }
@@ -280,7 +280,7 @@ static PyObject *process_vectorcall(PyObject *type, PyObject *const *args, size_
 {
     State *st = PyType_GetModuleState((PyTypeObject *)type);
     if (PyVectorcall_NARGS(nargsf) != 2 || names != NULL || st == NULL ||
-        !is_a(args[0], st->Environment)) {
+        !is_env(st, args[0])) {
         return construct_slowly(type, args, nargsf, names);
     }
     Process *self = (Process *)event_alloc(st, (PyTypeObject *)type);
@@ -394,7 +394,7 @@ static int initialize_init(Event *self, PyObject *args, PyObject *kwargs)
     Py_XSETREF(self->value, Py_NewRef(Py_None));
     int result = event_add(self, K_CALL, resume);
     Py_DECREF(resume);
-    return result < 0 ? -1 : env_schedule(self->env, (PyObject *)self, URGENT);
+    return result < 0 ? -1 : env_schedule(self->env, (Event *)self, URGENT);
 }
 
 static PyType_Slot initialize_slots[] = {
@@ -423,7 +423,7 @@ static EVENT_DEALLOC(interruption_dealloc, interruption_clear)
 static int stop_waiting(State *st, Process *process)
 {
     PyObject *target = process->target == NULL ? Py_None : process->target;
-    if (!process->own_resume && is_a(target, st->Event) && ((Event *)target)->env != NULL) {
+    if (!process->own_resume && is_event(st, target) && ((Event *)target)->env != NULL) {
         int removed = event_remove((Event *)target, K_RESUME, (PyObject *)process);
         if (removed != 0) {
             return removed < 0 ? -1 : 0;
@@ -482,7 +482,7 @@ static int interruption_start(State *st, Interruption *self, Process *process, P
         return -1;
     }
     Py_XSETREF(self->process, Py_NewRef(process));
-    return env_schedule(self->base.env, (PyObject *)self, URGENT);
+    return env_schedule(self->base.env, (Event *)self, URGENT);
 }
 
 static int interruption_init(Interruption *self, PyObject *args, PyObject *kwargs)

@@ -45,6 +45,7 @@ typedef struct freed {
 
 typedef struct {
     PyTypeObject *Environment, *EventIds, *BoundClass;
+    PyTypeObject *environment; /* the subclass of Environment seen last: a short cut */
     PyTypeObject *Event, *Timeout, *Initialize, *Interruption, *Process;
     PyTypeObject *Condition, *AllOf, *AnyOf, *ConditionValue;
     PyTypeObject *BaseResource, *Resource, *Container, *Store;
@@ -69,7 +70,11 @@ typedef struct {
 /* A number of simulated time. */
 typedef struct {
     enum des_mode mode;
-    union des_time at;
+    union {
+        int64_t i;
+        double d;
+        PyObject *o;
+    };
 } Clock;
 
 typedef struct {
@@ -81,7 +86,7 @@ typedef struct {
     uint64_t sequence, steps;
     size_t dead;
     PyObject *active; /* or NULL */
-    PyObject *dict, *weak;
+    PyObject *weak;
     bool own_schedule, own_step; /* overridden in a subclass or on the instance */
     bool reraise;                /* an unhandled failure is raised itself, not a copy of it */
 } Env;
@@ -165,6 +170,53 @@ typedef struct {
         Py_TRASHCAN_END                                                                            \
     }
 
+static inline bool is_env(State *st, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (type == st->environment) {
+        return true;
+    }
+    bool result = PyType_IsSubtype(type, st->Environment);
+    if (result) {
+        Py_XSETREF(st->environment, (PyTypeObject *)Py_NewRef(type));
+    }
+    return result;
+}
+
+/* An exact int of Python's that fits: true. No error is set either way. */
+static inline bool as_int64(PyObject *object, int64_t *number)
+{
+#if PY_VERSION_HEX < 0x030C0000 && PYLONG_BITS_IN_DIGIT == 30
+    Py_ssize_t size = Py_SIZE(object);
+    const digit *digits = ((PyLongObject *)object)->ob_digit;
+    if (0 <= size && size <= 2) {
+        *number = size == 0 ? 0 : (int64_t)digits[0] | (size == 2 ? (int64_t)digits[1] << 30 : 0);
+        return true;
+    }
+#endif
+    int overflow;
+    *number = PyLong_AsLongLongAndOverflow(object, &overflow);
+    return !overflow;
+}
+
+/* A queue's pointers say in their lowest bit when they are no Event of ours. */
+#define FOREIGN ((uintptr_t)1)
+
+static inline void *entry_tag(PyObject *object, bool foreign)
+{
+    return (void *)((uintptr_t)object | (foreign ? FOREIGN : 0));
+}
+
+static inline bool is_foreign(void *tagged)
+{
+    return (uintptr_t)tagged & FOREIGN;
+}
+
+static inline PyObject *untagged(void *tagged)
+{
+    return (PyObject *)((uintptr_t)tagged & ~FOREIGN);
+}
+
 extern struct PyModuleDef des_module;
 
 static inline bool is_a(PyObject *object, PyTypeObject *type)
@@ -172,9 +224,12 @@ static inline bool is_a(PyObject *object, PyTypeObject *type)
     return Py_IS_TYPE(object, type) || PyType_IsSubtype(Py_TYPE(object), type);
 }
 
-static inline bool is_number(PyObject *object)
+/* Whether it is an event of ours, for the common types without a call. */
+static inline bool is_event(State *st, PyObject *object)
 {
-    return PyLong_CheckExact(object) || PyFloat_CheckExact(object);
+    PyTypeObject *type = Py_TYPE(object);
+    return type == st->Timeout || type == st->Event || type == st->Process ||
+           PyType_IsSubtype(type, st->Event);
 }
 
 #define TYPE_FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC)
@@ -201,17 +256,16 @@ PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
 /* des_env.c, des_env_type.c */
 int env_exec(PyObject *module, State *st);
 int env_less(void *a, void *b);
-PyObject *time_object(enum des_mode mode, union des_time at);
+PyObject *clock_object(Clock clock);
 PyObject *entry_time(const struct des_queue *queue, const struct des_entry *entry);
 Clock clock_of(PyObject *number);
 void env_set_now(Env *env, Clock now);
-bool env_is_event(Env *env, PyObject *object);
 int env_sweep(Env *env);
 int env_step(Env *env);
 PyObject *env_method_schedule(Env *self, PyObject *args, PyObject *kwargs);
 PyObject *env_method_cancel(Env *self, PyObject *object);
-int env_schedule(Env *env, PyObject *event, int priority);
-int env_schedule_in(Env *env, PyObject *event, int priority, PyObject *delay);
+int env_schedule(Env *env, Event *event, int priority);
+int env_schedule_in(Env *env, Event *event, int priority, PyObject *delay);
 PyObject *env_now(Env *env);
 
 /* des_event.c */

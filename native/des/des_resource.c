@@ -40,7 +40,7 @@ static int queue_append(State *st, PyObject *queue, PyObject *event)
 
 static int is_triggered(State *st, PyObject *event)
 {
-    if (is_a(event, st->Event)) {
+    if (is_event(st, event)) {
         return ((Event *)event)->value != NULL;
     }
     PyObject *answer = PyObject_GetAttrString(event, "triggered");
@@ -54,7 +54,7 @@ static int serve(Resource *self, bool put, PyObject *event, bool *proceed)
 {
     int kind = put ? self->do_put : self->do_get;
     State *st = self->env->st;
-    if (kind != DO_PYTHON && is_a(event, st->Event)) {
+    if (kind != DO_PYTHON && is_event(st, event)) {
         return stores_do(self, kind, event, proceed);
     }
     PyObject *answer = PyObject_CallMethodOneArg((PyObject *)self,

@@ -95,11 +95,11 @@ static int add(struct des_queue *queue, double at, int priority, bool now)
     event->dead = false;
     made++;
     if (queue->mode == DES_INT) {
-        entry.at.i = (int64_t)at;
+        entry.at = des_of_int((int64_t)at);
     } else if (queue->mode == DES_FLOAT) {
-        entry.at.d = at;
+        entry.at = des_of_float(at);
     } else {
-        entry.at.o = copy(&order);
+        entry.at = des_of_object(copy(&order));
     }
     return now ? des_push_now(queue, priority, entry) : des_push(queue, entry);
 }
@@ -130,7 +130,7 @@ static double take(struct des_queue *queue, double now)
     assert(entry.event == expected && top.event == expected);
     expected->scheduled = false;
     if (queue->mode == DES_OBJECT) {
-        discard(entry.at.o);
+        discard(des_to_object(entry.at));
     }
     return expected->order.at;
 }
@@ -149,7 +149,7 @@ static void cancel_some(struct des_queue *queue)
     for (size_t at = 0; at < drops; at++) {
         ((struct event *)dropped[at].event)->scheduled = false;
         if (queue->mode == DES_OBJECT) {
-            discard(dropped[at].at.o);
+            discard(des_to_object(dropped[at].at));
         }
     }
     free(dropped);
@@ -161,7 +161,7 @@ static void empty(struct des_queue *queue)
     while (des_count(queue) > 0) {
         assert(des_pop(queue, &entry) != 0);
         if (queue->mode == DES_OBJECT) {
-            discard(entry.at.o);
+            discard(des_to_object(entry.at));
         }
     }
     assert(!des_each(queue, 0, &entry) && des_pop(queue, &entry) == 0);
@@ -173,9 +173,9 @@ static void advance(struct des_queue *queue, enum des_mode mode)
 {
     int one = 1;
     if (mode == DES_FLOAT && queue->mode == DES_INT) {
-        assert(des_to_float(queue));
+        assert(des_use_floats(queue));
     } else if (mode == DES_OBJECT && queue->mode != DES_OBJECT) {
-        assert(des_to_object(queue, convert, discard, &one) == 0);
+        assert(des_use_objects(queue, convert, discard, &one) == 0);
     }
 }
 
@@ -211,15 +211,28 @@ static void random_schedule(void)
 static void borders(void)
 {
     struct des_queue queue;
-    struct des_entry entry = {.at = {.i = INT64_MAX}, .key = des_key(DES_PRIORITY_LOW, 7, false)};
+    struct des_entry entry = {.at = des_of_int(INT64_MAX), .key = des_key(DES_PRIORITY_LOW, 7, false)};
     des_init(&queue, less);
-    assert(des_push(&queue, entry) == 0 && !des_to_float(&queue) && queue.mode == DES_INT);
-    entry.at.i = INT64_MIN;
+    assert(des_push(&queue, entry) == 0 && !des_use_floats(&queue) && queue.mode == DES_INT);
+    entry.at = des_of_int(INT64_MIN);
     entry.key = des_key(DES_PRIORITY_HIGH, ((uint64_t)1 << 47) - 1, true);
     assert(des_push(&queue, entry) == 0 && des_pop(&queue, &entry) == 1);
-    assert(entry.at.i == INT64_MIN && des_key_priority(entry.key) == DES_PRIORITY_HIGH);
+    assert(des_count(&queue) == 1);
+    assert(des_to_int(entry.at) == INT64_MIN && des_key_priority(entry.key) == DES_PRIORITY_HIGH);
     assert(des_key_sequence(entry.key) == ((uint64_t)1 << 47) - 1 && (entry.key & 1) == 1);
     empty(&queue);
+}
+
+/* The order of doubles is kept, infinities and denormals too. */
+static void floats(void)
+{
+    double numbers[] = {-1e308 * 10, -1e300, -2.5, -5e-324, 0.0, 5e-324, 0.1, 1, 1e300, 1e308 * 10};
+    size_t count = sizeof numbers / sizeof *numbers;
+    for (size_t at = 0; at < count; at++) {
+        assert(des_to_float(des_of_float(numbers[at])) == numbers[at]);
+        assert(at == 0 || des_of_float(numbers[at - 1]) < des_of_float(numbers[at]));
+    }
+    assert(des_of_float(-0.0) == des_of_float(0.0));
 }
 
 /* A comparison that fails loses no entry and leaks nothing. */
@@ -240,7 +253,7 @@ static void failing_comparisons(void)
                 fail_after = draw(3) == 0 ? (int)draw(5) : -1;
                 assert(des_pop(&queue, &entry) != 0);
                 ((struct event *)entry.event)->scheduled = false;
-                discard(entry.at.o);
+                discard(des_to_object(entry.at));
                 count--;
             }
             assert(des_count(&queue) == count && !queue.busy);
@@ -256,6 +269,7 @@ int main(void)
         random_schedule();
     }
     borders();
+    floats();
     failing_comparisons();
     assert(objects == 0);
     puts("des: ok");

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from labsim._des import BoundClass, Environment, Infinity, link
+from labsim import _des
+from labsim._des import BoundClass, Infinity
 from labsim.runtime.des.events import (
     NORMAL,
     URGENT,
@@ -41,6 +42,13 @@ __all__ = [
 SimTime = int | float
 
 
+class Environment(_des.Environment):
+    """Simulated time, passing from event to event, from `initial_time` on.
+
+    A class of Python's own, so that CPython can look up its methods the fast way.
+    """
+
+
 class EmptySchedule(Exception):
     """Nothing is left to happen."""
 
@@ -56,7 +64,7 @@ class StopSimulation(Exception):
         raise event._value
 
 
-link(
+_des.link(
     Interrupt=Interrupt,
     StopSimulation=StopSimulation,
     EmptySchedule=EmptySchedule,

@@ -5,8 +5,9 @@ Does not know environments. Stands for the kernel's completions and wait queues.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from types import FrameType
-from typing import NewType
+from typing import Any, NewType
 
 from labsim._des import (
     PENDING,
@@ -31,15 +32,21 @@ __all__ = [
     "Condition",
     "ConditionValue",
     "Event",
+    "EventCallback",
+    "EventCallbacks",
     "EventPriority",
     "Initialize",
     "Interrupt",
     "Interruption",
     "Process",
+    "ProcessGenerator",
     "Timeout",
 ]
 
 EventPriority = NewType("EventPriority", int)
+EventCallback = Callable[[Any], None]
+EventCallbacks = list[EventCallback]
+ProcessGenerator = Generator[Event, Any, Any]
 
 URGENT: EventPriority = EventPriority(0)
 """Priority of interrupts and of the first step of a process."""
