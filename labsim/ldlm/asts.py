@@ -38,6 +38,9 @@ UNREACHABLE = frozenset({ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH})
 
 UNLIMITED = 1 << 31
 
+ENQUEUE_MIN_S = 100
+"""LDLM_ENQUEUE_MIN: with adaptive timeouts a client has at least so long to give a lock back."""
+
 
 class Asts(Namespace):
     """Base of ServerNamespace: blocking, completion and glimpse callbacks."""
@@ -64,14 +67,21 @@ class Asts(Namespace):
         return self._expired_count
 
     def callback_timeout_ns(self, export: Export) -> int:
-        """How long a client may take to give a lock back (ldlm_bl_timeout): half of obd_timeout.
+        """How long a client may take to give a lock back (ldlm_bl_timeout).
 
-        So that whoever waits for the lock inside a request is answered before that one times out.
+        Half as long again as it was seen to take, LDLM_ENQUEUE_MIN at least: who waits for the
+        lock is kept by early replies. Without those half of obd_timeout, so that a waiter is
+        answered before its request times out.
         """
-        return export.rpc.timeout_ns // 2
+        if export.reverse is None or not export.reverse.adaptive:
+            return export.rpc.timeout_ns // 2
+        estimate_s = export.lock_times.get(export.rpc.timeouts)
+        return max(estimate_s + (estimate_s >> 1), ENQUEUE_MIN_S) * NS_PER_S
 
-    def ast_timeout_ns(self, export: Export) -> int:
-        """How long a callback may go unanswered (ldlm_get_rq_timeout)."""
+    def ast_timeout_ns(self, export: Export) -> int | None:
+        """How long a callback may go unanswered (ldlm_get_rq_timeout); None: as it is learned."""
+        if export.reverse is not None and export.reverse.adaptive:
+            return None
         timeouts = export.rpc.timeouts
         return max(min(timeouts.ldlm_timeout, timeouts.timeout // 3), 1) * NS_PER_S
 
@@ -103,6 +113,7 @@ class Asts(Namespace):
             self.host.trace.emit("ldlm.timeout", self.name, export.client_uuid, lock.cookie)
             export.evict(f"lock callback timer expired after {seconds}s")
 
+        lock.asked_s = export.rpc.now_s
         at_ns = self.env.now + self.callback_timeout_ns(export)
         lock.deadline = export.rpc.deadlines.add(at_ns, expired)
 

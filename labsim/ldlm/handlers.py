@@ -192,7 +192,7 @@ class LdlmHandlers(Handlers):
     def cancel_locks(self, req: ServerRequest) -> Steps[Message]:
         """A client gives locks back; ESTALE where it has none of them."""
         yield from self.ldlm.at(points.LDLM_CANCEL_NET)
-        if not self.ldlm.cancel(req.export, handles_of(request_of(req.msg))):
+        if not self.ldlm.cancel(req.export, handles_of(request_of(req.msg)), asked=True):
             raise LustreError(ESTALE, f"{self.ldlm.name}: no such locks")
         return req.reply()
 

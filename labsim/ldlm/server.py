@@ -171,12 +171,18 @@ class ServerNamespace(Asts):
         """The server's own lock, or one that is not handed to its client after all, goes."""
         self.remove(lock)
 
-    def cancel(self, export: Export, handles: Iterable[int]) -> int:
-        """A client gives locks back; how many of them there were."""
+    def cancel(self, export: Export, handles: Iterable[int], asked: bool = False) -> int:
+        """A client gives locks back; how many of them there were.
+
+        With `asked` it does so in a request of its own, which tells how long it takes.
+        """
         count = 0
         for handle in handles:
             lock = self.held(export, handle)
             if lock is not None:
+                if asked and lock.asked_s:
+                    now_s = export.rpc.now_s
+                    export.lock_times.measured(now_s - lock.asked_s, now_s, export.rpc.timeouts)
                 self.remove(lock)
                 count += 1
         return count

@@ -22,6 +22,7 @@ class ServerLock(Lock):
 
     __slots__ = (
         "asked",
+        "asked_s",
         "client_cookie",
         "deadline",
         "export",
@@ -54,6 +55,8 @@ class ServerLock(Lock):
         self.handed = False
         self.asked = False
         """Somebody waits for it: the client has been told, or will be as soon as it may be."""
+        self.asked_s = 0
+        """When its client was told that somebody waits for it (l_blast_sent)."""
         self.deadline: Any = None
         """When the client has to have given it back."""
         self.woken: Any = None

@@ -52,7 +52,7 @@ PLACES: dict[str, dict[str, str]] = {
         "ppppssss": "max_rpcs_in_flight",
         "-pppssss": "max_mod_rpcs_in_flight active",
         "-pppppdd": "rpc_stats",
-        "ppppppdd": "import state",
+        "ppppppdd": "import state timeouts",
         "------d-": "batch_stats",
         "ppppdddd": "stats",
     },

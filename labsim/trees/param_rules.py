@@ -108,11 +108,13 @@ RULES: dict[str, list[Row]] = {
         ("2.17", {"accepts": "memparse", "unit": "MiB"}),
     ],
     "osc.*.resend_count": [("2.7..2.17 staging", {"out_of_range": "EINVAL"})],
+    "osc.*.timeouts": [("2.7..2.12 staging", {"style": "dhms"})],
     "osc.*.short_io_bytes": [
         ("2.12", {"accepts": "kstrtoul10"}),
         ("2.15..2.17", {"accepts": "memparse"}),
     ],
     # ---- mdc
+    "mdc.*.timeouts": [("2.7..2.12 staging", {"style": "dhms"})],
     "mdc.*.active": [("2.7..2.10 staging", REFUSED), ("2.12..2.17", {"out_of_range": "EINVAL"})],
     "mdc.*.max_mod_rpcs_in_flight": [("2.10..2.17 staging", {"accepts": "kstrtou1610"})],
     # ---- ldlm

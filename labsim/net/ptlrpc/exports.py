@@ -14,12 +14,14 @@ from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.sender import Sender
 from labsim.net.ptlrpc.server_request import ServerRequest
+from labsim.net.ptlrpc.timeouts import Estimate
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     LDLM_CB_REPLY_PORTAL,
     LDLM_CB_REQUEST_PORTAL,
     MSG_CONNECT_INITIAL,
     MSG_CONNECT_RECONNECT,
+    OBD_CONNECT_AT,
     OBD_CONNECT_MDS,
 )
 from labsim.wire.lustre_msg import ObdConnectData
@@ -40,7 +42,7 @@ class Reverse(Sender):
 
     def call(self, request: Request) -> Steps[Message]:
         """Send a callback; raises ETIMEDOUT where the client does not answer in time."""
-        self.launch(request, request.timeout_ns or self.rpc.timeout_ns)
+        self.launch(request)
         try:
             reply: Message = yield request.done
         finally:
@@ -70,6 +72,8 @@ class Export:
         self.closed = False
         self.on_close: list[Callable[[Export], None]] = []
         self.reverse: Reverse | None = None
+        self.lock_times = Estimate(rpc.timeouts.timeout, rpc.now_s)
+        """How long the client takes to give back a lock that is called back (exp_bl_lock_at)."""
 
     def granted(self, flag: int) -> bool:
         """True when the connect flag was negotiated."""
@@ -144,11 +148,19 @@ class Exports:
         export.conn_cnt = req.body.conn_cnt
         export.nid = req.peer
         export.last_heard_ns = self._rpc.env.now
-        export.reverse = Reverse(self._rpc, req.peer, req["conn"])
+        export.reverse = self._reverse(export, req)
         self._by_uuid[export.client_uuid] = export
         self._rpc.exports[export.cookie] = export
         if self._watch is None:
             self._schedule()
+
+    def _reverse(self, export: Export, req: ServerRequest) -> Reverse:
+        """The way back, anew with each connect; what was learned of the client's pace stays."""
+        reverse = Reverse(self._rpc, req.peer, req["conn"])
+        if export.reverse is not None:
+            reverse.times = export.reverse.times
+        reverse.at_granted = export.granted(OBD_CONNECT_AT)
+        return reverse
 
     def remove(self, export: Export) -> None:
         """Drop a client; what it held is released by the hooks that were left on the export."""

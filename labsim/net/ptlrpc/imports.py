@@ -18,7 +18,7 @@ from labsim.net.ptlrpc.sender import Sender
 from labsim.net.ptlrpc.states import State, after_connect, check_granted, follow
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Gate, Permits
-from labsim.wire.constants import MSG_CONNECT_INITIAL, MSG_RESENT
+from labsim.wire.constants import MSG_CONNECT_INITIAL, MSG_RESENT, OBD_CONNECT_AT
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import OBD_PING
@@ -105,7 +105,7 @@ class Import(Sender):
         request.done = None
         request.flags = 0
         request.generation = self.generation
-        self.launch(request, request.timeout_ns or self.rpc.timeout_ns)
+        self.launch(request)
         try:
             reply: Message = yield request.done
         finally:
@@ -235,7 +235,7 @@ class Import(Sender):
             conn=self.callback_cookie,
             connect_data=self._want(),
         )
-        self.launch(request, timeout_ns)
+        self.launch(request)
         try:
             reply: Message = yield request.done
         finally:
@@ -255,6 +255,7 @@ class Import(Sender):
         same = reply.body.handle == self.handle
         self.handle = reply.body.handle
         self.connect_data = granted
+        self.at_granted = self.granted(OBD_CONNECT_AT)
         state = after_connect(reply.body.op_flags, first, same)
         self._go(state)
         if state is State.EVICTED:
@@ -283,7 +284,7 @@ class Import(Sender):
                 self.fail(request, LustreError(ETIMEDOUT, f"{self.name}: not resent"))
                 continue
             request.flags |= MSG_RESENT
-            self.send(request, request.timeout_ns or self.rpc.timeout_ns, fresh_mbits=True)
+            self.send(request, fresh_mbits=True)
 
     def _next_nid(self) -> None:
         place = (self.nids.index(self.peer) + 1) % len(self.nids)

@@ -23,6 +23,7 @@ class Request:
 
     __slots__ = (
         "_chunks",
+        "adaptive",
         "bulk_in",
         "bulk_out",
         "conn_cnt",
@@ -43,6 +44,8 @@ class Request:
         "opcode",
         "portal",
         "sent_ns",
+        "sent_s",
+        "sent_to",
         "tag",
         "timeout_ns",
         "xid",
@@ -80,6 +83,11 @@ class Request:
         self.conn_cnt = 0
         self.generation = 0
         self.sent_ns = 0
+        self.sent_s = 0
+        self.sent_to = 0
+        """The portal that it went to last."""
+        self.adaptive = False
+        """It went out with MSGHDR_AT_SUPPORT: the server may ask for more time."""
         self.data: Payload = b""
         self.done: Any = None
         self.deadline: Any = None

@@ -6,29 +6,14 @@ the obd timeouts.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from labsim.base.errors import ProtocolError
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc.bulk import BULK_OPS_COUNT
+from labsim.net.ptlrpc.timeouts import DefaultTimeouts, Timeouts
 from labsim.runtime.ports import Host
 from labsim.runtime.sync import Deadlines
-
-
-class Timeouts(Protocol):
-    """The global parameters that ptlrpc reads, in seconds."""
-
-    timeout: int
-    ldlm_timeout: int
-    bulk_timeout: int
-
-
-class DefaultTimeouts:
-    """Lustre's defaults (obd_support.h), where a node mounts no globals of its own."""
-
-    timeout = 100
-    ldlm_timeout = 20
-    bulk_timeout = 100
 
 
 class PtlRpc:
@@ -60,6 +45,11 @@ class PtlRpc:
             cookie = self.host.rng.getrandbits(64)
             if cookie and cookie not in self.exports:
                 return cookie
+
+    @property
+    def now_s(self) -> int:
+        """The date, in seconds since 1970; what adaptive timeouts count in."""
+        return self.host.clock.seconds()
 
     @property
     def timeout_ns(self) -> int:

@@ -9,13 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
+from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc import bulk
 from labsim.net.ptlrpc.request import Request, as_message
 from labsim.net.ptlrpc.rpc import PtlRpc
-from labsim.wire.constants import PTL_RPC_MSG_REQUEST
+from labsim.net.ptlrpc.timeouts import PeerTimes
+from labsim.wire.constants import (
+    MSGHDR_AT_SUPPORT,
+    MSGHDR_CKSUM_INCOMPAT18,
+    PTL_RPC_MSG_REQUEST,
+)
 from labsim.wire.lustre_msg import PtlrpcBody
-from labsim.wire.message import Message
-from labsim.wire.opcodes import ROUTES, pb_version
+from labsim.wire.message import Message, body_checksum
+from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, ROUTES, pb_version
+
+CONNECTS = frozenset({MDS_CONNECT, OST_CONNECT, MGS_CONNECT})
+
+AT_FLAGS = MSGHDR_AT_SUPPORT | MSGHDR_CKSUM_INCOMPAT18
+"""lm_flags once adaptive timeouts were negotiated (imp_msghdr_flags)."""
 
 
 class Sender:
@@ -30,17 +41,26 @@ class Sender:
         self.outstanding: dict[int, Request] = {}
         self.last_reply_ns = rpc.env.now
         self.committed = 0
+        self.at_granted = False
+        """OBD_CONNECT_AT was negotiated; what is sent from then on says so."""
+        self.times = PeerTimes(rpc.timeouts, rpc.now_s)
+        self._learned: tuple[int, ...] = ()
 
-    def launch(self, request: Request, timeout_ns: int) -> None:
+    @property
+    def adaptive(self) -> bool:
+        """True where timeouts follow what the peer takes; at_max = 0 turns that off."""
+        return self.at_granted and self.rpc.timeouts.at_max > 0
+
+    def launch(self, request: Request) -> None:
         """Give the request its xid and send it for the first time."""
         rpc = self.rpc
         request.xid = rpc.next_xid()
         if request.done is None:
             request.done = rpc.env.event()
         self.outstanding[request.xid] = request
-        self.send(request, timeout_ns)
+        self.send(request)
 
-    def send(self, request: Request, timeout_ns: int, fresh_mbits: bool = False) -> None:
+    def send(self, request: Request, fresh_mbits: bool = False) -> None:
         """Post the reply and bulk buffers, then put the request on the wire."""
         rpc = self.rpc
         opcode = request.opcode
@@ -54,8 +74,13 @@ class Sender:
         if request.entry is None:
             request.entry = rpc.lnet.post(reply_portal, request.xid, self._receiver(request))
         request.sent_ns = rpc.env.now
+        request.sent_s = rpc.now_s
+        request.sent_to = request_portal
+        timeout_ns = self._patience_ns(request)
         self._arm(request, timeout_ns)
-        message = Message(request.format, request.fields, self._body(request, timeout_ns))
+        request.adaptive = self.at_granted and opcode not in CONNECTS
+        flags = AT_FLAGS if request.adaptive else 0
+        message = Message(request.format, request.fields, self._body(request, timeout_ns), flags)
         rpc.trace.emit("rpc.send", opcode, request.xid, self.peer, message.wire_size)
         rpc.lnet.put(self.peer, request_portal, request.xid, message)
 
@@ -79,7 +104,18 @@ class Sender:
         first = next(iter(self.outstanding), None)
         return max(first - 1, 0) if first is not None else 0
 
+    def _patience_ns(self, request: Request) -> int:
+        """How long the peer may take; the network's time comes on top (pb_timeout)."""
+        if request.timeout_ns:
+            return request.timeout_ns
+        if self.adaptive:
+            return self.times.timeout_s(request.sent_to, request.sent_s) * NS_PER_S
+        return self.rpc.timeout_ns
+
     def _arm(self, request: Request, timeout_ns: int) -> None:
+        """Have `expired` called when the peer has had its time."""
+        if self.adaptive:
+            timeout_ns += self.times.latency_s() * NS_PER_S
         if request.deadline is not None:
             request.deadline.cancel()
 
@@ -89,7 +125,7 @@ class Sender:
                 self.rpc.trace.emit("rpc.timeout", request.opcode, request.xid, self.peer)
                 self.expired(request)
 
-        request.deadline = self.rpc.deadlines.add(self.rpc.env.now + timeout_ns, expired)
+        request.deadline = self.rpc.deadlines.add(request.sent_ns + timeout_ns, expired)
 
     def _receiver(self, request: Request) -> Any:
         def receive(packet: Any) -> None:
@@ -98,13 +134,37 @@ class Sender:
             except ProtocolError as error:
                 self.rpc.refuse(packet.src, error)
                 return
-            if not request.done.triggered:
+            if request.adaptive and packet.offset == 0:
+                self._early(request, reply)
+            elif not request.done.triggered:
                 self.last_reply_ns = self.rpc.env.now
+                if request.adaptive:
+                    self._learn(request, reply.body)
                 self.committed = max(self.committed, reply.body.last_committed)
                 request.collect()
                 self.answered(request, reply)
 
         return receive
+
+    def _early(self, request: Request, reply: Message) -> None:
+        """The server asks for more time (ptlrpc_at_recv_early_reply); ignored if it is damaged."""
+        if request.done.triggered or reply.cksum != body_checksum(reply.body):
+            return
+        body = reply.body
+        self.last_reply_ns = self.rpc.env.now
+        self.rpc.trace.emit("rpc.more_time", request.opcode, request.xid, body.timeout)
+        self.times.learn_network(request.sent_s, body.service_time, self.rpc.now_s)
+        self._arm(request, body.timeout * NS_PER_S)
+
+    def _learn(self, request: Request, body: PtlrpcBody) -> None:
+        """Take in what the reply says; the same within one second is said once."""
+        now_s = self.rpc.now_s
+        told = (request.sent_to, body.timeout, body.service_time, request.sent_s, now_s)
+        if told == self._learned:
+            return
+        self._learned = told
+        self.times.learn_service(request.sent_to, body.timeout, now_s)
+        self.times.learn_network(request.sent_s, body.service_time, now_s)
 
     def answered(self, request: Request, reply: Message) -> None:
         """A reply is there; wake the caller."""

@@ -14,6 +14,7 @@ from labsim.net.ptlrpc.bulk import Transfer
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     MSG_RESENT,
+    MSGHDR_AT_SUPPORT,
     PTL_RPC_MSG_ERR,
     PTL_RPC_MSG_REPLY,
     PTLRPC_MSG_VERSION,
@@ -30,8 +31,11 @@ class ServerRequest:
     """One request under way on a server: its message, who sent it, and what the reply will say."""
 
     __slots__ = (
+        "adaptive",
         "arrival_ns",
+        "arrival_s",
         "body",
+        "deadline_ns",
         "export",
         "format",
         "hooks",
@@ -54,7 +58,12 @@ class ServerRequest:
         self.body = msg.body
         self.format = msg.fmt
         self.opcode: int = msg.body.opc
-        self.arrival_ns = rpc.env.now
+        self.arrival_ns: int = rpc.env.now
+        self.arrival_s: int = rpc.now_s
+        self.deadline_ns = self.arrival_ns
+        """How long the client waits; moves on with early replies."""
+        self.adaptive = bool(msg.flags & MSGHDR_AT_SUPPORT)
+        """The client may be asked for more time."""
         self.export: Any = None
         self.transno = 0
         self.pre_versions = (0, 0, 0, 0)

@@ -12,17 +12,17 @@ from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.faults import Crash, Dropped
+from labsim.net.ptlrpc.early import ServiceTimes
 from labsim.net.ptlrpc.request import as_message
 from labsim.net.ptlrpc.rpc import PtlRpc
+from labsim.net.ptlrpc.sender import CONNECTS
 from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import PTL_RPC_MSG_REQUEST
 from labsim.wire.message import Message
-from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, pb_version
+from labsim.wire.opcodes import pb_version
 
 ENODEV, EPROTO, EOPNOTSUPP, ENOTCONN, EINVAL = 19, 71, 95, 107, 22
-
-CONNECTS = frozenset({MDS_CONNECT, OST_CONNECT, MGS_CONNECT})
 
 
 class Service:
@@ -49,6 +49,7 @@ class Service:
         self.busy = 0
         self.handled = 0
         self.observe = observe
+        self.times = ServiceTimes(rpc)
         self._on_crash = on_crash
         self._reply_portal = reply_portal
         self._queue: deque[ServerRequest] = deque()
@@ -64,6 +65,7 @@ class Service:
         """Take nothing more; what runs is left to end by itself, unanswered."""
         self._stopped = True
         self._queue.clear()
+        self.times.stop()
 
     def _arrived(self, packet: Any) -> None:
         """A request came in: check it, find its export, give it to a thread or queue it."""
@@ -104,6 +106,7 @@ class Service:
         export.last_heard_ns = self._rpc.env.now
         if req.xid in export.running:
             self._rpc.trace.emit("rpc.duplicate", req.opcode, req.xid)
+            self.times.again(export.running[req.xid], req)
             return False
         export.forget_replies(body.last_xid)
         if req.resent and req.xid in export.replies:
@@ -111,6 +114,7 @@ class Service:
             self._send(req, export.replies[req.xid])
             return False
         export.running[req.xid] = req
+        self.times.begin(req)
         return True
 
     def _thread(self, req: ServerRequest) -> Steps[None]:
@@ -145,6 +149,7 @@ class Service:
             reply = None
             if self._on_crash is not None:
                 self._on_crash()
+        self.times.end(req)
         export = req.export
         if export is not None:
             export.running.pop(req.xid, None)
@@ -170,7 +175,8 @@ class Service:
         if target is not None:
             reply.body.last_committed = target.last_committed
         rpc = self._rpc
+        offset = self.times.stamp(req, reply)
         rpc.trace.emit("rpc.reply", req.opcode, req.xid, req.peer, reply.status, reply.wire_size)
-        rpc.lnet.put(req.peer, req.reply_portal, req.xid, reply)
+        rpc.lnet.put(req.peer, req.reply_portal, req.xid, reply, offset=offset)
         for hook in req.hooks:
             hook()

@@ -47,6 +47,31 @@ class ImportFiles(Component):
         """The file's text, YAML with four blanks where lprocfs puts them."""
         return "".join([*self._head(), *self._connection(), *self._rpcs()])
 
+    @Param.computed(help="what requests took, by portal, and how far the server is")
+    def timeouts(self) -> str:
+        """The estimates of adaptive timeouts (lprocfs_timeouts_seq_show); dates in seconds."""
+        imp = self.imp
+        now_s = imp.rpc.now_s
+        heard_s = now_s - (imp.rpc.env.now - imp.last_reply_ns) // NS_PER_S
+        rows = [f"{'last reply':<10} : {heard_s}, {self._ago(now_s - heard_s)} ago\n"]
+        shown = {"network": imp.times.network}
+        shown |= {f"portal {portal:<2}": one for portal, one in imp.times.portals.items()}
+        for name, one in shown.items():
+            bins = "".join(f"{value:3} " for value in one.bins)
+            when = f"(at {one.worst_at_s}, {self._ago(now_s - one.worst_at_s)} ago)"
+            current = one.get(imp.rpc.timeouts)
+            rows.append(f"{name:<10} : cur {current:3}  worst {one.worst:3} {when} {bins}\n")
+        return "".join(rows)
+
+    def _ago(self, seconds: int) -> str:
+        """As 1034s, or 0d0h17m14s where the dialect says "dhms" (DHMS_FMT)."""
+        mounted = self.mounted
+        if mounted is None or mounted.rule(self.declared["timeouts"]).style != "dhms":
+            return f"{seconds}s"
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours // 24}d{hours % 24}h{minutes:02}m{seconds:02}s"
+
     def _head(self) -> list[str]:
         imp, data = self.imp, self.imp.connect_data
         version = ".".join(str(data.version >> shift & 255) for shift in (24, 16, 8, 0))
@@ -89,8 +114,8 @@ class ImportFiles(Component):
             "       timeouts: 0\n",
             f"       avg_waittime: {average} usec\n",
             "    service_estimates:\n",
-            "       services: 1 sec\n",
-            "       network: 1 sec\n",
+            f"       services: {self.imp.times.services_s()} sec\n",
+            f"       network: {self.imp.times.latency_s()} sec\n",
             "    transactions:\n",
             "       last_replay: 0\n",
             f"       peer_committed: {self.imp.committed}\n",
