@@ -24,6 +24,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_AT,
     OBD_CONNECT_MDS,
 )
+from labsim.wire.eras import DECLARED, era_of
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 
@@ -63,6 +64,8 @@ class Export:
         self.nid = nid
         self.conn_cnt = 0
         self.connect_data = ObdConnectData()
+        self.era = DECLARED
+        """The protocol that both sides know."""
         self.last_heard_ns = rpc.env.now
         self.last_xid = 0
         self.running: dict[int, ServerRequest] = {}
@@ -145,6 +148,7 @@ class Exports:
 
     def _install(self, export: Export, req: ServerRequest, granted: ObdConnectData) -> None:
         export.connect_data = granted
+        export.era = era_of(min(req["connect_data"].version, granted.version))
         export.conn_cnt = req.body.conn_cnt
         export.nid = req.peer
         export.last_heard_ns = self._rpc.env.now
@@ -159,6 +163,7 @@ class Exports:
         reverse = Reverse(self._rpc, req.peer, req["conn"])
         if export.reverse is not None:
             reverse.times = export.reverse.times
+        reverse.era = export.era
         reverse.at_granted = export.granted(OBD_CONNECT_AT)
         return reverse
 

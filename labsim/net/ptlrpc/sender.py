@@ -19,8 +19,11 @@ from labsim.wire.constants import (
     MSGHDR_CKSUM_INCOMPAT18,
     PTL_RPC_MSG_REQUEST,
 )
+from labsim.wire.eras import DECLARED
+from labsim.wire.formats import format_in
 from labsim.wire.lustre_msg import PtlrpcBody
 from labsim.wire.message import Message, body_checksum
+from labsim.wire.negotiate import in_era
 from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, ROUTES, pb_version
 
 CONNECTS = frozenset({MDS_CONNECT, OST_CONNECT, MGS_CONNECT})
@@ -41,6 +44,8 @@ class Sender:
         self.outstanding: dict[int, Request] = {}
         self.last_reply_ns = rpc.env.now
         self.committed = 0
+        self.era = DECLARED
+        """The protocol that both sides know, once their versions are known."""
         self.at_granted = False
         """OBD_CONNECT_AT was negotiated; what is sent from then on says so."""
         self.times = PeerTimes(rpc.timeouts, rpc.now_s)
@@ -81,6 +86,7 @@ class Sender:
         request.adaptive = self.at_granted and opcode not in CONNECTS
         flags = AT_FLAGS if request.adaptive else 0
         message = Message(request.format, request.fields, self._body(request, timeout_ns), flags)
+        message = in_era(message, self.era)
         rpc.trace.emit("rpc.send", opcode, request.xid, self.peer, message.wire_size)
         rpc.lnet.put(self.peer, request_portal, request.xid, message)
 
@@ -130,7 +136,10 @@ class Sender:
     def _receiver(self, request: Request) -> Any:
         def receive(packet: Any) -> None:
             try:
-                reply = as_message(packet.payload, request=False, format_=request.format)
+                reply = as_message(
+                    packet.payload, request=False, format_=format_in(request.format, self.era)
+                )
+                reply = in_era(reply, self.era)
             except ProtocolError as error:
                 self.rpc.refuse(packet.src, error)
                 return

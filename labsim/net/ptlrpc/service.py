@@ -20,6 +20,7 @@ from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import PTL_RPC_MSG_REQUEST
 from labsim.wire.message import Message
+from labsim.wire.negotiate import in_era
 from labsim.wire.opcodes import pb_version
 
 ENODEV, EPROTO, EOPNOTSUPP, ENOTCONN, EINVAL = 19, 71, 95, 107, 22
@@ -103,6 +104,7 @@ class Service:
             self._rpc.trace.emit("rpc.stale", req.opcode, req.xid)
             return False
         req.export = export
+        req.msg = in_era(req.msg, export.era)
         export.last_heard_ns = self._rpc.env.now
         if req.xid in export.running:
             self._rpc.trace.emit("rpc.duplicate", req.opcode, req.xid)
@@ -174,6 +176,7 @@ class Service:
         target = req.export.target if req.export is not None else None
         if target is not None:
             reply.body.last_committed = target.last_committed
+            reply = in_era(reply, req.export.era)
         rpc = self._rpc
         offset = self.times.stamp(req, reply)
         rpc.trace.emit("rpc.reply", req.opcode, req.xid, req.peer, reply.status, reply.wire_size)

@@ -110,7 +110,10 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         """Sizes, space and identity of this OST."""
         if granted.connect_flags & OBD_CONNECT_INDEX and want.index != self.index:
             raise LustreError(errno.EBADF, f"{self.name} is not index {want.index}")
-        changes: dict[str, int] = {"instance": self.last_rcvd.mount_count}
+        changes: dict[str, int] = {
+            "instance": self.last_rcvd.mount_count,
+            "version": self.host.kit.traits.ocd_version,
+        }
         if granted.connect_flags & OBD_CONNECT_BRW_SIZE:
             changes["brw_size"] = min(want.brw_size, MAX_BRW)
         if granted.connect_flags & OBD_CONNECT_MAXBYTES:
