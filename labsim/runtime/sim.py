@@ -1,15 +1,14 @@
 """The simulated runtime: virtual time that jumps from event to event.
 
 Does not know nodes. Stands for the kernel's scheduler and timers. `LABSIM_KERNEL` chooses who runs
-the events: "simpy" (the default, and the oracle), or the name of a module that offers the same
-API and event order as a class `Environment`.
+the events: "native" (C), "simpy" (its twin and oracle, and what LABSIM_PURE=1 chooses), or the
+name of a module that offers the same API and event order as a class `Environment`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from heapq import heappop
+from heapq import heapify, heappop
 from importlib import import_module
 from typing import Any
 
@@ -19,42 +18,61 @@ from simpy.events import URGENT
 
 from labsim.base.errors import InputError
 from labsim.base.faults import Crash
+from labsim.runtime import kernels
+from labsim.runtime.kernels import KERNEL_VARIABLE
 
-KERNEL_VARIABLE = "LABSIM_KERNEL"
+
+class Runs:
+    """How a simulation runs, on either kernel: `now` is int nanoseconds from 0 on."""
+
+    kernel_event: Any
+    """The kernel's own Event and StopSimulation."""
+    kernel_stop: Any
+
+    def run(self: Any, until: Any = None) -> Any:
+        """As simpy's: until an event has happened, a time is reached, or nothing is left."""
+        if until is None:
+            self._drain()
+            return None
+        if not isinstance(until, self.kernel_event):
+            until = self._moment(until)
+        elif until.callbacks is None:
+            return until.value
+        until.callbacks.append(self.kernel_stop.callback)
+        try:
+            self._drain()
+        except self.kernel_stop as stop:
+            return stop.args[0]
+        raise RuntimeError("nothing is left to happen, and what the run waits for has not happened")
+
+    def _moment(self: Any, at_ns: int) -> Any:
+        """An event at that time, ahead of all timers of that time."""
+        if at_ns <= self._now:
+            raise ValueError(f"the run is at {self._now} ns already, past {at_ns}")
+        event = self.kernel_event(self)
+        event._ok, event._value = True, None
+        self.schedule(event, URGENT, at_ns - self._now)
+        return event
 
 
-class SimEnvironment(simpy.Environment):
-    """simpy with its loop unrolled; `now` is int nanoseconds from 0 on."""
+class SimEnvironment(Runs, simpy.Environment):
+    """simpy with its loop unrolled."""
+
+    kernel_event = simpy.Event
+    kernel_stop = StopSimulation
 
     def __init__(self) -> None:
         super().__init__(0)
         self.steps = 0
         """Events run so far: names the place when an assertion stops the run."""
 
-    def run(self, until: Any = None) -> Any:
-        """As simpy's: until an event has happened, a time is reached, or nothing is left."""
-        if until is None:
-            self._drain()
-            return None
-        if not isinstance(until, simpy.Event):
-            until = self._moment(until)
-        elif until.callbacks is None:
-            return until.value
-        until.callbacks.append(StopSimulation.callback)
-        try:
-            self._drain()
-        except StopSimulation as stop:
-            return stop.args[0]
-        raise RuntimeError("nothing is left to happen, and what the run waits for has not happened")
-
-    def _moment(self, at_ns: int) -> Any:
-        """An event at that time, ahead of all timers of that time."""
-        if at_ns <= self._now:
-            raise ValueError(f"the run is at {self._now} ns already, past {at_ns}")
-        event = simpy.Event(self)
-        event._ok, event._value = True, None
-        self.schedule(event, URGENT, at_ns - self._now)
-        return event
+    def cancel(self, event: Any) -> bool:
+        """Take an event out of the schedule, as the native kernel can; False if not in it."""
+        queue = self._queue
+        count = len(queue)
+        queue[:] = [entry for entry in queue if entry[3] is not event]
+        heapify(queue)
+        return len(queue) < count
 
     def _drain(self) -> None:
         """Run events until none is left; the hottest loop of a simulation."""
@@ -145,11 +163,13 @@ def _stop(generator: Any) -> None:
 
 def environment() -> Any:
     """A fresh simulated environment from the kernel that `LABSIM_KERNEL` names."""
-    name = os.environ.get(KERNEL_VARIABLE, "simpy")
+    name = kernels.chosen()
     if name == "simpy":
         return SimEnvironment()
     try:
+        if name == "native":
+            return import_module("labsim.runtime.native").NativeEnvironment()
         return import_module(name).Environment()
     except ImportError as error:
-        what = f"no kernel '{name}'; use simpy, or the name of a module"
+        what = f"no kernel '{name}'; use native, simpy, or the name of a module"
         raise InputError(what, KERNEL_VARIABLE) from error

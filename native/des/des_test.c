@@ -211,7 +211,8 @@ static void random_schedule(void)
 static void borders(void)
 {
     struct des_queue queue;
-    struct des_entry entry = {.at = des_of_int(INT64_MAX), .key = des_key(DES_PRIORITY_LOW, 7, false)};
+    struct des_entry entry = {.at = des_of_int(INT64_MAX)};
+    entry.key = des_key(DES_PRIORITY_LOW, 7, false);
     des_init(&queue, less);
     assert(des_push(&queue, entry) == 0 && !des_use_floats(&queue) && queue.mode == DES_INT);
     entry.at = des_of_int(INT64_MIN);

@@ -50,6 +50,15 @@ def storm(env, seed):
     return log, env.now
 
 
+@pytest.fixture(params=["native", "simpy"], autouse=True)
+def kernel(request, monkeypatch):
+    """Everything here holds on both kernels."""
+    if request.param == "native":
+        pytest.importorskip("labsim.runtime.des", reason="the native modules are not built")
+    monkeypatch.setenv("LABSIM_KERNEL", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_the_order_of_events_is_simpys(seed):
     assert storm(environment(), seed) == storm(simpy.Environment(), seed)
@@ -84,6 +93,19 @@ def test_waiting_for_what_cannot_happen_is_told():
     env = environment()
     with pytest.raises(RuntimeError, match="nothing is left"):
         env.run(env.event())
+
+
+def test_a_cancelled_event_never_happens():
+    env, log = environment(), []
+    timers = [env.timeout(at, at) for at in range(5)]
+    for timer in timers:
+        timer.callbacks.append(lambda timer: log.append(timer.value))
+    assert env.cancel(timers[2]) and env.cancel(timers[4])
+    assert not env.cancel(timers[2])
+    assert not env.cancel(env.event())
+    env.run()
+    assert (log, env.now, env.steps) == ([0, 1, 3], 3, 3)
+    assert not env.cancel(timers[0])
 
 
 def test_a_failure_nobody_waits_for_stops_the_run():

@@ -44,7 +44,7 @@ def distribution(tmp_path_factory) -> Path:
     archives = list(place.glob("*.tar.gz"))
     if got.returncode or not archives:
         last = (got.stderr.strip() or "no archive").splitlines()[-1]
-        pytest.skip(f"the source distribution of {wanted} cannot be fetched: {last}")
+        pytest.skip(reason=f"the source distribution of {wanted} cannot be fetched: {last}")
     with tarfile.open(archives[0]) as archive:
         archive.extractall(place, filter="data")
     return archives[0].with_suffix("").with_suffix("")
