@@ -497,7 +497,8 @@ static PyObject *message_write(Messages *self, PyObject *message)
     header.flags = (uint32_t)flags;
     wire_put_header(start, &header, shape.lengths);
     size_t at = wire_start(header.bufcount);
-    bool fits = program_write(self->body, *slot_at(self, message, BODY), whole, sizeof whole, false);
+    PyObject *body = *slot_at(self, message, BODY);
+    bool fits = program_write(self->body, body, whole, sizeof whole, false);
     memcpy(start + at, whole, fits ? shape.lengths[0] : 0);
     at += shape.lengths[0];
     for (size_t index = 0; fits && index < shape.count; index++) {
