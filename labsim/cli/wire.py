@@ -115,7 +115,8 @@ def _find(name: str) -> dict[str, Any]:
     """Everything of that name; InputError with a did-you-mean where there is nothing."""
     from labsim.wire import describe
 
-    structs, groups, numbers = describe.structs(), describe.groups(), describe.numbers()
+    structs, groups = describe.structs(), describe.groups()
+    numbers = dict.fromkeys(describe.numbers_elsewhere(), "") | describe.numbers()
     found: dict[str, Any] = {}
     if name in structs:
         found["struct"] = {
@@ -173,7 +174,12 @@ def _show_group(found: dict[str, Any]) -> None:
 
 
 def _show_numbers(found: dict[str, Any]) -> None:
-    _table(["name", "value", "hex"], [[name, v, _hex(v)] for name, v in found.items()])
+    from labsim.wire.describe import number_then
+
+    _table(
+        ["name", "value", "hex", "other releases"],
+        [[name, v, _hex(v), number_then(name)] for name, v in found.items()],
+    )
 
 
 def _hex(value: Any) -> str:

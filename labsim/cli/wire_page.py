@@ -10,7 +10,7 @@ from itertools import groupby
 
 from labsim.cli.wire_sequences import SEQUENCES
 from labsim.wire import describe, opcodes
-from labsim.wire.eras import DECLARED, Era
+from labsim.wire.eras import DECLARED
 from labsim.wire.formats import FORMATS_IN, OPCODES
 
 HEAD = """\
@@ -45,6 +45,7 @@ has more to say. Strings end with a NUL that counts; the uuids of a connect take
 def text() -> str:
     """The whole page."""
     parts = [HEAD, FRAMING, *_sequences(), *_operations(), *_formats(), *_structs(), *_numbers()]
+    parts += _numbers_elsewhere()
     return "\n".join(parts)
 
 
@@ -130,13 +131,22 @@ def _about(one: describe.Struct) -> str:
 
 
 def _numbers() -> Iterator[str]:
-    yield f"## Numbers\n\nOf {DECLARED}; there are {len(Era)} releases compared on this page.\n"
+    yield f"## Numbers\n\nOf {DECLARED}.\n"
     for group in describe.groups().values():
         yield f"### {group.name}\n\n{group.about}\n"
         for section in group.sections:
             rows = [(name, value, _hex(value)) for name, value in section.numbers]
             yield f"#### {group.name}: {section.title}\n"
             yield _table(["name", "value", "hex"], rows)
+
+
+def _numbers_elsewhere() -> Iterator[str]:
+    yield "## Numbers in other releases\n\nWhat has another value there, or is not in both.\n"
+    known = describe.numbers()
+    yield _table(
+        ["name", str(DECLARED), "elsewhere"],
+        [[n, known.get(n, ""), describe.number_then(n)] for n in describe.numbers_elsewhere()],
+    )
 
 
 def _hex(value: object) -> str:

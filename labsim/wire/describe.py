@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from labsim.base.ids import Fid
 from labsim.pure.codec import Kind, Op
-from labsim.wire import opcodes, registry
+from labsim.wire import numbers_then, opcodes, registry
 from labsim.wire.buffers import BUFFERS, Buffer, One, Reint, Several
 from labsim.wire.eras import DECLARED, Era
 from labsim.wire.formats import FORMATS, FORMATS_IN, INTENTS, OPCODES, REINTS, Format
@@ -219,6 +219,7 @@ def _group(name: str) -> Group:
     return Group(name, " ".join((getdoc(module) or "").split()), tuple(sections))
 
 
+@lru_cache
 def numbers() -> dict[str, int | str]:
     """Every constant by name."""
     return {
@@ -227,6 +228,32 @@ def numbers() -> dict[str, int | str]:
         for section in group.sections
         for name, value in section.numbers
     }
+
+
+def number_then(name: str) -> str:
+    """What a number is in other eras, in words; "" where it is the same."""
+    said = []
+    for era in Era:
+        now = numbers().get(name)
+        if era is DECLARED or not isinstance(now, (int, type(None))):
+            continue
+        then = numbers_then.number_in(name, era, now)
+        if then != now:
+            said.append(f"none in {era}" if then is None else f"{_spelled(then)} in {era}")
+    return ", ".join(said)
+
+
+def _spelled(value: int) -> str:
+    return hex(value) if value > 9 else str(value)
+
+
+def numbers_elsewhere() -> list[str]:
+    """Every name whose number differs in some era."""
+    found: set[str] = set()
+    for era in Era:
+        found |= {*numbers_then.OTHER.get(era, {}), *numbers_then.ONLY.get(era, {})}
+        found |= numbers_then.WITHOUT.get(era, frozenset())
+    return sorted(found)
 
 
 def sides(fmt: Format) -> dict[str, list[str]]:

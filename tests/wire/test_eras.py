@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import ProtocolError
+from labsim.wire import describe, numbers_then, registry
 from labsim.wire import opcodes as op
-from labsim.wire import registry
 from labsim.wire.eras import DECLARED, V2_10, V2_12, V2_15, At, Era, era_of, exists, marked
 from labsim.wire.formats import FORMATS, FORMATS_IN, format_in, format_of
 from labsim.wire.ldlm import LdlmInodebits, LdlmLockDesc, LdlmRequest, LdlmResourceDesc
@@ -198,6 +198,20 @@ def test_what_an_era_does_not_have_stays_and_is_refused_by_the_peer() -> None:
     assert format_in(FORMATS["MDS_REINT_RESYNC"], V2_10) is FORMATS["MDS_REINT_RESYNC"]
     with pytest.raises(ProtocolError):
         format_of(op.MDS_REINT + 1000, {})
+
+
+def test_numbers_differ_only_from_what_there_is() -> None:
+    now = describe.numbers()
+    for era in (V2_10, V2_15):
+        assert numbers_then.WITHOUT[era] <= set(now)
+        assert not set(numbers_then.ONLY[era]) & set(now)
+        for name, then in numbers_then.OTHER[era].items():
+            assert now.get(name) != then
+    assert numbers_then.number_in("LCME_FL_STALE", V2_10, 1) == 2
+    assert numbers_then.number_in("OST_SEEK", V2_15) == 23
+    assert numbers_then.number_in("REINT_RESYNC", V2_10, 10) is None
+    assert describe.number_then("MDS_INODELOCK_FULL") == "0x3f in 2.10"
+    assert describe.number_then("MDS_GETATTR") == ""
 
 
 @pytest.mark.parametrize("era", list(Era))
