@@ -189,14 +189,16 @@ class Message:
     @classmethod
     def decode_request(cls, buffer: bytes | bytearray | memoryview) -> Message:
         """Read a request: `decode`."""
-        return cls.decode(buffer, request=True)
+        message: Message = _CODEC.decode(buffer, True, None)
+        return message
 
     @classmethod
     def decode_reply(
         cls, buffer: bytes | bytearray | memoryview, fmt: Format | None = None
     ) -> Message:
         """Read the reply to a request of that format: `decode`."""
-        return cls.decode(buffer, request=False, fmt=fmt)
+        message: Message = _CODEC.decode(buffer, False, fmt)
+        return message
 
     @classmethod
     def decode(

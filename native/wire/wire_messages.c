@@ -33,6 +33,7 @@ typedef struct {
     PyObject *plain;     /* opcode -> Format, where the opcode is enough */
     PyObject *recognise; /* (opcode, buffers) -> Format */
     PyObject *layouts;   /* address of a tuple of buffers -> its layout */
+    struct layout *last; /* the one of them that was asked for last */
     Py_ssize_t slots[SLOTS];
     Py_ssize_t status; /* the slot of the body's status */
 } Messages;
@@ -51,6 +52,9 @@ static struct layout *layout_of(Messages *self, PyObject *fmt, bool request)
         return NULL;
     }
     PyObject *buffers = PyTuple_GET_ITEM(fmt, request ? 1 : 2);
+    if (self->last != NULL && self->last->buffers == buffers) {
+        return self->last;
+    }
     PyObject *key = PyLong_FromVoidPtr(buffers);
     PyObject *capsule = key == NULL ? NULL : PyDict_GetItemWithError(self->layouts, key);
     if (capsule == NULL && key != NULL && !PyErr_Occurred()) {
@@ -63,7 +67,11 @@ static struct layout *layout_of(Messages *self, PyObject *fmt, bool request)
         }
     }
     Py_XDECREF(key);
-    return capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, NULL);
+    if (capsule == NULL) {
+        return NULL;
+    }
+    self->last = PyCapsule_GetPointer(capsule, NULL);
+    return self->last;
 }
 
 /* ---- reading ---- */
@@ -548,7 +556,10 @@ static PyObject *messages_decode(Messages *self, PyObject *const *args, Py_ssize
 {
     Py_buffer view;
     PyObject *message = NULL;
-    if (count == 3 && PyBool_Check(args[1]) && plain_bytes(args[0], &view)) {
+    if (count == 3 && PyBool_Check(args[1]) && PyBytes_CheckExact(args[0])) {
+        message = message_read(self, args[0], (const uint8_t *)PyBytes_AS_STRING(args[0]),
+                               (size_t)PyBytes_GET_SIZE(args[0]), args[1] == Py_True, args[2]);
+    } else if (count == 3 && PyBool_Check(args[1]) && plain_bytes(args[0], &view)) {
         message = message_read(self, args[0], view.buf, (size_t)view.len, args[1] == Py_True,
                                args[2]);
         PyBuffer_Release(&view);
