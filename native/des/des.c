@@ -73,22 +73,34 @@ static void down_number(struct des_entry *heap, size_t count, size_t at, struct 
     heap[at] = moved;
 }
 
-/* The same by the caller's comparison, which may fail: -1, and the heap holds all entries. */
+/* The same by the caller's comparison, which may fail (-1) and may look at the whole queue: so the
+ * entries change places, and the heap holds each of them once all the time. */
+static void exchange(struct des_entry *a, struct des_entry *b)
+{
+    struct des_entry entry = *a;
+    *a = *b;
+    *b = entry;
+}
+
+static int compare(struct des_queue *queue, size_t a, size_t b)
+{
+    return queue->less(des_to_object(queue->heap[a].at), des_to_object(queue->heap[b].at));
+}
+
 static int up_object(struct des_queue *queue, size_t at, struct des_entry moved)
 {
-    struct des_entry *heap = queue->heap;
     int result = 0;
+    queue->heap[at] = moved;
     queue->busy = true;
     while (at > 0) {
         size_t parent = (at - 1) / CHILDREN;
-        result = queue->less(des_to_object(moved.at), des_to_object(heap[parent].at));
+        result = compare(queue, at, parent);
         if (result <= 0) {
             break;
         }
-        heap[at] = heap[parent];
+        exchange(&queue->heap[at], &queue->heap[parent]);
         at = parent;
     }
-    heap[at] = moved;
     queue->busy = false;
     return result < 0 ? -1 : 0;
 }
@@ -98,8 +110,7 @@ static int best_child(struct des_queue *queue, size_t child, size_t *best)
     size_t end = child + CHILDREN < queue->count ? child + CHILDREN : queue->count;
     *best = child;
     while (++child < end) {
-        int less = queue->less(des_to_object(queue->heap[child].at),
-                               des_to_object(queue->heap[*best].at));
+        int less = compare(queue, child, *best);
         if (less < 0) {
             return -1;
         }
@@ -111,20 +122,20 @@ static int best_child(struct des_queue *queue, size_t child, size_t *best)
 static int down_object(struct des_queue *queue, size_t at, struct des_entry moved)
 {
     int result = 0;
+    queue->heap[at] = moved;
     queue->busy = true;
     for (size_t child, best; (child = CHILDREN * at + 1) < queue->count;) {
         result = best_child(queue, child, &best);
         if (result == 0) {
-            result = queue->less(des_to_object(queue->heap[best].at), des_to_object(moved.at));
+            result = compare(queue, best, at);
         }
         if (result <= 0) {
             break;
         }
-        queue->heap[at] = queue->heap[best];
+        exchange(&queue->heap[at], &queue->heap[best]);
         at = best;
         result = 0;
     }
-    queue->heap[at] = moved;
     queue->busy = false;
     return result < 0 ? -1 : 0;
 }
@@ -189,7 +200,8 @@ int des_push(struct des_queue *queue, struct des_entry entry)
     if (!reserve(queue, queue->count + 1)) {
         return DES_NO_MEMORY;
     }
-    return up(queue, queue->count++, entry);
+    queue->count++;
+    return up(queue, queue->count - 1, entry);
 }
 
 static bool ring_grow(struct des_ring *ring)

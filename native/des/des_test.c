@@ -33,7 +33,7 @@ static uint64_t draw(uint64_t below)
     return state % below;
 }
 
-static int compare(const struct order *a, const struct order *b)
+static int order_of(const struct order *a, const struct order *b)
 {
     if (a->at != b->at) {
         return a->at < b->at ? -1 : 1;
@@ -49,7 +49,7 @@ static int less(void *a, void *b)
     if (fail_after >= 0 && fail_after-- == 0) {
         return -1;
     }
-    return compare(a, b) < 0;
+    return order_of(a, b) < 0;
 }
 
 static void *copy(const struct order *order)
@@ -109,7 +109,7 @@ static struct event *first(void)
 {
     struct event *best = NULL;
     for (int at = 0; at < MOST; at++) {
-        if (events[at].scheduled && (best == NULL || compare(&events[at].order,
+        if (events[at].scheduled && (best == NULL || order_of(&events[at].order,
                                                              &best->order) < 0)) {
             best = &events[at];
         }
