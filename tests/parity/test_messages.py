@@ -10,12 +10,23 @@ import pytest
 
 from labsim.net.lnet import Lnet, Packet
 from labsim.scenario import kits, load, runner
+from labsim.scenario.cluster import Cluster
 from labsim.wire.formats import FORMER
 from labsim.wire.message import TWINS, Message
 
 SCENARIOS = load.everything()
 NAMES = [load.name_of(path) for path in SCENARIOS]
 _, pure_encode, pure_decode = TWINS
+
+
+TOUR = (
+    "touch f", "mkdir -p d/e", "ln f hard", "ln -s f soft", "ls -l", "stat f", "chmod 600 f",
+    "dd if=/dev/zero of=g bs=1M count=3", "dd if=g of=/dev/null bs=1M", "truncate -s 100 g",
+    "cat g", "setfattr -n user.a -v 1 f", "getfattr -d f", "setfattr -x user.a f", "mv f h",
+    "mv h d/f", "rmdir d/e", "rm g", "df", "sync", "lfs setstripe -c 2 s", "lfs getstripe d/f",
+    "createmany -o x%d 5", "unlinkmany x%d 5",
+)  # fmt: skip
+"""What makes clients send most kinds of RPCs that there are."""
 
 
 class Tap:
@@ -70,3 +81,13 @@ def test_every_message_of_a_scenario_survives_the_wire(path: Path, tap: Tap) -> 
         assert not made.broken, made.broken
     assert tap.seen["MDS_CONNECT"] >= 2
     assert sum(tap.seen.values()) > 20, tap.seen
+
+
+def test_every_message_of_a_tour_survives_the_wire(tap: Tap) -> None:
+    with Cluster(clients=2, oss=2, osts=2) as cluster:
+        for line in TOUR:
+            for number in (0, 1):  # the second finds what the first has locked
+                cluster.client(number).run(line)
+    assert len(tap.seen) >= 20, tap.seen
+    for name in ("LDLM_INTENT_OPEN", "LDLM_BL_CALLBACK", "OST_BRW_WRITE", "MDS_REINT_RENAME"):
+        assert tap.seen[name], name
