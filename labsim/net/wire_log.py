@@ -1,9 +1,10 @@
 """What a live node writes of its traffic while it runs, and the capture made of it afterwards.
 
 Does not know what the messages mean. Stands for tcpdump on every node, and mergecap. A node notes
-what it sends and when something arrives, as cheaply as it can: a record is a copy into mapped
-memory, which outlives the process; patterns stay patterns; data that was sent lately is not written
-again; what the network has to encode is encoded once for both. `merge` makes the capture.
+what it sends and when something arrives, and writes that when it has nothing else to do: a record
+is a copy into mapped memory, which outlives the process; patterns stay patterns; data that was sent
+lately is not written again; what the network has to encode is encoded once for both. `merge` makes
+the capture.
 
 A log is two files: NAME has the records, NAME.data the bulk data that they refer to.
 """
@@ -37,6 +38,8 @@ WINDOW: Final = 1 << 20
 """How much of the records is mapped at a time; no record crosses from one window to the next."""
 _LARGE = 1 << 14
 """Payloads of this size and more go to the data."""
+NOTED: Final = 64
+"""So many messages that were sent may wait to be written."""
 _RECENT = 8
 """So many pieces of data are kept, to know them again."""
 _LOW = (1 << 64) - 1
@@ -53,6 +56,7 @@ class Log:
         self._base = 0
         self._at = 0
         self._window = self._open_window()
+        self._noted: list[tuple[int, Packet, tuple[bytes, Payload] | None]] = []
         self._data: list[Any] = []
         self._data_end = 0
         self._recent: dict[bytes, tuple[int, bytes]] = {}
@@ -79,11 +83,23 @@ class Log:
         return self._encoded if packet is self._last else frame.encode(packet)
 
     def _sent(self, packet: Packet) -> None:
-        header, payload = frame.encode(packet)
-        self._last, self._encoded = packet, (header, payload)
+        self._last, self._encoded = packet, frame.encode(packet)
+        self._noted.append((self._now(), packet, self._encoded))
+        if len(self._noted) > NOTED:
+            self.flush()
+
+    def _arrived(self, packet: Packet) -> None:
+        self._noted.append((self._now(), packet, None))
+
+    def _record(self, time_ns: int, packet: Packet, encoded: tuple[bytes, Payload] | None) -> bytes:
+        if encoded is None:
+            kind, named, length = key(packet)
+            numbers = packet.src, packet.dst, kind, length, named >> 64, named & _LOW
+            return _RECORD.pack(ARRIVED, time_ns, 0) + _ARRIVAL.pack(*numbers)
+        header, payload = encoded
         pieces = payload.pieces if isinstance(payload, Chain) else (payload,)
         large = packet.length >= _LARGE
-        parts: list[Any] = [_RECORD.pack(SENT, self._now(), len(pieces)), header]
+        parts: list[Any] = [_RECORD.pack(SENT, time_ns, len(pieces)), header]
         for piece in pieces:
             if isinstance(piece, Fill):
                 parts.append(_PIECE.pack(_FILL, piece.length, piece.seed, piece.offset))
@@ -91,7 +107,7 @@ class Log:
                 parts.append(_PIECE.pack(_DATA, len(piece), self._place(piece), 0))
             else:
                 parts += _PIECE.pack(_HERE, len(piece), 0, 0), piece
-        self._write(b"".join(parts))
+        return b"".join(parts)
 
     def _place(self, data: Any) -> int:
         """Where data stands in the data: at its end now, unless the same was sent lately."""
@@ -110,11 +126,6 @@ class Log:
         self._data_end += len(data)
         return end
 
-    def _arrived(self, packet: Packet) -> None:
-        kind, named, length = key(packet)
-        numbers = packet.src, packet.dst, kind, length, named >> 64, named & _LOW
-        self._write(_RECORD.pack(ARRIVED, self._now(), 0) + _ARRIVAL.pack(*numbers))
-
     # ---- the files
 
     def _write(self, record: bytes) -> None:
@@ -130,11 +141,16 @@ class Log:
         self._at = stop
 
     def _open_window(self) -> mmap:
-        os.ftruncate(self._fd, self._base + WINDOW)
+        os.posix_fallocate(self._fd, self._base, WINDOW)
         return mmap(self._fd, WINDOW, offset=self._base)
 
     def flush(self) -> None:
-        """Write the data that has gathered; a process that is killed after this loses nothing."""
+        """Write what has been noted; a process that is killed after this loses nothing."""
+        if not self._noted:
+            return
+        noted, self._noted = self._noted, []
+        for one in noted:
+            self._write(self._record(*one))
         data = self._data
         while data:
             part = data.pop(0)

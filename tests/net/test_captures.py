@@ -107,6 +107,20 @@ def test_a_connection_opens_as_socklnd_opens_it(tmp_path):
     assert all(PORT in (s.source[1], s.target[1]) for s in seen)
 
 
+def test_greetings_are_reproduced_to_the_byte(tmp_path):
+    active, passive = Nid.parse("192.168.1.10@tcp"), Nid.parse("192.168.1.20@tcp")
+    out = PcapFile(str(tmp_path / "c"))
+    conversations = Conversations(out)
+    for nid in (active, passive):
+        conversations.powered_on(nid, 0x1122334455667788)
+    packet = put(b"data", active, passive)
+    conversations.sent(0, packet, *frame.encode(packet))
+    out.close()
+    said = [s.data for s in segments(tmp_path / "c") if s.data][:3]
+    names = ("acceptor request", "hello of the active side", "hello of the passive side")
+    assert said == [FRAMES[name] for name in names]
+
+
 @pytest.mark.parametrize("size", [927, 928])
 @pytest.mark.parametrize("way", [(A, B), (B, A)])
 def test_large_messages_take_the_senders_bulk_out(tmp_path, size, way):

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from labsim.base.ids import Nid
+from labsim.base.payload import Payload
 from labsim.base.units import NS_PER_S
+from labsim.net import frame
+from labsim.net.lnet import Packet
 from labsim.scenario import kits, load, runner
 from labsim.scenario.cluster import Cluster
+from labsim.wire.message import Message
 
 from . import specimens
 from .tshark import DEFECTS, Rpc, complaints, explanation, needs_tshark, rpcs, run, unexplained
@@ -48,6 +52,24 @@ class Log:
 
 def _address(nid: str) -> str:
     return Nid.parse(nid).address
+
+
+@pytest.fixture(autouse=True)
+def decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every message that a simulation captures is decoded again, and must be what was sent."""
+    encode = frame.encode
+
+    def checked(packet: Packet) -> tuple[bytes, Payload]:
+        header, raw = encode(packet)
+        if isinstance(packet.payload, Message):
+            sent = packet.payload
+            again = Message.decode(raw, sent.request, sent.fmt)
+            assert again == sent
+            assert again.encode() == raw
+            assert sent.wire_size == len(raw)
+        return header, raw
+
+    monkeypatch.setattr(frame, "encode", checked)
 
 
 def check(path: Path, log: Log) -> None:
