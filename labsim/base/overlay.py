@@ -41,6 +41,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
     ocd_version: int = 2 << 24 | 12 << 16
     """major, minor, patch, fix: a byte each (obd_connect_data.ocd_version)."""
+    connect_unknown: int = 0
+    """OBD_CONNECT_* that the tree has never heard of; its clients do not ask for them."""
     xattr_cache: bool = True
     """The client keeps extended attributes under XATTR inodebits locks."""
     lru_max_age_s: int = 3900

@@ -9,9 +9,13 @@ from labsim.base.overlay import Traits
 from labsim.trees.dialects import dialect_of
 from labsim.trees.lineage import DEVELOPMENT, RELEASES, Tag, Version, tag
 from labsim.trees.tree import Tree, ocd_version
+from labsim.wire.constants import OBD_CONNECT_SHORTIO
 
 XATTR_CACHE_SINCE: Version = (2, 4, 53)
 """The client's cache of extended attributes, and the XATTR inodebit, came with e53d1c18ea9f."""
+
+SHORT_IO_SINCE: Version = (2, 11, 0)
+"""Short I/O (LU-1757) is in 2.12 and not in 2.10; in which tag between them is unknown."""
 
 SHORT_LIVED_SINCE: Version = (2, 8, 0)
 """Locks stay unused for 65 min, ten hours before; in which tag of 2.7.50 to 2.7.66 is unknown."""
@@ -21,6 +25,7 @@ def traits_of(version: Version) -> Traits:
     """The plain values that differ from release to release."""
     return Traits(
         ocd_version=ocd_version(version),
+        connect_unknown=0 if version >= SHORT_IO_SINCE else OBD_CONNECT_SHORTIO,
         xattr_cache=version >= XATTR_CACHE_SINCE,
         lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from labsim.base.overlay import Traits
 from labsim.trees.dialects import STAGING
 from labsim.trees.tree import Tree, ocd_version
+from labsim.wire.constants import OBD_CONNECT_SHORTIO
 
 _VERSION = (2, 4, 60)
 """LUSTRE_VERSION_STRING of its lustre_ver.h in those years."""
@@ -22,7 +23,9 @@ def _tree(name: str, commit: str) -> Tree:
         version=_VERSION,
         note=f"client only; drivers/staging/lustre of torvalds/linux@{commit}",
         dialect=STAGING,
-        traits=Traits(ocd_version=ocd_version(_VERSION), xattr_cache=True),
+        traits=Traits(
+            ocd_version=ocd_version(_VERSION), connect_unknown=OBD_CONNECT_SHORTIO, xattr_cache=True
+        ),
     )
 
 

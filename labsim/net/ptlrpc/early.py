@@ -74,10 +74,10 @@ class ServiceTimes:
         now_s = self._rpc.now_s
         took_s = max(now_s - req.arrival_s, 1)
         body = reply.body
-        if body.type != PTL_RPC_MSG_ERR and not req.body.flags & MSG_RESENT:
-            if self._measured != (took_s, now_s):
-                self._measured = (took_s, now_s)
-                self.estimate.measured(took_s, now_s, self._rpc.timeouts)
+        telling = body.type != PTL_RPC_MSG_ERR and not req.body.flags & MSG_RESENT
+        if telling and self._measured != (took_s, now_s):
+            self._measured = (took_s, now_s)
+            self.estimate.measured(took_s, now_s, self._rpc.timeouts)
         body.service_time = took_s
         body.timeout = self.estimate.get(self._rpc.timeouts)
         return EARLY_SIZE if req.adaptive else 0

@@ -63,6 +63,10 @@ class DataPath(Protocol):
         """The file is gone: throw its pages away, dirty ones too."""
         ...
 
+    def guard(self, checksums: bool) -> None:
+        """Bulk data goes with or without checksums from now on."""
+        ...
+
     def statfs(self) -> Steps[ObdStatfs]:
         """The sum over all OSTs."""
         ...

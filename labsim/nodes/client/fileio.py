@@ -223,6 +223,11 @@ class FileData:
         """The file is gone, and its objects with it."""
         inode.data = None
 
+    def guard(self, checksums: bool) -> None:
+        """Bulk data goes with or without checksums from now on."""
+        for osc in self.oscs.values():
+            osc.checksums = checksums
+
     def statfs(self) -> Steps[ObdStatfs]:
         """All OSTs together; one that does not answer is left out (lazystatfs)."""
         answers: list[ObdStatfs | None] = yield from gather(

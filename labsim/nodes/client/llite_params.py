@@ -13,6 +13,7 @@ from labsim.base.errors import LustreError
 from labsim.base.histogram import EXTENT_HEAD, EXTENTS_DISABLED, Histogram, extent_rows, header
 from labsim.base.params import Param
 from labsim.base.units import MIB
+from labsim.nodes.client.data import DataPath
 from labsim.nodes.client.mdc import Mdc
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import MDS_INODELOCK_XATTR
@@ -36,6 +37,7 @@ class LliteParams(Component, tree="llite.{name}"):
     """The tunables and counters of one mount."""
 
     statfs: Callable[..., Any]
+    data: DataPath
     xattr_cache = Param.flag(True, help="keep extended attributes under XATTR locks")
     lazystatfs = Param.flag(True, help="statfs does not wait for a server that is away")
     default_easize = Param.count(
@@ -56,6 +58,8 @@ class LliteParams(Component, tree="llite.{name}"):
         2 * MIB, high=lambda self: self.max_read_ahead_per_file_bytes // MIB,
         help="files up to this size are read whole",
     )  # fmt: skip
+    checksums = Param.flag(True, help="guard bulk data with a checksum")
+    checksum_pages = Param.flag(True, help="the old name of checksums")
     fast_read = Param.flag(True, help="reads of cached pages take no lock")
     stats = Param.stats(help="system calls and cache hits", order=COUNTERS, word="regs")
 
@@ -101,10 +105,18 @@ class LliteParams(Component, tree="llite.{name}"):
     def sbi_flags(self) -> str:
         """Words in the order of the flag's bits."""
         words = {
-            "user_xattr": self.user_xattr, "acl": self.acl, "checksum": True, "lru_resize": True,
-            "lazystatfs": self.lazystatfs, "layout": True, "xattr_cache": self.xattr_cache,
+            "user_xattr": self.user_xattr, "acl": self.acl, "checksum": self.checksums,
+            "lru_resize": True, "lazystatfs": self.lazystatfs, "layout": True,
+            "xattr_cache": self.xattr_cache,
         }  # fmt: skip
         return " ".join(word for word, shown in words.items() if shown)
+
+    def set_checksums(self, value: bool) -> None:
+        """All OSCs of the mount follow (KEY_CHECKSUM)."""
+        self.checksums = self.checksum_pages = value
+        self.data.guard(value)
+
+    set_checksum_pages = set_checksums
 
     # ---- the page cache and what runs ahead of readers
 

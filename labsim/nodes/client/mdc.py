@@ -157,7 +157,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         if not traits.xattr_cache:
             known &= ~MDS_INODELOCK_XATTR
         return ObdConnectData(
-            connect_flags=WANTED,
+            connect_flags=WANTED & ~traits.connect_unknown,
             version=traits.ocd_version,
             brw_size=READPAGE_BYTES,
             ibits_known=known,

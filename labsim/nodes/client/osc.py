@@ -15,19 +15,21 @@ from labsim.base.payload import Payload, join, piece
 from labsim.base.units import MIB, PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request
+from labsim.nodes.client.brw import BulkIo
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import ImportFiles
 from labsim.nodes.client.rpc_stats import RpcStats
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Permits, gather
+from labsim.wire import cksum
 from labsim.wire.constants import (
     MSG_RESENT,
-    OBD_BRW_FROM_GRANT,
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
     OBD_CONNECT_CANCELSET,
+    OBD_CONNECT_CKSUM,
     OBD_CONNECT_EINPROGRESS,
     OBD_CONNECT_FID,
     OBD_CONNECT_FLAGS2,
@@ -38,6 +40,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_LVB_TYPE,
     OBD_CONNECT_MAXBYTES,
     OBD_CONNECT_REQPORTAL,
+    OBD_CONNECT_SHORTIO,
     OBD_CONNECT_SRVLOCK,
     OBD_CONNECT_TRUNCLOCK,
     OBD_CONNECT_VERSION,
@@ -66,7 +69,7 @@ from labsim.wire.opcodes import (
     OST_SYNC,
     OST_WRITE,
 )
-from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, ObdStatfs, OstBody
+from labsim.wire.ost import Obdo, ObdStatfs, OstBody
 from labsim.wire.schema import OstId
 
 ERANGE, EAGAIN = 34, 11
@@ -79,11 +82,11 @@ WANTED = (
     | OBD_CONNECT_BRW_SIZE | OBD_CONNECT_CANCELSET | OBD_CONNECT_FID | OBD_CONNECT_SRVLOCK
     | OBD_CONNECT_TRUNCLOCK | OBD_CONNECT_FULL20 | OBD_CONNECT_MAXBYTES | OBD_CONNECT_EINPROGRESS
     | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_LRU_RESIZE | OBD_CONNECT_BULK_MBITS | OBD_CONNECT_FLAGS2
-    | OBD_CONNECT_AT
+    | OBD_CONNECT_AT | OBD_CONNECT_CKSUM | OBD_CONNECT_SHORTIO
 )  # fmt: skip
 
 
-class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
+class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
@@ -129,10 +132,11 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
     def wanted(self) -> ObdConnectData:
         """What this client asks of the OST."""
         return ObdConnectData(
-            connect_flags=WANTED,
+            connect_flags=WANTED & ~self.host.kit.traits.connect_unknown,
             version=self.host.kit.traits.ocd_version,
             index=self.info.index,
             brw_size=4 * MIB,
+            cksum_types=cksum.SUPPORTED,
             grant=self.grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), 8),
         )
 
@@ -234,8 +238,7 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
         )
         self.bulk_sent(True, offset, len(data))
         try:
-            request = self._brw(OST_WRITE, oa, offset, data, granted)
-            reply = yield from self.call(request, "ost_write")
+            request, reply, _ = yield from self.bulk(OST_WRITE, oa, offset, data, granted)
         finally:
             self.bulk_done(True)
             slots.give()
@@ -247,24 +250,6 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
         failed = next((code for code in reply["rcs"] if code), 0)
         if failed:
             raise LustreError(abs(failed), f"{self.name}: write at {offset}")
-
-    def _brw(
-        self, opcode: int, oa: Obdo, offset: int, data: Payload | int, granted: bool = False
-    ) -> Request:
-        """A BRW of one range of one object; `data` is what to write, or how much to read."""
-        write = not isinstance(data, int)
-        length = len(data) if write else data
-        count = max(1, -(-length // MIB))
-        return Request(
-            opcode,
-            bulk_out=data if write else None,
-            bulk_in=None if write else data,
-            ost_body=OstBody(oa=oa),
-            obd_ioobj=[ObdIoobj(oid=oa.oi, max_brw=(count - 1) << 16, bufcnt=1)],
-            niobuf_remote=[
-                NiobufRemote(offset=offset, len=length, flags=OBD_BRW_FROM_GRANT if granted else 0)
-            ],
-        )
 
     def read(self, oi: OstId, parent: Fid, handle: int, offset: int, length: int) -> Steps[Payload]:
         """Read up to `length` bytes of an object; short where it ends."""
@@ -283,15 +268,14 @@ class Osc(RpcStats, ImportFiles, tree="osc.{name}"):
         slots = self._slot()
         yield from slots.take()
         oa = self._brw_obdo(oi, parent, handle)
-        request = self._brw(OST_READ, oa, offset, length)
         self.bulk_sent(False, offset, length)
         try:
-            reply = yield from self.call(request, "ost_read")
+            _, _, got = yield from self.bulk(OST_READ, oa, offset, length)
         finally:
             self.bulk_done(False)
             slots.give()
             self.grant.answered(oa.misc)
-        return piece(request.data, 0, reply.status)
+        return got
 
     # ---- attributes
 

@@ -32,6 +32,7 @@ from labsim.nodes.oss.objects import (
 from labsim.nodes.target import Target
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Attrs, Tx
+from labsim.wire import cksum
 from labsim.wire.constants import (
     LCK_PW,
     LDLM_FL_AST_DISCARD_DATA,
@@ -73,14 +74,11 @@ BLKBITS = 12
 NEW_OBJECT = Attrs(mode=0o107666)
 """S_IFREG | S_ISUID | S_ISGID | 0666: an object that nobody has written to (ofd_objects.c)."""
 
-NOT_YET = OBD_CONNECT_CKSUM
-"""What a real OST would grant and this one does not do."""
-
 
 class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
     """Creating, destroying and describing objects."""
 
-    supported = OST_CONNECT_SUPPORTED & ~NOT_YET
+    supported = OST_CONNECT_SUPPORTED
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
@@ -116,6 +114,10 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         }
         if granted.connect_flags & OBD_CONNECT_BRW_SIZE:
             changes["brw_size"] = min(want.brw_size, MAX_BRW)
+        if granted.connect_flags & OBD_CONNECT_CKSUM:
+            changes["cksum_types"] = want.cksum_types & cksum.SUPPORTED
+            if not changes["cksum_types"]:
+                raise LustreError(errno.EPROTO, "no checksum that both sides know")
         if granted.connect_flags & OBD_CONNECT_MAXBYTES:
             changes["maxbytes"] = MAXBYTES
         if granted.connect_flags & OBD_CONNECT_GRANT_PARAM:

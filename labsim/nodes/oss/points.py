@@ -28,6 +28,12 @@ OST_BRW_PAUSE_BULK = Point(
 )
 OST_ENOSPC = Point(0x215, "an OST says it is full", "OST_ENOSPC", "fail", ENOSPC)
 OST_EROFS = Point(0x216, "an OST says it is read-only", "OST_EROFS", "fail", EROFS)
+OST_CHECKSUM_RECEIVE = Point(
+    0x21A, "data that an OSS has pulled is damaged", "OST_CHECKSUM_RECEIVE", "fail", EIO
+)
+OST_CHECKSUM_SEND = Point(
+    0x21B, "data is damaged after an OSS took its checksum", "OST_CHECKSUM_SEND", "fail", EIO
+)
 OST_BRW_WRITE_BULK2 = Point(
     0x220, "an OSS cannot set up the pages of a write", "OST_BRW_WRITE_BULK2", "fail", EFAULT
 )

@@ -1,0 +1,183 @@
+"""A client's bulk RPCs: how one is built, and what guards its data.
+
+Knows one range of one object at a time. Stands for osc_brw_prep_request, osc_brw_fini_request and
+osc_brw_redo_request (osc_request.c): checksums, short I/O, and sending again what was damaged.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.errors import LustreError
+from labsim.base.faults import Point
+from labsim.base.params import Param
+from labsim.base.payload import Payload, join, piece
+from labsim.base.units import MIB, NS_PER_S
+from labsim.net.ptlrpc import Import, Request
+from labsim.nodes.client import points
+from labsim.nodes.client.grant import GrantAccount
+from labsim.runtime.ports import Host, Steps
+from labsim.wire import cksum
+from labsim.wire.constants import (
+    MSG_RESENT,
+    OBD_BRW_FROM_GRANT,
+    OBD_CKSUM_ADLER,
+    OBD_CONNECT_CKSUM,
+    OBD_CONNECT_SHORTIO,
+    OBD_FL_CKSUM_ALL,
+    OBD_FL_RECOV_RESEND,
+    OBD_FL_SHORT_IO,
+    OBD_MD_FLCKSUM,
+    OBD_MD_FLFLAGS,
+)
+from labsim.wire.message import Message
+from labsim.wire.opcodes import OST_READ, OST_WRITE, opcode_name
+from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, OstBody
+
+MAX_SHORT_IO = 64 << 10
+"""OBD_MAX_SHORT_IO_BYTES."""
+
+
+class BulkIo(Component):
+    """Base of Osc: bulk RPCs that come through undamaged."""
+
+    host: Host
+    imp: Import
+    name: str
+    grant: GrantAccount
+    resend_count: int
+
+    checksums = Param.flag(True, help="guard bulk data with a checksum")
+    short_io_bytes = Param.count(
+        16384, high=MAX_SHORT_IO, unit="bytes", help="data up to here travels inside the RPC"
+    )
+    _cksum_type = 0
+    """The kind that was chosen by hand; 0: the best that the OST knows."""
+
+    def call(self, request: Request, counter: str) -> Steps[Any]:
+        """Send a request and count it."""
+        raise NotImplementedError
+
+    # ---- which checksum
+
+    def cksum_types(self) -> int:
+        """The kinds (OBD_CKSUM_*) that both sides know; an OST that negotiates none takes adler."""
+        if self.imp.granted(OBD_CONNECT_CKSUM):
+            return self.imp.connect_data.cksum_types & cksum.SUPPORTED
+        return OBD_CKSUM_ADLER
+
+    def cksum_type(self) -> int:
+        """The kind in use."""
+        kinds = self.cksum_types()
+        return self._cksum_type if self._cksum_type & kinds else cksum.choose(kinds)
+
+    @Param.computed(access="rw", help="the kind of checksum, among those that the OST knows")
+    def checksum_type(self) -> str:
+        """The kinds in Lustre's order, a blank after each, the one in use in brackets."""
+        kinds, used = self.cksum_types(), self.cksum_type()
+        shown = [f"[{name}]" if kind == used else name
+                 for name, kind in cksum.NAMES.items() if kinds & kind]  # fmt: skip
+        return "".join(f"{name} " for name in shown) + "\n"
+
+    def store_checksum_type(self, text: str) -> None:
+        """Take a name; EINVAL for one that is not known to both sides."""
+        kind = cksum.NAMES.get(text.strip(), 0)
+        if not kind & self.cksum_types():
+            raise LustreError(errno.EINVAL, f"checksum_type {text.strip()}")
+        self._cksum_type = kind
+
+    # ---- one bulk RPC
+
+    def bulk(
+        self, opcode: int, oa: Obdo, offset: int, data: Payload | int, granted: bool = False
+    ) -> Steps[tuple[Request, Message, Payload]]:
+        """Write `data`, or read that many bytes; the request, the reply, and what was read.
+
+        Sent again, a second later each time, while its checksum says that it was damaged: EIO
+        after `resend_count` times. A repetition has no grant: the first try has used that up.
+        """
+        tries = 0
+        while True:
+            request = yield from self._request(opcode, oa, offset, data, granted and not tries)
+            reply = yield from self.call(request, opcode_name(opcode).lower())
+            got = self._got(request, reply)
+            intact, got = yield from self._check(request, reply, got)
+            if intact:
+                return request, reply, got
+            self.host.trace.emit("osc.damaged", self.name, opcode, offset)
+            if opcode == OST_WRITE and not request.flags & MSG_RESENT:
+                self.grant.avail += reply["ost_body"].oa.grant
+            if self.resend_count and tries >= self.resend_count:
+                raise LustreError(errno.EIO, f"{self.name}: damaged {tries + 1} times")
+            tries += 1
+            yield self.host.env.timeout(tries * NS_PER_S)
+            flags = oa.flags | OBD_FL_RECOV_RESEND
+            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=flags, misc=0)
+
+    def _request(
+        self, opcode: int, oa: Obdo, offset: int, data: Payload | int, granted: bool
+    ) -> Steps[Request]:
+        write = not isinstance(data, int)
+        length = len(data) if write else data
+        flags = 0
+        short = length <= self.short_io_bytes and self.imp.granted(OBD_CONNECT_SHORTIO)
+        if short:
+            flags |= OBD_FL_SHORT_IO
+        if self.checksums:
+            kind = self.cksum_type()
+            flags |= cksum.to_flags(kind)
+            oa = oa.replace(valid=oa.valid | OBD_MD_FLCKSUM)
+            if write:
+                value = cksum.checksum(kind, data)
+                if (yield from self._hit(points.OSC_CHECKSUM_SEND)):
+                    value = value + 1 & 0xFFFFFFFF
+                oa = oa.replace(nlink=value)
+        if flags:
+            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=oa.flags | flags)
+        bulk: dict[str, Any] = {}
+        if short and write:
+            bulk["short_io"] = data
+        elif not short:
+            bulk["bulk_out" if write else "bulk_in"] = data
+        last = 0 if short else max(1, -(-length // MIB)) - 1
+        return Request(
+            opcode,
+            ost_body=OstBody(oa=oa),
+            obd_ioobj=[ObdIoobj(oid=oa.oi, max_brw=last << 16, bufcnt=1)],
+            niobuf_remote=[
+                NiobufRemote(offset=offset, len=length, flags=OBD_BRW_FROM_GRANT if granted else 0)
+            ],
+            **bulk,
+        )
+
+    def _got(self, request: Request, reply: Message) -> Payload:
+        """What a read brought: its status says how much."""
+        if request.opcode != OST_READ:
+            return b""
+        data = request.data if request.bulk_in is not None else reply.get("short_io") or b""
+        return piece(data, 0, reply.status)
+
+    def _check(
+        self, request: Request, reply: Message, got: Payload
+    ) -> Steps[tuple[bool, Payload]]:
+        """Does the OST's checksum fit ours? A reply without one is believed."""
+        theirs: Obdo = reply["ost_body"].oa
+        if not theirs.valid & OBD_MD_FLCKSUM:
+            return True, got
+        if request.opcode == OST_WRITE:
+            ours: Obdo = request.fields["ost_body"].oa
+            return not ours.valid & OBD_MD_FLCKSUM or theirs.nlink == ours.nlink, got
+        if got and (yield from self._hit(points.OSC_CHECKSUM_RECEIVE)):
+            got = join([b"bad1"[: len(got)], piece(got, 4, len(got))])
+        kind = cksum.from_flags(theirs.flags & OBD_FL_CKSUM_ALL)
+        return theirs.nlink == cksum.checksum(kind, got), got
+
+    def _hit(self, point: Point) -> Steps[bool]:
+        """Is a point hit that damages something?"""
+        try:
+            yield from self.host.faults.visit(point)
+        except LustreError:
+            return True
+        return False
