@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +152,29 @@ def test_bulk_data_stays_where_it_is() -> None:
         assert found == data
 
 
-@native
-def test_mutations_of_frames_are_read_or_refused_alike() -> None:
+def fuzzer() -> Any:
     path = Path(__file__).with_name("wire_fuzz.py")
     spec = importlib.util.spec_from_file_location("wire_fuzz", path)
     assert spec is not None
     assert spec.loader is not None
     fuzz = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fuzz)
+    return fuzz
+
+
+@native
+def test_mutations_of_frames_are_read_or_refused_alike() -> None:
+    fuzz = fuzzer()
     assert fuzz.run(fuzz.Fuzzer(), seed=1, times=40_000) == 40_000
+
+
+@native
+def test_nothing_leaks_whatever_the_bytes() -> None:
+    fuzz = fuzzer()
+    made = fuzz.Fuzzer()
+    fuzz.run(made, seed=2, times=10_000)  # fills what is kept once
+    gc.collect()
+    before = sys.getallocatedblocks()
+    fuzz.run(made, seed=3, times=10_000)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 1000
