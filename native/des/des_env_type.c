@@ -239,9 +239,11 @@ static int env_setattro(Env *self, PyObject *name, PyObject *value)
     }
     State *st = self->st;
     if (PyUnicode_Compare(name, st->s_schedule) == 0) {
-        self->own_schedule = overridden((PyObject *)self, st->s_schedule, st->d_schedule);
+        self->own_schedule = value != NULL ||
+                             overridden((PyObject *)self, st->s_schedule, st->d_schedule);
     } else if (PyUnicode_Compare(name, st->s_step) == 0) {
-        self->own_step = overridden((PyObject *)self, st->s_step, st->d_step);
+        self->own_step = value != NULL ||
+                         overridden((PyObject *)self, st->s_step, st->d_step);
     }
     return 0;
 }

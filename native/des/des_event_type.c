@@ -90,8 +90,8 @@ int event_fail(Event *self, PyObject *exception)
     return answer == NULL ? -1 : 0;
 }
 
-static PyObject *one_argument(PyObject *const *args, Py_ssize_t count, PyObject *names,
-                              const char *name, PyObject *fallback)
+PyObject *one_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, const char *name,
+                       PyObject *fallback)
 {
     Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
     if (count + named == 1 &&

@@ -19,10 +19,6 @@ bool overridden(PyObject *object, PyObject *name, PyObject *builtin)
     PyErr_Clear();
     bool result = here != builtin;
     Py_XDECREF(here);
-    PyObject **dict = _PyObject_GetDictPtr(object);
-    if (!result && dict != NULL && *dict != NULL) {
-        result = PyDict_Contains(*dict, name) > 0;
-    }
     return result;
 }
 
@@ -36,7 +32,7 @@ PyObject *class_name(PyObject *self)
 #ifdef DES_NO_FREE_LISTS
 #define KEEP 0
 #else
-#define KEEP 2048
+#define KEEP 8192
 #endif
 
 #define EVENT_SMALL offsetof(Event, queued)

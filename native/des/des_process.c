@@ -43,12 +43,17 @@ static PySendResult send(State *st, PyObject *generator, PyObject *value, PyObje
     return *result != NULL ? PYGEN_NEXT : ended(result);
 }
 
+/* type(*args), for the exact Interrupt, whose __init__ only keeps its args. */
+static PyObject *new_interrupt(State *st, PyObject *args)
+{
+    return ((PyTypeObject *)PyExc_BaseException)->tp_new((PyTypeObject *)st->Interrupt, args, NULL);
+}
+
 static PySendResult throw(State *st, PyObject *generator, PyObject *value, PyObject **result)
 {
     PyObject *error = NULL;
-    if (Py_IS_TYPE(value, (PyTypeObject *)st->Interrupt)) { /* its __init__ only keeps its args */
-        PyObject *args = ((PyBaseExceptionObject *)value)->args;
-        error = ((PyTypeObject *)PyExc_BaseException)->tp_new(Py_TYPE(value), args, NULL);
+    if (Py_IS_TYPE(value, (PyTypeObject *)st->Interrupt)) {
+        error = new_interrupt(st, ((PyBaseExceptionObject *)value)->args);
         if (error != NULL) {
             PyException_SetCause(error, Py_NewRef(value));
         }
@@ -202,6 +207,8 @@ int process_resume(Process *self, PyObject *event)
 
 /* ---- Process ---- */
 
+static int interruption_start(State *st, Interruption *self, Process *process, PyObject *cause);
+
 static int process_traverse(Process *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->generator);
@@ -304,20 +311,24 @@ static PyObject *method_resume(Process *self, PyObject *event)
     Py_RETURN_NONE;
 }
 
-static PyObject *method_interrupt(Process *self, PyObject *args, PyObject *kwargs)
+static PyObject *method_interrupt(Process *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
 {
-    static char *names[] = {"cause", NULL};
-    PyObject *cause = Py_None;
-    State *st = state_of(Py_TYPE(self));
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:interrupt", names, &cause)) {
+    PyObject *cause = one_argument(args, count, names, "cause", Py_None);
+    Env *env = cause == NULL ? NULL : event_env(&self->base);
+    if (env == NULL) {
         return NULL;
     }
-    PyObject *arguments[] = {(PyObject *)self, cause};
-    PyObject *made = PyObject_Vectorcall((PyObject *)st->Interruption, arguments, 2, NULL);
+    Interruption *made = (Interruption *)event_alloc(env->st, env->st->Interruption);
     if (made == NULL) {
         return NULL;
     }
+    event_setup(&made->base, env);
+    int result = interruption_start(env->st, made, self, cause);
     Py_DECREF(made);
+    if (result < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -346,7 +357,7 @@ static PyObject *process_desc(Process *self, PyObject *Py_UNUSED(none))
 
 static PyMethodDef process_methods[] = {
     {"_resume", (PyCFunction)method_resume, METH_O, "Go on with the outcome of an event."},
-    {"interrupt", FUNCTION(method_interrupt), METH_VARARGS | METH_KEYWORDS,
+    {"interrupt", FUNCTION(method_interrupt), KEYWORDS,
      "Throw an Interrupt with that cause into the process, at once."},
     {"_desc", (PyCFunction)process_desc, METH_NOARGS, "The event in words."},
     {NULL}};
@@ -463,7 +474,9 @@ int interruption_run(Interruption *self)
 
 static int interruption_start(State *st, Interruption *self, Process *process, PyObject *cause)
 {
-    PyObject *error = PyObject_CallOneArg(st->Interrupt, cause);
+    PyObject *args = PyTuple_Pack(1, cause);
+    PyObject *error = args == NULL ? NULL : new_interrupt(st, args);
+    Py_XDECREF(args);
     if (error == NULL) {
         return -1;
     }

@@ -46,6 +46,7 @@ typedef struct freed {
 typedef struct {
     PyTypeObject *Environment, *EventIds, *BoundClass;
     PyTypeObject *environment; /* the subclass of Environment seen last: a short cut */
+    PyTypeObject *resource, *store; /* and those of Resource and Store */
     PyTypeObject *Event, *Timeout, *Initialize, *Interruption, *Process;
     PyTypeObject *Condition, *AllOf, *AnyOf, *ConditionValue;
     PyTypeObject *BaseResource, *Resource, *Container, *Store;
@@ -130,6 +131,8 @@ typedef struct {
     PyObject *events;
 } ConditionValue;
 
+enum patch { P_DO_PUT = 1, P_DO_GET = 2, P_TRY_PUT = 4, P_TRY_GET = 8, P_RELEASE = 16 };
+
 /* What a resource does to serve a request: one of these, or a method written in Python. */
 enum do_kind { DO_RESOURCE_PUT, DO_RESOURCE_GET, DO_CONTAINER_PUT, DO_CONTAINER_GET, DO_STORE_PUT,
                DO_STORE_GET, DO_PYTHON };
@@ -139,11 +142,12 @@ typedef struct {
     Env *env;
     PyObject *capacity, *put_queue, *get_queue;
     PyObject *held; /* users, items or level */
-    PyObject *dict, *weak;
+    PyObject *weak;
     double room; /* the capacity, or NaN when that is no plain number */
     uint8_t do_put, do_get;
+    uint8_t patched;       /* methods replaced on the instance, see enum patch */
     bool own_put, own_get; /* _trigger_put, _trigger_get overridden */
-    bool own_capacity;
+    bool own_capacity, own_release;
 } Resource;
 
 typedef struct {
@@ -170,17 +174,23 @@ typedef struct {
         Py_TRASHCAN_END                                                                            \
     }
 
-static inline bool is_env(State *st, PyObject *object)
+/* Whether it is of a type; `seen` remembers the subtype that was asked for last. */
+static inline bool is_seen(PyObject *object, PyTypeObject *of, PyTypeObject **seen)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (type == st->environment) {
+    if (type == *seen) {
         return true;
     }
-    bool result = PyType_IsSubtype(type, st->Environment);
+    bool result = PyType_IsSubtype(type, of);
     if (result) {
-        Py_XSETREF(st->environment, (PyTypeObject *)Py_NewRef(type));
+        Py_XSETREF(*seen, (PyTypeObject *)Py_NewRef(type));
     }
     return result;
+}
+
+static inline bool is_env(State *st, PyObject *object)
+{
+    return is_seen(object, st->Environment, &st->environment);
 }
 
 /* An exact int of Python's that fits: true. No error is set either way. */
@@ -250,7 +260,7 @@ State *state_of(PyTypeObject *type);
 PyObject *construct_slowly(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names);
 PyObject *event_alloc(State *st, PyTypeObject *type); /* tracked by the collector */
 void event_recycle(State *st, PyObject *self, PyTypeObject *type);
-bool overridden(PyObject *object, PyObject *name, PyObject *builtin);
+bool overridden(PyObject *object, PyObject *name, PyObject *builtin); /* in its type */
 PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
 
 /* des_env.c, des_env_type.c */
@@ -282,6 +292,8 @@ PyObject *event_callbacks(Event *event);
 int event_set_callbacks(Event *event, PyObject *value);
 int event_run(Env *env, Event *event);
 int event_trigger(Event *event, bool ok, PyObject *value);
+PyObject *one_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, const char *name,
+                       PyObject *fallback);
 int event_succeed(Event *event, PyObject *value);
 int event_fail(Event *event, PyObject *exception);
 PyObject *copy_failure(PyObject *value);
@@ -309,7 +321,8 @@ int demand_cancel(Demand *self, bool put);
 int demand_traverse(Demand *self, visitproc visit, void *arg);
 int demand_clear(Demand *self);
 PyObject *demand_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names,
-                            Py_ssize_t arguments, PyTypeObject *of, bool put);
+                            Py_ssize_t arguments, PyTypeObject *of, PyTypeObject **seen,
+                            bool put);
 int demand_init(Demand *self, PyObject *resource, bool put);
 PyObject *list_take(PyObject *list, Py_ssize_t at);
 int bind_class(State *st, PyTypeObject *to, const char *name, PyTypeObject *cls);

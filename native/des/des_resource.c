@@ -65,6 +65,39 @@ static int serve(Resource *self, bool put, PyObject *event, bool *proceed)
     return truth < 0 ? -1 : 0;
 }
 
+/* The same for a plain queue and a native way to serve, which runs no Python code but may drop
+ * the last reference to something, so that the queue is looked at anew each time. */
+static int try_plain(Resource *self, bool put)
+{
+    bool proceed = true;
+    for (Py_ssize_t at = 0; proceed;) {
+        PyObject *queue = put ? self->put_queue : self->get_queue;
+        if (!PyList_CheckExact(queue) || at >= PyList_GET_SIZE(queue)) {
+            return 0;
+        }
+        PyObject *event = Py_NewRef(PyList_GET_ITEM(queue, at));
+        int result = stores_do(self, put ? self->do_put : self->do_get, event, &proceed);
+        if (result == 0 && ((Event *)event)->value == NULL) {
+            at++;
+        } else if (result == 0) {
+            queue = put ? self->put_queue : self->get_queue;
+            if (PyList_CheckExact(queue) && at < PyList_GET_SIZE(queue) &&
+                PyList_GET_ITEM(queue, at) == event) {
+                Py_DECREF(list_take(queue, at));
+            } else {
+                PyErr_Format(PyExc_RuntimeError, "%s queue invariant violated",
+                             put ? "Put" : "Get");
+                result = -1;
+            }
+        }
+        Py_DECREF(event);
+        if (result < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Serve what waits in the queue, as long as _do_put (or _do_get) says so. */
 static int try_all(Resource *self, bool put)
 {
@@ -119,7 +152,12 @@ static int try_one(Resource *self, bool put)
         Py_XDECREF(none);
         return none == NULL ? -1 : 0;
     }
-    return idle(self, put) ? 0 : try_all(self, put);
+    if (idle(self, put)) {
+        return 0;
+    }
+    bool plain = (put ? self->do_put : self->do_get) != DO_PYTHON &&
+                 PyList_CheckExact(put ? self->put_queue : self->get_queue);
+    return (plain ? try_plain : try_all)(self, put);
 }
 
 int resource_try_put(Resource *self)
@@ -136,18 +174,23 @@ int resource_try_get(Resource *self)
 
 static void note_overrides(Resource *self, State *st)
 {
+    PyObject *own = (PyObject *)self;
     self->do_put = self->do_get = DO_PYTHON;
     for (int kind = 0; kind < DO_PYTHON; kind += 2) {
-        if (!overridden((PyObject *)self, st->s_do_put, st->d_do[kind])) {
+        if (!(self->patched & P_DO_PUT) && !overridden(own, st->s_do_put, st->d_do[kind])) {
             self->do_put = (uint8_t)kind;
         }
-        if (!overridden((PyObject *)self, st->s_do_get, st->d_do[kind + 1])) {
+        if (!(self->patched & P_DO_GET) && !overridden(own, st->s_do_get, st->d_do[kind + 1])) {
             self->do_get = (uint8_t)(kind + 1);
         }
     }
-    self->own_put = overridden((PyObject *)self, st->s_trigger_put, st->d_trigger_put);
-    self->own_get = overridden((PyObject *)self, st->s_trigger_get, st->d_trigger_get);
-    self->own_capacity = overridden((PyObject *)self, st->s_capacity, st->d_capacity);
+    self->own_put = self->patched & P_TRY_PUT ||
+                    overridden(own, st->s_trigger_put, st->d_trigger_put);
+    self->own_get = self->patched & P_TRY_GET ||
+                    overridden(own, st->s_trigger_get, st->d_trigger_get);
+    self->own_release = self->patched & P_RELEASE ||
+                        overridden(own, st->s_release, (PyObject *)st->Release);
+    self->own_capacity = overridden(own, st->s_capacity, st->d_capacity);
 }
 
 static double plain(PyObject *number)
@@ -217,7 +260,6 @@ int resource_traverse(Resource *self, visitproc visit, void *arg)
     Py_VISIT(self->put_queue);
     Py_VISIT(self->get_queue);
     Py_VISIT(self->held);
-    Py_VISIT(self->dict);
     return 0;
 }
 
@@ -227,7 +269,6 @@ int resource_clear(Resource *self)
     Py_CLEAR(self->get_queue);
     Py_CLEAR(self->held);
     Py_CLEAR(self->capacity);
-    Py_CLEAR(self->dict);
     Py_CLEAR(self->env);
     return 0;
 }
@@ -253,9 +294,14 @@ static int resource_setattro(Resource *self, PyObject *name, PyObject *value)
         return -1;
     }
     State *st = state_of(Py_TYPE(self));
-    if (self->env != NULL && PyUnicode_GET_LENGTH(name) > 6 &&
-        PyUnicode_READ_CHAR(name, 0) == '_') {
-        note_overrides(self, st);
+    PyObject *names[] = {st->s_do_put, st->s_do_get, st->s_trigger_put, st->s_trigger_get,
+                         st->s_release};
+    for (int at = 0; at < 5; at++) {
+        if (PyUnicode_Compare(name, names[at]) == 0) {
+            int bit = 1 << at;
+            self->patched = (uint8_t)(value != NULL ? self->patched | bit : self->patched & ~bit);
+            note_overrides(self, st);
+        }
     }
     return 0;
 }
@@ -336,12 +382,10 @@ static PyGetSetDef base_getset[] = {
     {"_capacity", (getter)get_capacity, (setter)set_capacity},
     {"put_queue", (getter)get_queue, (setter)set_queue, "The put requests that wait.", "put"},
     {"get_queue", (getter)get_queue, (setter)set_queue, "The get requests that wait.", NULL},
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {NULL}};
 
 static PyMemberDef base_members[] = {
     {"_env", T_OBJECT_EX, offsetof(Resource, env), READONLY},
-    {"__dictoffset__", T_PYSSIZET, offsetof(Resource, dict), READONLY},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Resource, weak), READONLY},
     {NULL}};
 
@@ -356,7 +400,7 @@ static PyType_Slot base_slots[] = {
     {Py_tp_members, base_members},
     {0, NULL}};
 
-static PyType_Spec base_spec = {"labsim.runtime.des.resources.base.BaseResource", sizeof(Resource),
+static PyType_Spec base_spec = {"labsim._des.BaseResource", sizeof(Resource),
                                 0, TYPE_FLAGS, base_slots};
 
 /* ---- Put and Get ---- */
@@ -438,10 +482,11 @@ int demand_init(Demand *self, PyObject *resource, bool put)
 
 /* The fast way to construct a demand of an exact type with a fixed number of arguments. */
 PyObject *demand_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names,
-                            Py_ssize_t arguments, PyTypeObject *of, bool put)
+                            Py_ssize_t arguments, PyTypeObject *of, PyTypeObject **seen,
+                            bool put)
 {
     if (PyVectorcall_NARGS(nargsf) != arguments || names != NULL || of == NULL ||
-        !is_a(args[0], of) || !is_set_up((Resource *)args[0])) {
+        !is_seen(args[0], of, seen) || !is_set_up((Resource *)args[0])) {
         PyErr_Clear();
         return construct_slowly(type, args, nargsf, names);
     }

@@ -40,7 +40,10 @@ static int append(State *st, PyObject *list, PyObject *item)
 
 static Demand *as_demand(State *st, PyObject *event)
 {
-    if (is_a(event, st->Put) || is_a(event, st->Get)) {
+    PyTypeObject *type = Py_TYPE(event);
+    if (type == st->StorePut || type == st->StoreGet || type == st->Request ||
+        type == st->Release || PyType_IsSubtype(type, st->Put) ||
+        PyType_IsSubtype(type, st->Get)) {
         return (Demand *)event;
     }
     PyErr_Format(PyExc_TypeError, "a Put or a Get is needed, not %.200s",
@@ -348,11 +351,11 @@ static PyType_Slot store_slots[] = {{Py_tp_doc, "Objects, first in, first out."}
 
 #define PLACE "labsim.runtime.des.resources."
 
-static PyType_Spec resource_spec = {PLACE "resource.Resource", sizeof(Resource), 0, TYPE_FLAGS,
+static PyType_Spec resource_spec = {"labsim._des.Resource", sizeof(Resource), 0, TYPE_FLAGS,
                                     resource_slots};
-static PyType_Spec container_spec = {PLACE "container.Container", sizeof(Resource), 0, TYPE_FLAGS,
+static PyType_Spec container_spec = {"labsim._des.Container", sizeof(Resource), 0, TYPE_FLAGS,
                                      container_slots};
-static PyType_Spec store_spec = {PLACE "store.Store", sizeof(Resource), 0, TYPE_FLAGS,
+static PyType_Spec store_spec = {"labsim._des.Store", sizeof(Resource), 0, TYPE_FLAGS,
                                  store_slots};
 
 /* ---- the demands ---- */
@@ -371,7 +374,8 @@ static PyObject *request_vectorcall(PyObject *type, PyObject *const *args, size_
                                     PyObject *names)
 {
     State *st = PyType_GetModuleState((PyTypeObject *)type);
-    return demand_vectorcall(type, args, nargsf, names, 1, st == NULL ? NULL : st->Resource, true);
+    return demand_vectorcall(type, args, nargsf, names, 1, st == NULL ? NULL : st->Resource,
+                             st == NULL ? NULL : &st->resource, true);
 }
 
 static PyObject *release_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf,
@@ -379,29 +383,23 @@ static PyObject *release_vectorcall(PyObject *type, PyObject *const *args, size_
 {
     State *st = PyType_GetModuleState((PyTypeObject *)type);
     return demand_vectorcall(type, args, nargsf, names, 2, st == NULL ? NULL : st->Resource,
-                             false);
+                             st == NULL ? NULL : &st->resource, false);
 }
 
 static PyObject *storeput_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf,
                                      PyObject *names)
 {
     State *st = PyType_GetModuleState((PyTypeObject *)type);
-    return demand_vectorcall(type, args, nargsf, names, 2, st == NULL ? NULL : st->Store, true);
+    return demand_vectorcall(type, args, nargsf, names, 2, st == NULL ? NULL : st->Store,
+                             st == NULL ? NULL : &st->store, true);
 }
 
 static PyObject *storeget_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf,
                                      PyObject *names)
 {
     State *st = PyType_GetModuleState((PyTypeObject *)type);
-    return demand_vectorcall(type, args, nargsf, names, 1, st == NULL ? NULL : st->Store, false);
-}
-
-/* Is the method that a `with` block calls the built-in one? */
-static bool plain_release(State *st, Demand *self)
-{
-    Resource *resource = (Resource *)self->resource;
-    return Py_IS_TYPE(resource, st->Resource) &&
-           (resource->dict == NULL || PyDict_GET_SIZE(resource->dict) == 0);
+    return demand_vectorcall(type, args, nargsf, names, 1, st == NULL ? NULL : st->Store,
+                             st == NULL ? NULL : &st->store, false);
 }
 
 static PyObject *request_exit(Demand *self, PyObject *const *args, Py_ssize_t count)
@@ -421,7 +419,8 @@ static PyObject *request_exit(Demand *self, PyObject *const *args, Py_ssize_t co
         return answer; /* a generator that is collected makes no events */
     }
     Py_DECREF(answer);
-    if (plain_release(st, self)) {
+    if (is_seen(self->resource, st->Resource, &st->resource) &&
+        !((Resource *)self->resource)->own_release) {
         PyObject *arguments[] = {self->resource, (PyObject *)self};
         answer = release_vectorcall((PyObject *)st->Release, arguments, 2, NULL);
     } else {

@@ -47,5 +47,5 @@ __all__ = [
     "util",
 ]
 
-__version__ = "4.1.1"
+__version__ = "4.1.2"
 """The version of SimPy whose behaviour this is."""

@@ -1,7 +1,7 @@
 """Run pytest, or a script, with the native kernel in the place of `simpy`.
 
-python -m tests.runtime.des.as_simpy pytest ARGS...
-python -m tests.runtime.des.as_simpy SCRIPT
+python as_simpy.py pytest ARGS...
+python as_simpy.py SCRIPT
 """
 
 from __future__ import annotations

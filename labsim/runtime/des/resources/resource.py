@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from labsim._des import BoundClass, Process, Release, Request, Resource
+from labsim import _des
+from labsim._des import BoundClass, Process, Release, Request
+from labsim.runtime.des.resources.base import BaseResource
 
 __all__ = [
     "Preempted",
@@ -19,6 +21,10 @@ __all__ = [
     "Resource",
     "SortedQueue",
 ]
+
+
+class Resource(_des.Resource, BaseResource):
+    """Slots that processes request and release, first come, first served."""
 
 
 class Preempted:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
-from labsim._des import BoundClass, Store, StoreGet, StorePut
+from labsim import _des
+from labsim._des import BoundClass, StoreGet, StorePut
+from labsim.runtime.des.resources.base import BaseResource
 
 __all__ = [
     "FilterStore",
@@ -20,6 +22,10 @@ __all__ = [
     "StoreGet",
     "StorePut",
 ]
+
+
+class Store(_des.Store, BaseResource):
+    """Objects, first in, first out, up to a capacity."""
 
 
 class FilterStoreGet(StoreGet):
