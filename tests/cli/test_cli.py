@@ -241,7 +241,7 @@ def test_ctrl_c_ends_a_live_run_and_leaves_nothing(tmp_path: Path) -> None:
                 break
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.strip() == "interrupted"
     until = perf_counter() + 10
     while session(process.pid) and perf_counter() < until:
