@@ -132,7 +132,10 @@ def _run_child(function: str, argument: bytes, directory: str, name: str) -> Non
     """The first thing a child does: cut itself loose, then be what it was started for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
-    _print_to(os.path.join(directory, f"{name}.log"))
+    try:
+        _print_to(os.path.join(directory, f"{name}.log"))
+    except FileNotFoundError:
+        return  # the parent was stopped, and has cleaned up, before this child was ready
     parent = multiprocess.parent_process().sentinel
     left_behind = [directory, *_server_directory()]
     on_orphaned(parent, lambda: _remove(left_behind))
