@@ -1,7 +1,7 @@
 """What a node is told when it is built: the file system it belongs to and its own part in it.
 
-Plain data without rules, so that it can cross a process boundary. Stands for the configuration
-logs that an MGS serves (target list and `lctl conf_param` records) and for mkfs.lustre's labels.
+Plain data without rules, so that it can cross a process boundary. Stands for what mkfs.lustre and
+mount.lustre are told; everything else a node learns from the MGS.
 
 A node is built as `Client(host, config)`, `Mds(host, config)` or `Oss(host, config)`. The host of a
 server carries one OSD per target: `host.osd[target.name]`; a client's `host.osd` is empty.
@@ -15,26 +15,26 @@ import msgspec
 
 
 class TargetInfo(msgspec.Struct, frozen=True):
-    """One MDT or OST, as a client's configuration log names it."""
+    """One MDT, OST or MGT ("MGS"), as configuration logs name it."""
 
     name: str
     """"lustre-MDT0000", "lustre-OST0003": the file system, the kind, the index in hex."""
     uuid: str
     """"lustre-OST0003_UUID"."""
-    kind: Literal["mdt", "ost"]
+    kind: Literal["mdt", "ost", "mgt"]
     index: int
     nid: str
     """The NID of the server it runs on: "10.0.0.3@tcp"; read it with `Nid.parse`."""
 
 
 class FsConfig(msgspec.Struct, frozen=True):
-    """One file system: all of its targets, and the parameters set for good."""
+    """One file system: its name, and where to ask for the rest."""
 
     fsname: str
-    targets: tuple[TargetInfo, ...]
-    """MDTs first, then OSTs, each by index."""
+    mgs: str
+    """The NID of the MGS: "10.0.0.1@tcp"."""
     params: tuple[tuple[str, str], ...] = ()
-    """(pattern, text) in the order of `lctl set_param -P`; applied once a node has started."""
+    """For the MGS: (pattern, text) to begin with, as if given to `lctl set_param -P` in turn."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True):

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from labsim.base.errors import LustreError
 from labsim.net.ptlrpc import PtlRpc, Service
 from labsim.nodes.config import NodeConfig
 from labsim.nodes.globals import Device, Globals
 from labsim.runtime.ports import Host, Steps
 
 T = TypeVar("T")
-
-ENOENT = 2
 
 
 def _nothing(*_ignored: Any) -> None:
@@ -37,8 +34,6 @@ class Node:
         self.config = config
         self.on_crash: Callable[[], None] = _nothing
         """Set by the machine the node is on: called when a fault point takes its power."""
-        self.on_set_param: Callable[[str, str], Any] = _nothing
-        """Likewise: called with (pattern, text) to set a parameter on every node for good."""
         self.services: list[Service] = []
         self.globals = self.make(Globals, host, self.devices)
         host.params.mount(self.globals)
@@ -60,19 +55,6 @@ class Node:
     def devices(self) -> list[Device]:
         """The obd devices of the node, as `lctl dl` lists them."""
         return []
-
-    def configure(self) -> None:
-        """Apply what was set for good (LCFG_PARAM); others may have a parameter that we lack.
-
-        A node calls it once its devices are set up. A client's are not connected then, as while
-        it reads its configuration log.
-        """
-        for pattern, text in self.config.fs.params:
-            try:
-                self.host.params.set(pattern, text)
-            except LustreError as error:
-                if error.errno != ENOENT:
-                    self.host.trace.emit("param.refused", pattern, text, error.errno)
 
     def start(self) -> Steps[None]:
         """Bring the node up; returns when it is usable."""

@@ -211,9 +211,28 @@ class Cluster:
         return self._everyone(lambda handle: handle.remove(name))
 
     def set_param(self, pattern: str, text: str) -> Any:
-        """Event: a parameter is set for the whole file system, now and at each mount to come."""
-        self.fs = msgspec.structs.replace(self.fs, params=(*self.fs.params, (pattern, text)))
-        return self._everyone(lambda handle: handle.set_param(pattern, text))
+        """Event: a parameter is set for the whole file system, now and at each mount to come.
+
+        Its value is the Result of `lctl set_param -P` on the MGS.
+        """
+        return self.node("mgs").command(f"lctl set_param -P {pattern}={text}")
+
+    def add_ost(self) -> Any:
+        """Event: there is one more OST, on the OSS that has the fewest; its value is its name.
+
+        Those who have mounted the file system hear of it from the MGS, a little later.
+        """
+        return self.env.process(self._add_ost())
+
+    def _add_ost(self) -> Steps[str]:
+        servers = [handle for handle in self.nodes.values() if handle.role == "oss"]
+        server = min(servers, key=lambda handle: len(handle.spec.targets))
+        info = self.topology.next_ost(server.spec)
+        self.topology = msgspec.structs.replace(
+            self.topology, targets=(*self.topology.targets, info)
+        )
+        yield server.add_target(info)
+        return info.name
 
     def snapshots(self) -> Any:
         """Event: {name: snapshot} of all machines that have power."""

@@ -12,7 +12,7 @@ import msgspec
 
 from labsim.base.errors import InputError, LabsimError, LustreError, ProtocolError
 from labsim.net.rules import Rule
-from labsim.nodes.config import FsConfig
+from labsim.nodes.config import FsConfig, TargetInfo
 from labsim.scenario.topology import NodeSpec
 
 
@@ -55,11 +55,10 @@ class Command(msgspec.Struct, frozen=True, tag=True):
     user: str = ""
 
 
-class SetParam(msgspec.Struct, frozen=True, tag=True):
-    """A parameter was set for the whole file system."""
+class AddTarget(msgspec.Struct, frozen=True, tag=True):
+    """Serve one more target, on a new disk."""
 
-    pattern: str
-    text: str
+    info: TargetInfo
 
 
 class Arm(msgspec.Struct, frozen=True, tag=True):
@@ -92,7 +91,7 @@ class Quit(msgspec.Struct, frozen=True, tag=True):
     """End the process."""
 
 
-Order = Boot | Shutdown | Command | SetParam | Arm | Install | Remove | Snapshot | Quit
+Order = Boot | Shutdown | Command | AddTarget | Arm | Install | Remove | Snapshot | Quit
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -127,14 +126,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     what: str
 
 
-class ParamSet(msgspec.Struct, frozen=True, tag=True):
-    """Someone set a parameter for the whole file system here."""
-
-    pattern: str
-    text: str
-
-
-Word = Hello | Answer | Failed | ParamSet
+Word = Hello | Answer | Failed
 
 POWER_LOSS_STATUS = 99
 """Exit status of a process whose fault point took the machine's power."""

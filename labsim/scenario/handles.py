@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from labsim.base.errors import LustreError
+from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.scenario.control import (
+    AddTarget,
     Arm,
     Boot,
     Command,
     Install,
     Order,
     Remove,
-    SetParam,
     Shutdown,
     Snapshot,
 )
@@ -68,9 +71,10 @@ class Handle:
         """Event: a fault point is armed; with reaction "off" it is disarmed."""
         return self._ask(Arm(number, bits, val, reaction, value))
 
-    def set_param(self, pattern: str, text: str) -> Any:
-        """Event: this node took a parameter that was set for the whole file system."""
-        return self._ask(SetParam(pattern, text))
+    def add_target(self, info: TargetInfo) -> Any:
+        """Event: this server serves one more target, now and at each start to come."""
+        self.spec = msgspec.structs.replace(self.spec, targets=(*self.spec.targets, info))
+        return self._ask(AddTarget(info))
 
     def install(self, rule: Any) -> Any:
         """Event: this node obeys a packet rule."""

@@ -253,8 +253,6 @@ class LiveHandle(Handle):
                 self._answered(number, msgspec.msgpack.decode(value, type=kind))
             case control.Failed(number):
                 self._failed(number, control.error_of(word, self.name))
-            case control.ParamSet(pattern, text):
-                self.cluster.set_param(pattern, text)
 
     def _send(self, number: int, order: control.Order) -> None:
         self._room.say(self.name, control.Ask(number, order))

@@ -17,6 +17,7 @@ from labsim.net.capture import NoCapture
 from labsim.net.lnd_zmq import ZmqLnd
 from labsim.net.lnet import Lnet
 from labsim.net.wire_log import Log
+from labsim.nodes.config import TargetInfo
 from labsim.runtime.live import Extension, LiveEnvironment
 from labsim.runtime.memory import GC_INTERVAL, keep_freed_memory
 from labsim.runtime.ports import Steps
@@ -55,7 +56,7 @@ class LiveNode:
             self._disks(),
             Trace(lambda: self.env.now, TRACE_KEEP),
             self._crash,
-            self._param_set,
+            self._new_disk,
             birth.incarnation,
         )
         path = os.path.join(birth.directory, CONTROL)
@@ -63,15 +64,13 @@ class LiveNode:
         self._say(control.Hello(os.getpid()))
 
     def _disks(self) -> dict[str, Any]:
+        return {info.name: self._new_disk(info) for info in self.birth.spec.targets}
+
+    def _new_disk(self, info: TargetInfo) -> Any:
         spec = self.birth.spec
-        folder = os.path.join(self.birth.directory, "disks")
+        path = os.path.join(self.birth.directory, "disks", info.name)
         size = {} if spec.capacity is None else {"nbytes": spec.capacity}
-        return {
-            info.name: load(spec.disk)(
-                self.env, os.path.join(folder, info.name), self.env.offload, **size
-            )
-            for info in spec.targets
-        }
+        return load(spec.disk)(self.env, path, self.env.offload, **size)
 
     def _attach(self, lnet: Lnet) -> None:
         log = self._log
@@ -86,9 +85,6 @@ class LiveNode:
     def _crash(self) -> None:
         self._log.flush()
         os._exit(control.POWER_LOSS_STATUS)
-
-    def _param_set(self, pattern: str, text: str) -> None:
-        self._say(control.ParamSet(pattern, text))
 
     def _say(self, word: control.Word) -> None:
         self._line.send(control.encode(word))

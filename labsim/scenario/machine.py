@@ -12,6 +12,8 @@ from importlib import import_module
 from random import Random
 from typing import Any
 
+import msgspec
+
 from labsim.base.errors import LustreError
 from labsim.base.faults import Armed, Faults, Point
 from labsim.base.ids import Nid
@@ -19,7 +21,7 @@ from labsim.base.param_tree import ParamTree
 from labsim.base.trace import Trace
 from labsim.net.lnet import Lnet
 from labsim.net.rules import Rule, Rules
-from labsim.nodes.config import FsConfig, NodeConfig
+from labsim.nodes.config import FsConfig, NodeConfig, TargetInfo
 from labsim.runtime.ports import Clock, Env, Host, Steps
 from labsim.scenario import control
 from labsim.scenario.control import Order
@@ -38,8 +40,8 @@ class Machine:
     """A computer with power. `boot` mounts Lustre on it, `shutdown` unmounts.
 
     `attach(lnet)` connects it to the network; `disks` are its OSDs by target name; `on_crash` is
-    called when a fault point asks for its power to go; `on_params(pattern, text)` when a parameter
-    is set for the whole file system here.
+    called when a fault point asks for its power to go. `new_disk(info)` puts a disk for one more
+    target into it.
     """
 
     def __init__(
@@ -47,10 +49,10 @@ class Machine:
         spec: NodeSpec,
         env: Env,
         attach: Callable[[Lnet], Any],
-        disks: Mapping[str, Any],
+        disks: dict[str, Any],
         trace: Trace,
         on_crash: Callable[[], None],
-        on_params: Callable[[str, str], None],
+        new_disk: Callable[[TargetInfo], Any],
         incarnation: int = 1,
     ) -> None:
         self.spec = spec
@@ -64,7 +66,7 @@ class Machine:
         self.node: Any = None
         self.host: Host | None = None
         self._on_crash = on_crash
-        self._on_params = on_params
+        self._new_disk = new_disk
         attach(self.lnet)
 
     # ---- mounting
@@ -76,7 +78,6 @@ class Machine:
         config = NodeConfig(fs, self.spec.index, self.spec.targets, incarnation)
         node = load(self.spec.made_of)(self.host, config)
         node.on_crash = self._on_crash
-        node.on_set_param = self._on_params
         self.node = node
         yield from node.start()
 
@@ -121,13 +122,12 @@ class Machine:
         execute = load(self.spec.shell)
         return (yield from execute(self.node, self.host, self.spec.role, text, values or {}, user))
 
-    def set_param(self, pattern: str, text: str) -> None:
-        """Take a parameter that was set for the whole file system; others may have it, not this."""
-        if self.host is not None:
-            try:
-                self.host.params.set(pattern, text)
-            except LustreError as error:
-                self._console(f"{pattern}={text}: {error}")
+    def add_target(self, info: TargetInfo) -> Steps[None]:
+        """One more disk, formatted for a new target, which is mounted if the others are."""
+        self.disks[info.name] = self._new_disk(info)
+        self.spec = msgspec.structs.replace(self.spec, targets=(*self.spec.targets, info))
+        if self.node is not None:
+            yield from self.node.add_target(info)
 
     def fault(
         self, number: int, bits: int = 0, val: int = 0, reaction: str | None = None, value: int = 0
@@ -180,8 +180,8 @@ def carry_out(machine: Machine, order: Order) -> Steps[Any]:
             yield from machine.shutdown()
         case control.Command(text, values, user):
             return (yield from machine.command(text, values, user))
-        case control.SetParam(pattern, text):
-            machine.set_param(pattern, text)
+        case control.AddTarget(info):
+            yield from machine.add_target(info)
         case control.Arm(number, bits, val, reaction, value):
             machine.fault(number, bits, val, reaction, value)
         case control.Install(rule):

@@ -13,6 +13,7 @@ from labsim.base.trace import Trace
 from labsim.net.capture import Capture, NoCapture, Watcher
 from labsim.net.lnd_sim import Fabric, Link
 from labsim.net.lnet import Lnet
+from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.runtime.sim import NodeEnvironment, environment
 from labsim.scenario.control import Order
@@ -66,8 +67,7 @@ class SimHandle(Handle):
         super().__init__(cluster, spec)
         self._room = room
         self._power: NodeEnvironment | None = None
-        size: dict[str, Any] = {} if spec.capacity is None else {"nbytes": spec.capacity}
-        self.disks = {target.name: OsdMem(room.env, **size) for target in spec.targets}
+        self.disks = {target.name: self._new_disk(target) for target in spec.targets}
         self.machine: Machine | None = None
         """The machine while it has power: tests and benchmarks look inside."""
 
@@ -80,11 +80,16 @@ class SimHandle(Handle):
             self.disks,
             self._room.trace,
             self._crash,
-            self.cluster.set_param,
+            self._new_disk,
             self.boots + 1,
         )
         return
         yield
+
+    def _new_disk(self, info: TargetInfo) -> OsdMem:
+        capacity = self.spec.capacity
+        size: dict[str, Any] = {} if capacity is None else {"nbytes": capacity}
+        return OsdMem(self._room.env, **size)
 
     def _send(self, number: int, order: Order) -> None:
         assert self._power is not None

@@ -72,12 +72,19 @@ class Topology(msgspec.Struct, frozen=True):
     """A whole cluster as it is planned."""
 
     fs: FsConfig
+    targets: tuple[TargetInfo, ...]
+    """MDTs first, then OSTs, each by index."""
     nodes: tuple[NodeSpec, ...]
     """In the order in which they start: mgs, MDSs, OSSs, clients."""
 
     def of(self, role: str) -> Iterator[NodeSpec]:
         """The nodes of one role, by index."""
         return (node for node in self.nodes if node.role == role)
+
+    def next_ost(self, server: NodeSpec) -> TargetInfo:
+        """The OST that comes next, on a server."""
+        index = sum(target.kind == "ost" for target in self.targets)
+        return target_of(self.fs.fsname, "ost", index, server.nid)
 
     def nids(self) -> dict[str, int]:
         """Each node's NID by its name."""
@@ -117,16 +124,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Names, NIDs and targets for all of it; InputError when the counts make no cluster."""
         osts = self.oss if self.osts is None else self.osts
         self._check(osts)
-        mdts = [self._target("mdt", i, address("mds", i)) for i in range(self.mds)]
-        ost_list = [self._target("ost", i, address("oss", i % self.oss)) for i in range(osts)]
-        fs = FsConfig(self.fsname, (*mdts, *ost_list), tuple(self.params.items()))
-        nodes = [self._node("mgs", "mgs", 0)]
+        name = self.fsname
+        mdts = [target_of(name, "mdt", i, address("mds", i)) for i in range(self.mds)]
+        ost_list = [target_of(name, "ost", i, address("oss", i % self.oss)) for i in range(osts)]
+        mgs = address("mgs", 0)
+        fs = FsConfig(self.fsname, mgs, tuple(self.params.items()))
+        nodes = [self._node("mgs", "mgs", 0, (TargetInfo("MGS", "MGS", "mgt", 0, mgs),))]
         nodes += [self._node("mds", f"mds{i}", i, (mdts[i],)) for i in range(self.mds)]
         nodes += [
             self._node("oss", f"oss{i}", i, tuple(ost_list[i :: self.oss])) for i in range(self.oss)
         ]
         nodes += [self._node("client", f"c{i}", i) for i in range(self.clients)]
-        return Topology(fs, tuple(nodes))
+        return Topology(fs, (*mdts, *ost_list), tuple(nodes))
 
     def _check(self, osts: int) -> None:
         if self.mds < 1 or self.oss < 1 or osts < 1 or self.clients < 0:
@@ -136,10 +145,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         for what, given in (("trees", self.client_trees), ("HZ", self.hz), ("mounts", self.mount)):
             if len(given) > self.clients:
                 raise InputError(f"{len(given)} {what} for {self.clients} clients")
-
-    def _target(self, kind: Literal["mdt", "ost"], index: int, nid: str) -> TargetInfo:
-        name = f"{self.fsname}-{kind.upper()}{index:04x}"
-        return TargetInfo(name, f"{name}_UUID", kind, index, nid)
 
     def _node(
         self, role: Role, name: str, index: int, targets: tuple[TargetInfo, ...] = ()
@@ -163,6 +168,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             overlays=tuple(self.overlays.get(name, ())),
             mount=_nth(self.mount, index, True) if client else True,
         )
+
+
+def target_of(fsname: str, kind: Literal["mdt", "ost"], index: int, nid: str) -> TargetInfo:
+    """One target, named as Lustre does."""
+    name = f"{fsname}-{kind.upper()}{index:04x}"
+    return TargetInfo(name, f"{name}_UUID", kind, index, nid)
 
 
 def _nth(values: Sequence[T], index: int, otherwise: T) -> T:

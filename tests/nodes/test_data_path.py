@@ -14,7 +14,10 @@ from labsim.net.ptlrpc import Request
 from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.inode import Inode
 from labsim.nodes.client.osc import Osc
+from labsim.nodes.config import TargetInfo
+from labsim.nodes.mgc import Mgc
 from labsim.nodes.node import Node
+from labsim.nodes.setup import Setup
 from labsim.scenario.cluster import Cluster
 from labsim.wire.constants import (
     LDLM_CB_REPLY_PORTAL,
@@ -44,14 +47,19 @@ class DataClient(Node):
     def start(self) -> Any:
         self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL)
         self.oscs = {}
-        for info in self.config.fs.targets:
-            if info.kind == "ost":
-                name = f"{info.name}-osc-ffff880000000001"
-                osc = self.make(Osc, self, info, name, self.host.name + "-uuid")
-                self.host.params.mount(osc, name=name)
-                self.oscs[info.index] = osc
-                yield from osc.imp.connect()
+        self.mgc = self.make(Mgc, self, self.config.fs.mgs)
+        yield from self.mgc.start()
+        fsname = self.config.fs.fsname
+        yield from self.mgc.follow(f"{fsname}-client", Setup(self.host, {}, self.device))
+        for osc in self.oscs.values():
+            yield from osc.imp.connect()
         self.data = FileData(self, self.oscs)
+
+    def device(self, kind: str, info: TargetInfo) -> Osc:
+        name = f"{info.name}-{kind}-ffff880000000001"
+        osc = self.oscs[info.index] = self.make(Osc, self, info, name, self.host.name + "-uuid")
+        self.host.params.mount(osc, name=name)
+        return osc
 
 
 class World:

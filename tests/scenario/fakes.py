@@ -9,6 +9,7 @@ from labsim.base.overlay import Kit
 from labsim.base.params import Param
 from labsim.base.payload import tobytes
 from labsim.scenario.steps.context import Result
+from labsim.scenario.topology import address
 
 REQUEST, REPLY = 12, 10
 
@@ -61,13 +62,14 @@ def kit(spec):
 
 
 def execute(node, host, role, text, values=None, user=""):
-    """echo NODE TEXT | sleep NS | boom | bug | crash | level | for-all N | where"""
+    """echo NODE TEXT | sleep NS | boom | bug | crash | level"""
     verb, *words = text.split()
     out, status, errno = "", 0, 0
     if verb == "echo":
-        target = next(t for t in node.config.fs.targets if t.name.endswith(words[0]))
+        kind, index = ("mds", 0) if words[0].startswith("MDT") else ("oss", int(words[0][3:], 16))
+        nid = Nid.parse(address(kind, index))
         try:
-            reply = yield from node.call(Nid.parse(target.nid), words[1].encode())
+            reply = yield from node.call(nid, words[1].encode())
             out = reply.decode()
         except LustreError as error:
             status, errno = 1, error.errno
@@ -84,8 +86,6 @@ def execute(node, host, role, text, values=None, user=""):
         yield host.env.timeout(10**9)
     elif verb == "level":
         out = str(node.knobs.level)
-    elif verb == "for-all":
-        node.on_set_param("fake.level", words[0])
     elif verb == "disk":
         out = yield from _disk(host, words)
     return Result(status, errno, None, [(1, out.encode())])

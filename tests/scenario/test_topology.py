@@ -17,13 +17,13 @@ def test_osts_are_dealt_out_in_turn():
         "oss1": ["lustre-OST0001", "lustre-OST0003"],
     }
     nids = topology.nids()
-    for target in topology.fs.targets:
+    for target in topology.targets:
         owner = next(n for n in topology.nodes if target in n.targets)
         assert Nid.parse(target.nid) == nids[owner.name]
 
 
 def test_targets_are_named_as_lustre_does():
-    fs = Plan(fsname="scratch", oss=1, osts=17).topology().fs
+    fs = Plan(fsname="scratch", oss=1, osts=17).topology()
     assert fs.targets[0].name == "scratch-MDT0000"
     assert fs.targets[-1].name == "scratch-OST0010"
     assert fs.targets[-1].uuid == "scratch-OST0010_UUID"

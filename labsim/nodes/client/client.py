@@ -1,13 +1,15 @@
 """The client: one mount of one file system.
 
 Knows the order in which a mount puts its parts together, not what they do. Stands for
-mount.lustre, the client's part of obd_mount.c, and what a configuration log makes of it.
+mount.lustre and the client's part of obd_mount.c: the MGS's log says which devices there are.
 """
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
+from labsim.base.errors import LustreError
 from labsim.net.ptlrpc import State
 from labsim.nodes.client.cred import Cred
 from labsim.nodes.client.fileio import FileData
@@ -17,7 +19,9 @@ from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.vfs import Vfs
 from labsim.nodes.config import NodeConfig, TargetInfo
 from labsim.nodes.globals import Device
+from labsim.nodes.mgc import PARAMS, Mgc
 from labsim.nodes.node import Node
+from labsim.nodes.setup import Setup
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import LDLM_CB_REPLY_PORTAL, LDLM_CB_REQUEST_PORTAL
 
@@ -25,6 +29,9 @@ LAYOUT_HEAD, LAYOUT_STRIPE = 48, 24
 """Bytes of a lov_mds_md_v3 and of each stripe in it."""
 
 CALLBACK_THREADS = 16
+
+PLACES = {"osc": "osc.{device}-*", "mdc": "mdc.{device}-*", "llite": "llite.{device}-*"}
+"""Where the parameters of a device in the log are on a client."""
 
 
 class Client(Node):
@@ -37,23 +44,40 @@ class Client(Node):
         rng = host.rng
         self.instance = f"ffff88{rng.getrandbits(28) << 12:010x}"
         self.uuid = _uuid(rng.getrandbits(128))
-        targets = config.fs.targets
-        self.mdcs: list[Mdc] = [self._device(Mdc, "mdc", t) for t in targets if t.kind == "mdt"]
-        self.oscs: dict[int, Osc] = {
-            t.index: self._device(Osc, "osc", t) for t in targets if t.kind == "ost"
-        }
-        self._size_layouts()
+        self.mdcs: list[Mdc] = []
+        self.oscs: dict[int, Osc] = {}
+        """MDTs and OSTs that the log has named so far, by index."""
+        self.mgc: Mgc = self.make(Mgc, self, config.fs.mgs)
+        self._mounted = False
         name = f"{config.fs.fsname}-{self.instance}"
         self.llite: Llite = self.make(Llite, self, name, self.uuid, self.mdcs)
         self.llite.data = self.data = self.make(FileData, self, self.oscs)
         host.params.mount(self.llite, name=name)
 
-    def _device(self, kind: Any, letters: str, target: TargetInfo) -> Any:
-        """Attach and set up one device, and mount its parameters (LCFG_ATTACH, LCFG_SETUP)."""
-        name = f"{target.name}-{letters}-{self.instance}"
-        device = self.make(kind, self, target, name, self.uuid)
+    def _device(self, kind: str, target: TargetInfo) -> Any:
+        """Set up one device, and mount its parameters; connect it where the mount is done."""
+        name = f"{target.name}-{kind}-{self.instance}"
+        device: Any = self.make(Mdc if kind == "mdc" else Osc, self, target, name, self.uuid)
         self.host.params.mount(device, name=name)
+        if kind == "mdc":
+            device.blocking = self.llite.lost
+            self.mdcs.append(device)
+            self.mdcs.sort(key=_index)
+        else:
+            known = sorted([*self.oscs.values(), device], key=_index)
+            self.oscs.clear()
+            self.oscs.update((osc.info.index, osc) for osc in known)
+        self._size_layouts()
+        if self._mounted:
+            self.host.env.process(self._join(device))
         return device
+
+    def _join(self, device: Any) -> Steps[None]:
+        """Connect to a target that was added to a mounted file system."""
+        try:
+            yield from device.imp.connect()
+        except LustreError as error:
+            self.host.trace.emit("mount.refused", device.name, error.errno)
 
     def _size_layouts(self) -> None:
         """The largest layout is one with a stripe on every OST (lov_mds_md_size)."""
@@ -65,6 +89,7 @@ class Client(Node):
         """What `lctl dl` lists."""
         mount = f"{self.config.fs.fsname}-%s-{self.instance}"
         return [
+            self.mgc.device,
             Device("lov", mount % "clilov", self.uuid, 3),
             Device("lmv", mount % "clilmv", self.uuid),
             *(Device("mdc", mdc.name, self.uuid) for mdc in self.mdcs),
@@ -74,10 +99,21 @@ class Client(Node):
     # ---- mount, umount
 
     def start(self) -> Steps[None]:
-        """Mount -t lustre: parameters first, then connections, then the root."""
+        """Mount -t lustre: what the MGS's logs say, then connections, then the root.
+
+        ENOENT where the MGS knows no such file system.
+        """
         yield from super().start()
         self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL, CALLBACK_THREADS)
-        self.configure()
+        fsname = self.config.fs.fsname
+        yield from self.mgc.start()
+        setup = self.make(Setup, self.host, PLACES, self._device)
+        yield from self.mgc.follow(f"{fsname}-client", setup)
+        yield from self.mgc.follow(PARAMS, setup)
+        yield from self.mgc.follow_recover(fsname)
+        if not self.mdcs:
+            raise LustreError(errno.ENOENT, f"{fsname} has no MDT yet")
+        self._mounted = True
         for mdc in self.mdcs:
             yield from mdc.imp.connect()
         yield from self._connect_osts()
@@ -121,6 +157,7 @@ class Client(Node):
             device.ldlm.close()
             self.host.params.unmount(device)
         self.host.params.unmount(self.llite)
+        yield from self.mgc.stop()
         yield from super().stop()
 
     # ---- processes
@@ -146,6 +183,7 @@ class Client(Node):
         return super().snapshot() | {
             "instance": self.instance,
             "uuid": self.uuid,
+            "mgc": self.mgc.snapshot(),
             "mdcs": [mdc.snapshot() for mdc in self.mdcs],
             "oscs": [osc.snapshot() for osc in self.oscs.values()],
             "open_files": [
@@ -154,6 +192,11 @@ class Client(Node):
             ],
             "llite": llite.snapshot(),
         }
+
+
+def _index(device: Any) -> int:
+    index: int = device.info.index
+    return index
 
 
 def _uuid(bits: int) -> str:

@@ -7,7 +7,6 @@ super block (llite_lib.c), with names in `llite_names`, files in `llite_files`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from labsim.base.ids import Fid
@@ -54,19 +53,20 @@ CACHED_BITS = (
 class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
     """One mount of one file system on this client.
 
-    `name` is FSNAME-INSTANCE. `data` is the data path, set when the mount is put together.
+    `name` is FSNAME-INSTANCE; `mdcs` grows as MDTs become known. `data` is the data
+    path, set when the mount is put together.
     """
 
     data: DataPath
 
-    def __init__(self, node: Any, name: str, uuid: str, mdcs: Iterable[Mdc]) -> None:
+    def __init__(self, node: Any, name: str, uuid: str, mdcs: list[Mdc]) -> None:
         self.host: Host = node.host
         self.env = node.host.env
         self.clock = node.host.clock
         self.trace = node.host.trace
         self.name = name
         self.uuid_text = uuid
-        self.mdcs = tuple(mdcs)
+        self.mdcs = mdcs
         self.inodes = InodeCache()
         self.namei: Namei = node.make(Namei, self)
         self.xattr_values: XattrCache = node.make(XattrCache, self)
@@ -80,8 +80,6 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
         """The working directories that are not the root, by process."""
         self.user_xattr = self.acl = True
         self.space: Any = self.statfs_dt.cached
-        for mdc in self.mdcs:
-            mdc.blocking = self.lost
 
     def _statfs_namespace(self) -> Steps[Any]:
         return (yield from self.mdcs[0].statfs(self.lazystatfs))

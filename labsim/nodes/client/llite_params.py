@@ -63,7 +63,7 @@ class LliteParams(Component, tree="llite.{name}"):
     fast_read = Param.flag(True, help="reads of cached pages take no lock")
     stats = Param.stats(help="system calls and cache hits", order=COUNTERS, word="regs")
 
-    mdcs: tuple[Mdc, ...]
+    mdcs: list[Mdc]
     open_files: dict[Any, None]
     space: Any
     name: str

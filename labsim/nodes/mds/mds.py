@@ -14,11 +14,15 @@ from labsim.net.ptlrpc import Service
 from labsim.nodes.config import NodeConfig
 from labsim.nodes.globals import Device
 from labsim.nodes.mds.mdt import Mdt
+from labsim.nodes.mgc import PARAMS, Mgc
 from labsim.nodes.node import Node
+from labsim.nodes.setup import Setup
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import (
     LDLM_CANCEL_REPLY_PORTAL,
     LDLM_CANCEL_REQUEST_PORTAL,
+    LDLM_CB_REPLY_PORTAL,
+    LDLM_CB_REQUEST_PORTAL,
     MDC_REPLY_PORTAL,
     MDS_READPAGE_PORTAL,
     MDS_REQUEST_PORTAL,
@@ -33,6 +37,11 @@ SERVICES = (
     ("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL),
 )
 """(name, request portal, reply portal); closes go to mdt_readpage and never wait for locks."""
+
+PLACES = {
+    "osc": "osp.{device}", "lov": "lod.{device}", "mdt": "mdt.{device}", "mdd": "mdd.{device}",
+}  # fmt: skip
+"""Where the parameters of a device in the log are on an MDS."""
 
 
 class MdsService(Component, tree="mds.MDS.{name}"):
@@ -64,11 +73,12 @@ class Mds(Node):
 
     def __init__(self, host: Host, config: NodeConfig) -> None:
         super().__init__(host, config)
+        self.mgc: Mgc = self.make(Mgc, self, config.fs.mgs)
         self.targets: list[Mdt] = [self.make(Mdt, self, info) for info in config.targets]
 
     def devices(self) -> list[Device]:
         """What `lctl dl` lists."""
-        found = [Device("mds", "MDS", "MDS_uuid", 3)]
+        found = [self.mgc.device, Device("mds", "MDS", "MDS_uuid", 3)]
         for target in self.targets:
             fsname, _, letters = target.name.partition("-")
             lod = f"{target.name}-mdtlov"
@@ -81,21 +91,31 @@ class Mds(Node):
         return found
 
     def start(self) -> Steps[None]:
-        """Bring the MDTs up, then open the portals; the way to the OSTs may take longer."""
+        """Bring the MDTs up, open the portals, tell the MGS; the way to the OSTs takes longer."""
         yield from super().start()
+        self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL)
+        yield from self.mgc.start()
+        fsname = self.config.fs.fsname
+        for target in self.targets:
+            yield from self.mgc.register(fsname, target.info)
+            setup = self.make(Setup, self.host, PLACES, target.add_ost)
+            yield from self.mgc.follow(target.name, setup)
+        yield from self.mgc.follow(PARAMS, self.make(Setup, self.host, PLACES))
         for target in self.targets:
             yield from target.start()
-        self.configure()
         for name, portal, reply_portal in SERVICES:
             service = self.serve(name, portal, reply_portal)
             if name.startswith("mdt"):
                 self.host.params.mount(self.make(MdsService, service), name=name)
+        for target in self.targets:
+            yield from self.mgc.ready(fsname, target.info, target.last_rcvd.mount_count)
 
     def stop(self) -> Steps[None]:
         """Close the portals, write back, let the clients go."""
         yield from super().stop()
         for target in self.targets:
             yield from target.stop()
+        yield from self.mgc.stop()
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the invariants."""

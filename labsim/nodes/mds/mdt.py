@@ -95,12 +95,8 @@ class Mdt(MdtReaddir, tree="mdt.{name}"):
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
-        targets = node.config.fs.targets
-        self.osps = {
-            one.index: node.make(Osp, self, one, [int(Nid.parse(one.nid))])
-            for one in targets
-            if one.kind == "ost"
-        }
+        self.osps: dict[int, Osp] = {}
+        self._running = False
         self.ldlm = node.make(ServerNamespace, self)
         self.lod = node.make(Lod, self.osd, self.osps)
         self.mdd = node.make(Mdd, self.osd, self.lod)
@@ -114,8 +110,16 @@ class Mdt(MdtReaddir, tree="mdt.{name}"):
         params.mount(self, name=self.name)
         params.mount(self.mdd, name=self.name)
         params.mount(self.lod, name=f"{self.name}-mdtlov")
-        for osp in self.osps.values():
-            params.mount(osp, name=osp.name)
+
+    def add_ost(self, kind: str, info: TargetInfo) -> Osp:
+        """The log names an OST (an "osc" there, an osp here)."""
+        osp: Osp = self.node.make(Osp, self, info, [int(Nid.parse(info.nid))])
+        self.osps[info.index] = osp
+        self.host.params.mount(osp, name=osp.name)
+        if self._running:
+            osp.load()
+            osp.start()
+        return osp
 
     # ---- life
 
@@ -128,6 +132,7 @@ class Mdt(MdtReaddir, tree="mdt.{name}"):
             osp.load()
         yield from super().start()
         yield from self.destroy_orphans()
+        self._running = True
         for osp in self.osps.values():
             osp.start()
 

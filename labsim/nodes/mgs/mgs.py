@@ -1,14 +1,30 @@
-"""The MGS: where a parameter is set for every node, and for good.
+"""The MGS: the node that every other one asks what its file system is made of.
 
-Does not serve configuration logs yet: nodes are told their configuration when they are mounted,
-and parameters set here reach them through the machine the MGS is on. Stands for lustre/mgs.
+Knows its services, and which parameters are its own too. Stands for lustre/mgs.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from labsim.base.errors import LustreError
+from labsim.nodes.config import NodeConfig
+from labsim.nodes.globals import Device
+from labsim.nodes.mgs.fsdb import PARAMS
+from labsim.nodes.mgs.mgt import MgsTarget
 from labsim.nodes.node import Node
+from labsim.runtime.ports import Host, Steps
+from labsim.wire.constants import (
+    LDLM_CANCEL_REPLY_PORTAL,
+    LDLM_CANCEL_REQUEST_PORTAL,
+    MGC_REPLY_PORTAL,
+    MGS_REQUEST_PORTAL,
+)
+
+PATIENCE_NS = 1_000_000_000
+"""How long `lctl` waits for those who follow a log to hear that it has changed."""
+READ_ON_NS = 50_000_000
+"""How long they have then to read it."""
 
 
 class Mgs(Node):
@@ -16,12 +32,60 @@ class Mgs(Node):
 
     kind = "mgs"
 
-    def set_param(self, pattern: str, text: str) -> None:
-        """What `lctl set_param -P PATTERN=TEXT` does: every node takes it, for good."""
-        self.host.trace.emit("mgs.set_param", pattern, text)
-        self.on_set_param(pattern, text)
+    def __init__(self, host: Host, config: NodeConfig) -> None:
+        super().__init__(host, config)
+        (info,) = config.targets
+        self.target: MgsTarget = self.make(MgsTarget, self, info)
+
+    def devices(self) -> list[Device]:
+        """What `lctl dl` lists."""
+        return [Device("mgs", "MGS", "MGS", 2 * len(self.target.exports) + 5)]
+
+    def start(self) -> Steps[None]:
+        """Read the logs, then open the portals; a new MGT gets the parameters of mkfs."""
+        yield from super().start()
+        target = self.target
+        yield from target.start()
+        if PARAMS not in target.configs.logs:
+            for name, value in self.config.fs.params:
+                yield from target.set_param(name, value)
+        for name, value in (yield from target.configs.settings(PARAMS)):
+            self.apply(name, value)
+        self.serve("mgs", MGS_REQUEST_PORTAL, MGC_REPLY_PORTAL)
+        self.serve("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL)
+
+    def stop(self) -> Steps[None]:
+        """Close the portals, write back, let the nodes go."""
+        yield from super().stop()
+        yield from self.target.stop()
+
+    # ---- what an administrator says
+
+    def set_param(self, name: str, value: str) -> Steps[None]:
+        """`lctl set_param -P NAME=VALUE`; returns once the others had time to take it."""
+        self.host.trace.emit("mgs.set_param", name, value)
+        self.apply(name, value)
+        yield from self._told((yield from self.target.set_param(name, value)))
+
+    def conf_param(self, where: str, name: str, value: str) -> Steps[None]:
+        """`lctl conf_param WHERE.NAME=VALUE`; EINVAL where there is no such target."""
+        self.host.trace.emit("mgs.conf_param", where, name, value)
+        yield from self._told((yield from self.target.conf_param(where, name, value)))
+
+    def apply(self, name: str, value: str) -> None:
+        """Take a parameter here; most are of other nodes."""
+        try:
+            self.host.params.set(name, value)
+        except LustreError as error:
+            self.host.trace.emit("param.refused", name, value, error.errno)
+
+    def _told(self, resources: Any) -> Steps[None]:
+        """Wait for the callbacks, but not for a node that is away."""
+        env = self.host.env
+        told = env.process(self.target.revoked(resources))
+        yield env.any_of([told, env.timeout(PATIENCE_NS)])
+        yield env.timeout(READ_ON_NS)
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the invariants."""
-        permanent = [list(record) for record in self.config.fs.params]
-        return super().snapshot() | {"params": permanent}
+        return super().snapshot() | {"mgt": self.target.snapshot()}

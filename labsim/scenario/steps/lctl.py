@@ -1,4 +1,4 @@
-"""The verbs of lctl: get_param, set_param, list_param, dl.
+"""The verbs of lctl: get_param, set_param, conf_param, list_param, dl.
 
 Does not know any parameter, nor how a tree's lctl talks (`nodes.lctl`). Options go to it as they
 are, but for -P, which makes the MGS tell every node.
@@ -11,7 +11,7 @@ import os
 from collections.abc import Generator
 from typing import Any
 
-from labsim.base.errors import InputError
+from labsim.base.errors import InputError, LustreError
 from labsim.nodes import lctl
 from labsim.scenario.steps.context import Context
 from labsim.scenario.steps.registry import ROLES, verb
@@ -86,7 +86,31 @@ def set_param(ctx: Context, *settings: str) -> Step:
     for setting in settings:
         if not setting.startswith("-"):
             pattern, _, text = setting.partition("=")
-            ctx.node.set_param(pattern, text)
+            yield from ctx.node.set_param(pattern, text)
+
+
+def _confs(words: tuple[str, ...]) -> None:
+    for word in words:
+        where, dot, rest = word.partition(".")
+        if not (dot and where and "=" in rest):
+            raise InputError(f"'{word}' is no TARGET.PARAM=VALUE")
+
+
+@verb("lctl conf_param", on=("mgs",), raw=True, check=_confs)
+def conf_param(ctx: Context, *settings: str) -> Step:
+    """Set parameters of one target or file system for good (on the mgs).
+
+    lctl conf_param TARGET.PARAM=VALUE...
+    """
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        where, _, param = name.partition(".")
+        try:
+            yield from ctx.node.conf_param(where, param, value)
+        except LustreError as error:
+            told = os.strerror(error.errno)
+            ctx.err(f"error: conf_param: setting {setting}: {told}\n")
+            ctx.note(error.errno, error.errno)
 
 
 @verb("lctl dl", on=ROLES, least=0)

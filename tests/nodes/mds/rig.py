@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import LustreError
-from labsim.base.ids import ROOT_FID, Fid
+from labsim.base.ids import ROOT_FID, Fid, Nid
 from labsim.base.payload import tobytes
 from labsim.ldlm.client import ClientNamespace
 from labsim.ldlm.desc import intent_result
@@ -19,6 +19,7 @@ from labsim.net.ptlrpc import Import, Request
 from labsim.nodes.mds.directory import END_HASH, LUDA_FID, LUDA_TYPE, PAGE_SIZE, read_page
 from labsim.nodes.node import Node
 from labsim.scenario.cluster import Cluster
+from labsim.scenario.topology import address, target_of
 from labsim.wire.constants import (
     IT_CREAT,
     IT_GETXATTR,
@@ -110,13 +111,10 @@ class RawClient(Node):
 
     def start(self) -> Any:
         self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL)
-        mdt = next(one for one in self.config.fs.targets if one.kind == "mdt")
-        server = next(iter(self.config.fs.targets)).nid
-        from labsim.base.ids import Nid
-
+        mdt = target_of(self.config.fs.fsname, "mdt", 0, address("mds", 0))
         self.imp = Import(
             self.rpc, name=f"{mdt.name}-mdc-{self.host.name}", target_uuid=mdt.uuid,
-            client_uuid=f"{self.host.name}-uuid", nids=[Nid.parse(server)],
+            client_uuid=f"{self.host.name}-uuid", nids=[Nid.parse(mdt.nid)],
             portals=(MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL), opcodes=(MDS_CONNECT, MDS_DISCONNECT),
             want=self.want,
         )  # fmt: skip

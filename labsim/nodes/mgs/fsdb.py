@@ -1,0 +1,207 @@
+"""What the records of configuration logs say about a target, and how they are found again.
+
+Pure functions: words in, commands out. Does not know logs or storage. Stands for mgs_write_log_mdt0
+and its kin (mgs_llog.c).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import Nid
+from labsim.wire import config_log
+from labsim.wire.config_log import Command
+from labsim.wire.llog_flags import (
+    LCFG_ADD_UUID,
+    LCFG_LOV_ADD_OBD,
+    LDD_F_SV_TYPE_MDT,
+    LDD_F_SV_TYPE_OST,
+)
+from labsim.wire.lov import LmvDesc, LovDesc
+from labsim.wire.mgs import MgsTargetInfo
+
+PARAMS = "params"
+"""PARAMS_FILENAME: the log of `lctl set_param -P`."""
+STRIPE_SIZE = 1 << 20
+
+
+class Section(NamedTuple):
+    """Commands between two markers: what they are about, in two words."""
+
+    target: str
+    comment: str
+    commands: tuple[Command, ...]
+
+
+class Ost(NamedTuple):
+    """An OST as a log names it."""
+
+    name: str
+    uuid: str
+    index: int
+    nids: tuple[int, ...]
+
+
+def client_log(fsname: str) -> str:
+    """The log that every mount of the file system follows."""
+    return f"{fsname}-client"
+
+
+def is_mdt(info: MgsTargetInfo) -> bool:
+    """Whether an MDT registers."""
+    return bool(info.flags & LDD_F_SV_TYPE_MDT)
+
+
+def check(info: MgsTargetInfo) -> None:
+    """LustreError EINVAL for what is no target of a file system."""
+    kind = "MDT" if is_mdt(info) else "OST"
+    named = f"{info.fsname}-{kind}{info.stripe_index:04x}"
+    typed = info.flags & (LDD_F_SV_TYPE_MDT | LDD_F_SV_TYPE_OST)
+    if not info.fsname or not typed or info.svname != named or not 0 < info.nid_count <= 32:
+        raise LustreError(errno.EINVAL, f"target {info.svname!r}")
+
+
+def lov_setup(device: str) -> Section:
+    """A lov: what files are striped over."""
+    desc = LovDesc(
+        default_stripe_count=1, pattern=1, default_stripe_size=STRIPE_SIZE,
+        default_stripe_offset=-1, qos_maxage=5, uuid=f"{device}_UUID",
+    )  # fmt: skip
+    commands = (
+        config_log.attach(device, "lov", f"{device}_UUID"),
+        config_log.setup(device, desc=desc.pack()),
+    )
+    return Section(device, "lov setup", commands)
+
+
+def lmv_setup(device: str) -> Section:
+    """An lmv: what directories are spread over."""
+    desc = LmvDesc(uuid=f"{device}_UUID")
+    commands = (
+        config_log.attach(device, "lmv", f"{device}_UUID"),
+        config_log.setup(device, desc=desc.pack()),
+    )
+    return Section(device, "lmv setup", commands)
+
+
+def new_client_log(fsname: str) -> list[Section]:
+    """What a client's log begins with."""
+    return [lov_setup(f"{fsname}-clilov"), lmv_setup(f"{fsname}-clilmv")]
+
+
+def mount_options(fsname: str) -> Section:
+    """Which devices a mount uses."""
+    name = client_log(fsname)
+    command = config_log.mount_option(name, f"{fsname}-clilov", f"{fsname}-clilmv")
+    return Section(name, "mount opts", (command,))
+
+
+def add_mdc(info: MgsTargetInfo) -> Section:
+    """A client's way to an MDT."""
+    device, lmv = f"{info.svname}-mdc", f"{info.fsname}-clilmv"
+    nids = info.nids[: info.nid_count]
+    commands = (
+        *_node(nids),
+        config_log.attach(device, "mdc", f"{lmv}_UUID"),
+        config_log.setup(device, info.uuid, str(Nid(nids[0]))),
+        config_log.mdc_add(lmv, info.uuid, info.stripe_index, f"{device}_UUID"),
+    )
+    return Section(info.svname, "add mdc", commands)
+
+
+def add_osc(ost: Ost, lov: str, device: str) -> Section:
+    """A client's or an MDT's way to an OST."""
+    commands = (
+        *_node(ost.nids),
+        config_log.attach(device, "osc", f"{lov}_UUID"),
+        config_log.setup(device, ost.uuid, str(Nid(ost.nids[0]))),
+        config_log.lov_add(lov, ost.uuid, ost.index),
+    )
+    return Section(ost.name, "add osc", commands)
+
+
+def _node(nids: Iterable[int]) -> list[Command]:
+    """A node by its first NID, and where it can be reached."""
+    nids = tuple(nids)
+    return [config_log.add_uuid(str(Nid(nids[0])), nid) for nid in nids]
+
+
+def client_osc(fsname: str, ost: Ost) -> Section:
+    """The same for clients."""
+    return add_osc(ost, f"{fsname}-clilov", f"{ost.name}-osc")
+
+
+def mdt_osc(mdt: str, ost: Ost) -> Section:
+    """The same for an MDT."""
+    return add_osc(ost, f"{mdt}-mdtlov", f"{ost.name}-osc-{mdt.rsplit('-', 1)[1]}")
+
+
+def add_ost(info: MgsTargetInfo) -> Section:
+    """An OST's own log."""
+    commands = (
+        config_log.attach(info.svname, "obdfilter", info.uuid),
+        config_log.setup(info.svname, "dev", "type", "f"),
+    )
+    return Section(info.svname, "add ost", commands)
+
+
+def add_mdt(info: MgsTargetInfo) -> list[Section]:
+    """An MDT's own log, but for its OSTs."""
+    lov = f"{info.svname}-mdtlov"
+    commands = (
+        config_log.attach(info.svname, "mdt", info.uuid),
+        config_log.mount_option(info.svname, lov),
+        config_log.setup(info.svname, info.uuid, str(info.stripe_index), lov, "f"),
+    )
+    return [lov_setup(lov), Section(info.svname, "add mdt", commands)]
+
+
+def ost_of(info: MgsTargetInfo) -> Ost:
+    """A registering OST."""
+    return Ost(info.svname, info.uuid, info.stripe_index, info.nids[: info.nid_count])
+
+
+def osts_in(commands: Iterable[Command]) -> list[Ost]:
+    """The OSTs that a client's log names (mgs_steal_llog_for_mdt_from_client)."""
+    found: list[Ost] = []
+    nids: list[int] = []
+    for command in commands:
+        if command.command == LCFG_ADD_UUID:
+            nids.append(command.nid)
+        elif command.command == LCFG_LOV_ADD_OBD:
+            uuid = command.text(1)
+            name = uuid.removesuffix("_UUID")
+            found.append(Ost(name, uuid, int(command.text(2)), tuple(nids)))
+        else:
+            continue
+        if command.command != LCFG_ADD_UUID:
+            nids = []
+    return found
+
+
+def places(where: str, kind: str, mdts: Sequence[str], targets: Sequence[str]) -> dict[str, str]:
+    """Which logs a parameter of `where` goes to, and the device each names (mgs_write_log_param).
+
+    `where` is a file system or one of its targets; EINVAL for a kind it has no parameters of.
+    """
+    fsname, _, label = where.partition("-")
+    clients = client_log(fsname)
+    if kind == "sys":
+        return dict.fromkeys((clients, *targets), fsname)
+    if kind == "llite" and not label:
+        return {clients: fsname}
+    if kind == "osc" and label.startswith("OST"):
+        on_mdts = {mdt: f"{where}-osc-{mdt.rsplit('-', 1)[1]}" for mdt in mdts}
+        return {clients: f"{where}-osc", **on_mdts}
+    if kind == "mdc" and label.startswith("MDT"):
+        return {clients: f"{where}-mdc"}
+    if kind == "lov" and label.startswith("MDT"):
+        return {where: f"{where}-mdtlov"}
+    if (label.startswith("MDT") and kind in ("mdt", "mdd")) or (
+        label.startswith("OST") and (kind in ("ost", "obdfilter"))
+    ):
+        return {where: where}
+    raise LustreError(errno.EINVAL, f"{where}.{kind}")

@@ -1,0 +1,269 @@
+"""The management target: registers other targets, and serves configuration logs.
+
+Does not know what the logs say. Stands for mgs_handler.c, and for the llog service on it
+(llog_server.c). Whoever follows a log has a CR lock; a change takes it away from everybody for a
+moment, so that they come and read on.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from functools import lru_cache
+from typing import Any
+
+from labsim.base.component import Component
+from labsim.base.errors import LustreError
+from labsim.base.params import Param
+from labsim.ldlm.handlers import LdlmHandlers
+from labsim.ldlm.resource import ResName, config_resource
+from labsim.ldlm.server import ServerNamespace
+from labsim.net.ptlrpc import ServerRequest, handles
+from labsim.nodes.config import TargetInfo
+from labsim.nodes.mgs.configs import DIRECTORY, Configs
+from labsim.nodes.mgs.fsdb import PARAMS
+from labsim.nodes.mgs.nidtbl import NidTable
+from labsim.nodes.node import Node
+from labsim.nodes.target import Target
+from labsim.runtime.ports import Steps
+from labsim.storage.llog import CHUNK
+from labsim.wire.connect import MGS_CONNECT_SUPPORTED
+from labsim.wire.constants import LCK_EX
+from labsim.wire.fid_seq import FID_SEQ_LLOG_NAME
+from labsim.wire.llog import LlogdBody, LlogLogid
+from labsim.wire.llog_flags import CONFIG_T_PARAMS, CONFIG_T_RECOVER, LDD_F_OPC_READY
+from labsim.wire.message import Message
+from labsim.wire.mgs import MgsConfigBody, MgsConfigRes, MgsTargetInfo
+from labsim.wire.opcodes import (
+    LLOG_ORIGIN_HANDLE_CREATE,
+    LLOG_ORIGIN_HANDLE_NEXT_BLOCK,
+    LLOG_ORIGIN_HANDLE_PREV_BLOCK,
+    LLOG_ORIGIN_HANDLE_READ_HEADER,
+    MGS_CONFIG_READ,
+    MGS_CONNECT,
+    MGS_DISCONNECT,
+    MGS_SET_INFO,
+    MGS_TARGET_REG,
+)
+from labsim.wire.schema import OstId
+
+_VERSION = struct.Struct("<Q")
+MAX_READ = 1 << 20
+"""The most that one MGS_CONFIG_READ brings."""
+
+
+def resource_of(log: str) -> ResName:
+    """The resource of the lock under which a log is followed (mgc_logname2resid)."""
+    if log == PARAMS:
+        return config_resource(PARAMS, CONFIG_T_PARAMS)
+    return config_resource(log.partition("-")[0])
+
+
+class MgsTarget(LdlmHandlers, Target):
+    """The MGT of a management server."""
+
+    supported = MGS_CONNECT_SUPPORTED
+
+    def __init__(self, node: Node, info: TargetInfo) -> None:
+        super().__init__(node, info)
+        self.ldlm = node.make(ServerNamespace, self)
+        version = self.host.kit.traits.ocd_version
+        self.configs = Configs(self.host.env, self.osd, self.host.clock, version)
+        self.tables: dict[str, NidTable] = {}
+        self._revoking: dict[ResName, Any] = {}
+
+    def start(self) -> Steps[None]:
+        """Read the logs, then take requests."""
+        yield from self.configs.open()
+        for log in self.configs.logs:
+            fsname, dash, label = log.partition("-")
+            if dash and label == "client":
+                self._table(fsname)
+        yield from super().start()
+
+    # ---- clients
+
+    @handles(MGS_CONNECT)
+    def connect_mgc(self, req: ServerRequest) -> Message:
+        """A node comes, or comes back."""
+        return self.connect(req)
+
+    @handles(MGS_DISCONNECT)
+    def disconnect_mgc(self, req: ServerRequest) -> Message:
+        """A node leaves."""
+        return self.disconnect(req)
+
+    # ---- targets
+
+    @handles(MGS_TARGET_REG)
+    def target_reg(self, req: ServerRequest) -> Steps[Message]:
+        """A target starts (LDD_F_OPC_REG), or is up (LDD_F_OPC_READY)."""
+        info: MgsTargetInfo = req["mgs_target_info"]
+        changed = yield from self.configs.register(info)
+        self.revoke(*(resource_of(log) for log in changed))
+        if info.flags & LDD_F_OPC_READY:
+            yield from self._up(info)
+        return req.reply(mgs_target_info=info)
+
+    def _up(self, info: MgsTargetInfo) -> Steps[None]:
+        table = self._table(info.fsname)
+        table.update(info)
+        tx = self.osd.transaction()
+        key, version = _table_key(info.fsname), _VERSION.pack(table.version)
+        tx.insert(DIRECTORY, key, version, replace=True)
+        yield from tx.stop()
+        self.revoke(config_resource(info.fsname, CONFIG_T_RECOVER))
+
+    def _table(self, fsname: str) -> NidTable:
+        """The table of a file system; a new life begins behind the versions of the last."""
+        table = self.tables.get(fsname)
+        if table is None:
+            kept = self.osd.lookup(DIRECTORY, _table_key(fsname))
+            table = NidTable(_VERSION.unpack(kept)[0] + 1 if kept else 1)
+            self.tables[fsname] = table
+            self.host.params.mount(_live(fsname)(self))
+        return table
+
+    @handles(MGS_CONFIG_READ)
+    def config_read(self, req: ServerRequest) -> Steps[Message]:
+        """The part of the recover table behind a version (mgs_get_ir_logs)."""
+        body: MgsConfigBody = req["mgs_config_body"]
+        if body.type != CONFIG_T_RECOVER:
+            raise LustreError(errno.EOPNOTSUPP, f"configuration of type {body.type}")
+        fsname = body.name.partition("-")[0]
+        if fsname not in self.tables:
+            raise LustreError(errno.ENOENT, fsname)
+        table = self.tables[fsname]
+        room = min(body.units << body.bits, MAX_READ)
+        data, last = table.read(body.offset, room)
+        if data:
+            yield from req.push(data)
+        return req.reply(mgs_config_res=MgsConfigRes(offset=last, size=table.version))
+
+    # ---- parameters
+
+    @handles(MGS_SET_INFO)
+    def set_info(self, req: ServerRequest) -> Steps[Message]:
+        """A node sets a parameter for everybody."""
+        param = req["mgs_send_param"]
+        name, equals, value = param.param.partition("=")
+        if not equals or not name:
+            raise LustreError(errno.EINVAL, param.param)
+        yield from self.set_param(name, value)
+        return req.reply(mgs_send_param=param)
+
+    def set_param(self, name: str, value: str) -> Steps[list[ResName]]:
+        """A parameter for every node and for good; the locks that are being called back."""
+        changed = yield from self.configs.set_param(name, value)
+        return self.revoke(*map(resource_of, changed))
+
+    def conf_param(self, where: str, name: str, value: str) -> Steps[list[ResName]]:
+        """The same for one target or file system."""
+        changed = yield from self.configs.conf_param(where, name, value)
+        return self.revoke(*map(resource_of, changed))
+
+    # ---- telling who follows
+
+    def revoke(self, *resources: ResName) -> list[ResName]:
+        """Call back the locks on these, so that their holders read on (mgs_revoke_lock)."""
+        found = list(dict.fromkeys(resources))
+        for resource in found:
+            if resource not in self._revoking:
+                self._revoking[resource] = self.host.env.process(self._revoke(resource))
+        return found
+
+    def _revoke(self, resource: ResName) -> Steps[None]:
+        try:
+            lock = yield from self.ldlm.acquire(resource, LCK_EX)
+            self.ldlm.release(lock)
+        finally:
+            del self._revoking[resource]
+
+    def revoked(self, resources: list[ResName]) -> Steps[None]:
+        """Wait until everybody has given the lock back."""
+        for resource in resources:
+            if resource in self._revoking:
+                yield self._revoking[resource]
+
+    # ---- logs
+
+    @handles(LLOG_ORIGIN_HANDLE_CREATE)
+    def open_log(self, req: ServerRequest) -> Message:
+        """Open a log by its name; ENOENT."""
+        log = self.configs.logs.get(req.get("name", ""))
+        if log is None:
+            raise LustreError(errno.ENOENT, req.get("name", ""))
+        body: LlogdBody = req["llogd_body"]
+        logid = LlogLogid(oi=OstId.of_fid(log.fid))
+        return req.reply(llogd_body=body.replace(logid=logid))
+
+    @handles(LLOG_ORIGIN_HANDLE_READ_HEADER)
+    def read_header(self, req: ServerRequest) -> Message:
+        """The header: which records are live."""
+        return req.reply(llog_log_hdr=self._log(req).header())
+
+    @handles(LLOG_ORIGIN_HANDLE_NEXT_BLOCK)
+    def next_block(self, req: ServerRequest) -> Steps[Message]:
+        """Records from one on; EIO, with the buffers, where there is none."""
+        body: LlogdBody = req["llogd_body"]
+        log = self._log(req)
+        try:
+            data, last, offset = yield from log.next_block(body.index, body.cur_offset)
+        except LustreError as error:
+            if error.errno != errno.EIO:
+                raise
+            return req.fail_reply(errno.EIO, llogd_body=body, eadata=bytes(body.len))
+        told = body.replace(saved_index=last, cur_offset=offset)
+        return req.reply(llogd_body=told, eadata=data.ljust(body.len, b"\0"))
+
+    @handles(LLOG_ORIGIN_HANDLE_PREV_BLOCK)
+    def prev_block(self, req: ServerRequest) -> Steps[Message]:
+        """The chunk that holds a record."""
+        body: LlogdBody = req["llogd_body"]
+        data, last, offset = yield from self._log(req).prev_block(body.index)
+        told = body.replace(saved_index=last, cur_offset=offset)
+        return req.reply(llogd_body=told, eadata=data.ljust(body.len, b"\0"))
+
+    def _log(self, req: ServerRequest) -> Any:
+        """The log that a request names; EINVAL for a block that is none."""
+        body: LlogdBody = req["llogd_body"]
+        fid = body.logid.oi.fid
+        if fid.seq != FID_SEQ_LLOG_NAME or body.len not in (0, CHUNK):
+            raise LustreError(errno.EINVAL, f"{body.len} bytes of llog {fid}")
+        return self.configs.of_fid(fid)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the invariants."""
+        return super().snapshot() | {
+            "logs": {name: log.count - 1 for name, log in self.configs.logs.items()},
+            "nidtbl": {fsname: table.version for fsname, table in self.tables.items()},
+            "locks": self.ldlm.snapshot(),
+        }
+
+
+def _table_key(fsname: str) -> bytes:
+    return f"nidtbl.{fsname}".encode()
+
+
+@lru_cache(maxsize=64)
+def _live(fsname: str) -> type[Component]:
+    """The file of one file system under mgs.MGS.live (mgs_live_seq_show)."""
+
+    class Live(Component, tree="mgs.MGS.live"):
+        def __init__(self, target: MgsTarget) -> None:
+            self.target = target
+
+        @Param.computed(file=fsname, help="the targets of a file system, and who recovers")
+        def live(self) -> str:
+            """The file's text."""
+            table = self.target.tables[fsname]
+            names = "".join(f"{name}\n" for name in self.target.configs.targets(fsname))
+            return (
+                f"fsname: {fsname}\nflags: 0x20     gen: {self.target.configs.step}\n{names}\n"
+                "Secure RPC Config Rules:\n\nimperative_recovery_state:\n    state: full\n"
+                f"    nonir_clients: 0\n    nidtbl_version: {table.version}\n"
+                "    notify_duration_total: 0.000000\n    notify_duation_max: 0.000000\n"
+                f"    notify_count: {len(table)}\n"
+            )
+
+    return Live
