@@ -110,6 +110,10 @@ class Service:
             self._rpc.trace.emit("rpc.duplicate", req.opcode, req.xid)
             self.times.again(export.running[req.xid], req)
             return False
+        if not export.last_xid < req.xid > body.last_xid:
+            self._rpc.trace.emit("rpc.old_xid", req.opcode, req.xid, body.last_xid)
+            self._send(req, req.fail_reply(EPROTO))
+            return False
         export.forget_replies(body.last_xid)
         if req.resent and req.xid in export.replies:
             self._rpc.trace.emit("rpc.again", req.opcode, req.xid)

@@ -20,7 +20,7 @@ from labsim.nodes.mds.points import MDS_CLOSE_NET, MDS_CLOSE_NET_REP, MDS_CLOSE_
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Tx
 from labsim.wire.constants import MDS_ATTR_ATIME
-from labsim.wire.mdt import MdtBody
+from labsim.wire.mdt import MdtBody, MdtRecSetattr
 from labsim.wire.message import Message
 from labsim.wire.opcodes import MDS_CLOSE
 
@@ -64,7 +64,7 @@ class MdtClose(MdtOpen):
 
     def store_times(self, tx: Tx, fid: Fid, record: Any) -> bool:
         """The access time that a close brings; the others are the OST objects' business."""
-        if record is None or not record.valid & MDS_ATTR_ATIME:
+        if not isinstance(record, MdtRecSetattr) or not record.valid & MDS_ATTR_ATIME:
             return False
         if record.atime <= self.osd.attrs(fid).atime:
             return False

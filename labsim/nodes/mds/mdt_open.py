@@ -60,7 +60,7 @@ from labsim.wire.constants import (
     OBD_MD_FLEASIZE,
     OBD_MD_FLMODEASIZE,
 )
-from labsim.wire.mdt import MdtBody
+from labsim.wire.mdt import MdtBody, MdtRecCreate
 from labsim.wire.message import Message
 
 TOLD = OBD_MD_FLEASIZE | OBD_MD_FLACL | OBD_MD_FLMODEASIZE
@@ -106,6 +106,8 @@ class MdtOpen(MdtRename):
         yield from self.at(MDS_PAUSE_OPEN)
         yield from self.at(MDS_OPEN_PACK)
         record = req["rec_reint"]
+        if not isinstance(record, MdtRecCreate):
+            raise LustreError(errno.EPROTO, f"an open with a record of reint {record.opcode}")
         opening = Opening(req, record, self.cred_of_record(req, record))
         try:
             yield from self._open(opening)
