@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from zlib import crc32
 
-from labsim.base.errors import LustreError, ProtocolError
+from labsim.base.errors import ProtocolError
 from labsim.fast import Messages
 from labsim.wire.buffers import Buffer, is_nothing
 from labsim.wire.eras import V2_15
@@ -37,8 +37,6 @@ MAX_BUFFERS = 31
 _NO_JOB = bytes(REQUEST_BODY_SIZE - REPLY_BODY_SIZE)
 _ALIGN = 7
 
-EPROTO = 71
-
 T = TypeVar("T")
 
 
@@ -47,8 +45,8 @@ def body_checksum(body: PtlrpcBody) -> int:
     return crc32(body.pack()[:REPLY_BODY_SIZE]) ^ 0xFFFFFFFF
 
 
-class AbsentBuffer(LustreError, KeyError):
-    """The peer left out a buffer that cannot be done without; Lustre answers with EPROTO."""
+class MissingBuffer(ProtocolError, KeyError):
+    """A peer left a buffer out that who asks for it cannot do without."""
 
 
 class Message:
@@ -109,10 +107,11 @@ class Message:
         return self.fmt.request if self.request else self.fmt.reply
 
     def __getitem__(self, key: str) -> Any:
+        """The buffer; MissingBuffer where it is empty."""
         try:
             return self.fields[key]
         except KeyError:
-            raise AbsentBuffer(EPROTO, f"{_called(self)} without {key}") from None
+            raise MissingBuffer(f"{self.fmt.name}: {key} is empty") from None
 
     def get(self, key: str, default: T | None = None) -> Any | T | None:
         """The buffer, or a default where it is empty."""

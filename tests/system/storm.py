@@ -1,4 +1,4 @@
-"""A stormy run: two clients at random, lost packets, fault points, an OSS that loses its power.
+"""A stormy run: two clients at random, lost packets, fault points, servers that lose their power.
 
 `python -m tests.system.storm SEED` prints the hash of the run, for tests in other processes.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from labsim.base.errors import LustreError
+from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.payload import Fill
 from labsim.base.units import NS_PER_MS, NS_PER_S
 from labsim.nodes.client.cred import Cred
@@ -68,13 +68,16 @@ def user(cluster: Cluster, client: int, seed: int, count: int) -> Any:
             done = 0
         except LustreError as error:
             done = error.errno
+        except ProtocolError:
+            done = 71
         cluster.trace.emit(f"c{client}", "storm", (done,))
-        yield cluster.env.timeout(rng.randrange(NS_PER_MS))
+        yield cluster.env.timeout(rng.randrange(NS_PER_S))
 
 
 def weather(cluster: Cluster, seed: int) -> Any:
-    """Lose packets, hit fault points, take the power of an OSS and give it back."""
+    """Lose packets, hit fault points, take the power of an OSS and of the MDS."""
     env = cluster.env
+    rng = Random(f"{seed}:weather")
     yield env.timeout(50 * NS_PER_MS)
     yield cluster.net(cluster.rule("loss", rate=0.02, seed=seed))
     mds = cluster.node("mds0")
@@ -82,9 +85,11 @@ def weather(cluster: Cluster, seed: int) -> Any:
     yield env.timeout(20 * NS_PER_S)
     yield cluster.heal()
     yield mds.command("lctl set_param fail_loc=0")
-    yield cluster.node("oss1").kill()
-    yield env.timeout(NS_PER_S)
-    yield cluster.node("oss1").start()
+    for name in ("oss1", "mds0"):
+        yield cluster.node(name).kill()
+        yield env.timeout(NS_PER_S)
+        yield cluster.node(name).start()
+        yield env.timeout(rng.randrange(60 * NS_PER_S))
 
 
 def run(seed: int, count: int = 150) -> tuple[str, int, list[str]]:

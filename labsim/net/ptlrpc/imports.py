@@ -192,12 +192,14 @@ class Import(Sender):
         self._schedule_ping()
 
     def _reconnect(self) -> Steps[None]:
-        try:
-            yield from self._connect(first=False)
-        except LustreError as error:
-            self.rpc.trace.emit("import.refused", self.name, error.errno)
-        finally:
-            self._recovering = False
+        """Connect again; who is refused asks again later, as the pinger of Lustre does."""
+        while self.state not in (State.FULL, State.CLOSED):
+            try:
+                yield from self._connect(first=False)
+            except LustreError as error:
+                self.rpc.trace.emit("import.refused", self.name, error.errno)
+                yield self.rpc.env.timeout(RETRY_NS)
+        self._recovering = False
 
     def _connect(self, first: bool) -> Steps[None]:
         timeout_ns = self.rpc.connect_timeout_ns

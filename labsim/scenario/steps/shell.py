@@ -11,7 +11,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from labsim.base.errors import InputError, LustreError
+from labsim.base.errors import InputError, LustreError, ProtocolError
 from labsim.base.payload import Payload, tobytes
 from labsim.scenario import known_params
 from labsim.scenario.steps import system
@@ -77,6 +77,8 @@ def _perform(
             yield from verb.run(ctx, *operands, **options)
         except LustreError as error:
             ctx.fail(verb.name, error)
+        except ProtocolError as error:
+            ctx.fail(verb.name, LustreError(errno.EPROTO, str(error)))
         if sink is not None:
             yield from sink(ctx.take_stdout())
     except _Refused:
