@@ -1,10 +1,10 @@
 """What a live node writes of its traffic while it runs, and the capture made of it afterwards.
 
 Does not know what the messages mean. Stands for tcpdump on every node, and mergecap. A node notes
-what it sends and when something arrives, and writes that when it has nothing else to do: a record
-is a copy into mapped memory, which outlives the process; patterns stay patterns; data that was sent
-lately is not written again; what the network has to encode is encoded once for both. `merge` makes
-the capture.
+what it sends and when something arrives: a record is a copy into mapped memory, which outlives the
+process. Bulk data is written when the node has nothing else to do; patterns stay patterns, and what
+was sent lately is not written again. What the network has to encode is encoded once for both.
+`merge` makes the capture.
 
 A log is two files: NAME has the records, NAME.data the bulk data that they refer to.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from heapq import merge as by_time
 from mmap import mmap
 from struct import Struct
@@ -29,7 +30,9 @@ STARTED, SENT, ARRIVED = 1, 2, 3
 _RECORD = Struct("<BqI")
 """What (0: nothing more in this window), when (ns of the run), how many pieces a payload has."""
 _PIECE = Struct("<BIqI")
-"""What it is; its length; a Fill's seed and offset, or where it stands in the data."""
+"""What it is; its length; a Fill's seed and offset. Pieces of data stand in it in this order."""
+_ITEM = Struct("<q")
+"""Before each piece of data: where in the data the same stands, or -1: it follows."""
 _HERE, _FILL, _DATA = 0, 1, 2
 _ARRIVAL = Struct("<QQIIQQ")
 """Source, destination, kind, length, what names the message (upper and lower half)."""
@@ -38,8 +41,8 @@ WINDOW: Final = 1 << 20
 """How much of the records is mapped at a time; no record crosses from one window to the next."""
 _LARGE = 1 << 14
 """Payloads of this size and more go to the data."""
-NOTED: Final = 64
-"""So many messages that were sent may wait to be written."""
+WAITING: Final = 16
+"""So many pieces of data may wait to be written."""
 _RECENT = 8
 """So many pieces of data are kept, to know them again."""
 _LOW = (1 << 64) - 1
@@ -56,7 +59,6 @@ class Log:
         self._base = 0
         self._at = 0
         self._window = self._open_window()
-        self._noted: list[tuple[int, Packet, tuple[bytes, Payload] | None]] = []
         self._data: list[Any] = []
         self._data_end = 0
         self._recent: dict[bytes, tuple[int, bytes]] = {}
@@ -83,48 +85,27 @@ class Log:
         return self._encoded if packet is self._last else frame.encode(packet)
 
     def _sent(self, packet: Packet) -> None:
-        self._last, self._encoded = packet, frame.encode(packet)
-        self._noted.append((self._now(), packet, self._encoded))
-        if len(self._noted) > NOTED:
-            self.flush()
-
-    def _arrived(self, packet: Packet) -> None:
-        self._noted.append((self._now(), packet, None))
-
-    def _record(self, time_ns: int, packet: Packet, encoded: tuple[bytes, Payload] | None) -> bytes:
-        if encoded is None:
-            kind, named, length = key(packet)
-            numbers = packet.src, packet.dst, kind, length, named >> 64, named & _LOW
-            return _RECORD.pack(ARRIVED, time_ns, 0) + _ARRIVAL.pack(*numbers)
-        header, payload = encoded
+        header, payload = encoded = frame.encode(packet)
+        self._last, self._encoded = packet, encoded
         pieces = payload.pieces if isinstance(payload, Chain) else (payload,)
         large = packet.length >= _LARGE
-        parts: list[Any] = [_RECORD.pack(SENT, time_ns, len(pieces)), header]
+        parts: list[Any] = [_RECORD.pack(SENT, self._now(), len(pieces)), header]
         for piece in pieces:
             if isinstance(piece, Fill):
                 parts.append(_PIECE.pack(_FILL, piece.length, piece.seed, piece.offset))
             elif large:
-                parts.append(_PIECE.pack(_DATA, len(piece), self._place(piece), 0))
+                parts.append(_PIECE.pack(_DATA, len(piece), 0, 0))
+                self._data.append(piece)
             else:
                 parts += _PIECE.pack(_HERE, len(piece), 0, 0), piece
-        return b"".join(parts)
+        self._write(b"".join(parts))
+        if len(self._data) > WAITING:
+            self.flush()
 
-    def _place(self, data: Any) -> int:
-        """Where data stands in the data: at its end now, unless the same was sent lately."""
-        end, name = self._data_end, b""
-        if isinstance(data, bytes):
-            middle = len(data) // 2
-            name = data[:32] + data[middle : middle + 32] + data[-32:]
-            where, known = self._recent.get(name, (0, b""))
-            if data == known:
-                return where
-            self._recent.pop(name, None)
-            self._recent[name] = end, data
-            if len(self._recent) > _RECENT:
-                del self._recent[next(iter(self._recent))]
-        self._data.append(data)
-        self._data_end += len(data)
-        return end
+    def _arrived(self, packet: Packet) -> None:
+        kind, named, length = key(packet)
+        numbers = packet.src, packet.dst, kind, length, named >> 64, named & _LOW
+        self._write(_RECORD.pack(ARRIVED, self._now(), 0) + _ARRIVAL.pack(*numbers))
 
     # ---- the files
 
@@ -145,19 +126,34 @@ class Log:
         return mmap(self._fd, WINDOW, offset=self._base)
 
     def flush(self) -> None:
-        """Write what has been noted; a process that is killed after this loses nothing."""
-        if not self._noted:
-            return
-        noted, self._noted = self._noted, []
-        for one in noted:
-            self._write(self._record(*one))
-        data = self._data
-        while data:
-            part = data.pop(0)
-            done = os.write(self._data_fd, part)
-            if done < len(part):
-                data.insert(0, part[done:])
+        """Write the data that waits; a process that is killed before this loses nothing else."""
+        data, self._data = self._data, []
+        for piece in data:
+            where = self._seen(piece)
+            self._append(_ITEM.pack(where))
+            if where < 0:
+                self._append(piece)
         self._last = None
+
+    def _seen(self, data: Any) -> int:
+        """Where the same data stands, if it was sent lately; -1, and remember it, if not."""
+        if not isinstance(data, bytes):
+            return -1
+        middle = len(data) // 2
+        name = data[:32] + data[middle : middle + 32] + data[-32:]
+        where, known = self._recent.get(name, (0, b""))
+        if data == known:
+            return where
+        self._recent.pop(name, None)
+        self._recent[name] = self._data_end + _ITEM.size, data
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return -1
+
+    def _append(self, data: Any) -> None:
+        self._data_end += len(data)
+        while (done := os.write(self._data_fd, data)) < len(data):
+            data = data[done:]
 
     def close(self) -> None:
         """Write the rest."""
@@ -182,15 +178,16 @@ class _Record(NamedTuple):
 
 
 def read(path: str) -> Iterator[_Record]:
-    """The records of a log; what the end of its process has cut off is left out."""
+    """The records of a log; without messages whose data was lost with the process."""
     with open(path, "rb") as file, open(f"{path}.data", "rb") as data:
-        while True:
-            try:
-                record = _record(file, data)
-            except EOFError:
-                return
-            if record is not None:
-                yield record
+        while len(head := file.read(_RECORD.size)) == _RECORD.size:
+            what, time_ns, pieces = _RECORD.unpack(head)
+            if not what:
+                start = file.tell() - _RECORD.size
+                file.seek((start // WINDOW + 1) * WINDOW)
+                continue
+            with suppress(EOFError):
+                yield _record(file, data, what, time_ns, pieces)
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:
@@ -200,35 +197,40 @@ def _exactly(file: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _record(file: IO[bytes], data: IO[bytes]) -> _Record | None:
-    """The next record; None where the window has no more."""
-    what, time_ns, pieces = _RECORD.unpack(_exactly(file, _RECORD.size))
+def _record(file: IO[bytes], data: IO[bytes], what: int, time_ns: int, pieces: int) -> _Record:
     if what == SENT:
         header = _exactly(file, HEADER_SIZE)
-        payload = join([_piece(file, data) for _ in range(pieces)])
+        parts = [_piece(file) for _ in range(pieces)]
+        payload = join([_item(data, part) if isinstance(part, int) else part for part in parts])
         return _Record(time_ns, what, frame.decode(header, payload), header, payload)
-    if what == ARRIVED:
-        src, dst, kind, length, upper, lower = _ARRIVAL.unpack(_exactly(file, _ARRIVAL.size))
-        named = upper << 64 | lower
-        match, handle = (0, named) if kind in (ACK, REPLY) else (named, 0)
-        packet = Packet(kind, Nid(src), Nid(dst), 0, match, 0, b"", length, 0, handle)
-        return _Record(time_ns, what, packet)
     if what == STARTED:
         (nid,) = _START.unpack(_exactly(file, _START.size))
         return _Record(time_ns, what, Packet(0, Nid(nid), Nid(nid), 0, 0, 0, b"", 0))
-    start = file.tell() - _RECORD.size
-    file.seek((start // WINDOW + 1) * WINDOW)
-    return None
+    src, dst, kind, length, upper, lower = _ARRIVAL.unpack(_exactly(file, _ARRIVAL.size))
+    named = upper << 64 | lower
+    match, handle = (0, named) if kind in (ACK, REPLY) else (named, 0)
+    packet = Packet(kind, Nid(src), Nid(dst), 0, match, 0, b"", length, 0, handle)
+    return _Record(time_ns, what, packet)
 
 
-def _piece(file: IO[bytes], data: IO[bytes]) -> Payload:
+def _piece(file: IO[bytes]) -> Payload | int:
+    """A piece of a payload; the length of one that stands in the data."""
     what, length, seed, offset = _PIECE.unpack(_exactly(file, _PIECE.size))
     if what == _FILL:
         return Fill(length, seed, offset)
-    if what == _DATA:
-        data.seek(seed)
+    return int(length) if what == _DATA else _exactly(file, length)
+
+
+def _item(data: IO[bytes], length: int) -> bytes:
+    """The next piece of data."""
+    (where,) = _ITEM.unpack(_exactly(data, _ITEM.size))
+    if where < 0:
         return _exactly(data, length)
-    return _exactly(file, length)
+    here = data.tell()
+    data.seek(where)
+    found = _exactly(data, length)
+    data.seek(here)
+    return found
 
 
 def merge(paths: Iterable[str], out: PcapFile, epoch_ns: int) -> None:

@@ -183,3 +183,11 @@ def rpcs(path: Path) -> list[Rpc]:
         for line in lines(path)
         if line.opcode
     ]
+
+
+def oddities(path: Path) -> set[str]:
+    """What is wrong with the frames' checksums, and what TCP's analysis has found."""
+    fields = ("ip.checksum.status", "tcp.checksum.status", "tcp.analysis.flags")
+    checks = ["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-T", "fields"]
+    checks += [word for field in fields for word in ("-e", field)]
+    return set(run(path, *checks, every=True).splitlines()) - {"1\t1\t"}
