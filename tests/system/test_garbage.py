@@ -95,6 +95,7 @@ def test_garbage(seed: int, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert names == sorted(str(number) for number in range(40))
         seen: dict[str, Any] = cluster.run(cluster.snapshots())
         broken = checkers.check([seen])
+        assert any(one.startswith("nothing_is_refused") for one in broken), "it was noticed"
         assert [one for one in broken if not one.startswith(OWN_FAULT) and "c1" not in one] == []
         assert Process(cluster, 1).get("own/7") == b"7" * 1000
 
