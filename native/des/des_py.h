@@ -239,7 +239,8 @@ static inline bool is_event(State *st, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     return type == st->Timeout || type == st->Event || type == st->Process ||
-           PyType_IsSubtype(type, st->Event);
+           type == st->Request || type == st->Release || type == st->StorePut ||
+           type == st->StoreGet || type == st->AnyOf || PyType_IsSubtype(type, st->Event);
 }
 
 #define TYPE_FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC)
