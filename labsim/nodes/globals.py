@@ -14,6 +14,7 @@ from labsim.base.component import Component
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
 from labsim.nodes.debug_mask import DEBUG_WORDS, SUBSYSTEM_WORDS, mask_of, words_of
+from labsim.nodes.jobs import job_of
 from labsim.runtime.ports import Host
 
 UINT_MAX = 2**32 - 1
@@ -155,6 +156,10 @@ class Globals(Component, tree=""):
     def store_printk(self, text: str) -> None:
         """Words, +word, -word or a number."""
         self.printk_mask = mask_of(text, self.printk_mask, DEBUG_WORDS)
+
+    def job(self) -> str:
+        """The job that this node's requests are for (lustre_get_jobid)."""
+        return job_of(self.jobid_var, self.jobid_name, self.host.name)
 
     def set_jobid_var(self, value: str) -> None:
         """An empty name is none."""

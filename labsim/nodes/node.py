@@ -38,6 +38,7 @@ class Node:
         self.globals = self.make(Globals, host, self.devices)
         host.params.mount(self.globals)
         self.rpc = PtlRpc(host, self.globals)
+        self.rpc.jobid = self.globals.job
 
     def make(self, component: type[T], *args: Any, **kwargs: Any) -> T:
         """An instance of `component`, with the kit's overlays mixed in."""

@@ -37,6 +37,9 @@ class Handlers:
                     table[opcode] = name
         cls.table = table
 
+    def count_job(self, req: Any, reply: Any) -> None:
+        """A request that names its job has succeeded; targets that keep job statistics count it."""
+
     def handler(self, opcode: int) -> Callable[[Any], Any] | None:
         """The bound method for `opcode`, or None."""
         name = self.table.get(opcode)

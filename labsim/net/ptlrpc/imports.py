@@ -18,7 +18,12 @@ from labsim.net.ptlrpc.sender import Sender
 from labsim.net.ptlrpc.states import State, after_connect, check_granted, follow
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Gate, Permits
-from labsim.wire.constants import MSG_CONNECT_INITIAL, MSG_RESENT, OBD_CONNECT_AT
+from labsim.wire.constants import (
+    MSG_CONNECT_INITIAL,
+    MSG_RESENT,
+    OBD_CONNECT_AT,
+    OBD_CONNECT_JOBSTATS,
+)
 from labsim.wire.eras import era_of
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
@@ -260,6 +265,7 @@ class Import(Sender):
         self.connect_data = granted
         self.era = era_of(min(self._want().version, granted.version))
         self.at_granted = self.granted(OBD_CONNECT_AT)
+        self.jobs_granted = self.granted(OBD_CONNECT_JOBSTATS)
         state = after_connect(reply.body.op_flags, first, same)
         self._go(state)
         if state is State.EVICTED:

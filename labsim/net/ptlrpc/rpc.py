@@ -6,6 +6,7 @@ the obd timeouts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import ProtocolError
@@ -30,6 +31,8 @@ class PtlRpc:
         """Every export of the node's targets and callback services, by cookie."""
         self.targets: dict[str, Any] = {}
         """The node's targets by uuid, as connect requests name them."""
+        self.jobid: Callable[[], str] = str
+        """Tells the job that requests are sent for, where the server wants to know."""
         self.refused = 0
         """Messages that were no valid lustre_msg."""
         self._xid = host.clock.seconds() << 20

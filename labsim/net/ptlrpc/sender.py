@@ -48,6 +48,8 @@ class Sender:
         """The protocol that both sides know, once their versions are known."""
         self.at_granted = False
         """OBD_CONNECT_AT was negotiated; what is sent from then on says so."""
+        self.jobs_granted = False
+        """OBD_CONNECT_JOBSTATS was negotiated: requests say for which job they are."""
         self.times = PeerTimes(rpc.timeouts, rpc.now_s)
         self._learned: tuple[int, ...] = ()
 
@@ -103,6 +105,7 @@ class Sender:
             conn_cnt=self.conn_cnt,
             timeout=timeout_ns // 1_000_000_000,
             mbits=request.mbits,
+            jobid=self.rpc.jobid() if self.jobs_granted else "",
         )
 
     def _last_replied(self) -> int:

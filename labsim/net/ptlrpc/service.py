@@ -159,6 +159,8 @@ class Service:
         export = req.export
         if export is not None:
             export.running.pop(req.xid, None)
+            if req.body.jobid and reply is not None and reply.status >= 0:
+                export.target.count_job(req, reply)
             if reply is not None and not req.pushed:
                 export.replies[req.xid] = reply
         if reply is not None and not self._stopped:

@@ -15,7 +15,8 @@ from labsim.base.params import Param
 from labsim.ldlm.server import ServerNamespace
 from labsim.net.ptlrpc import Export, ServerRequest, handles
 from labsim.nodes.config import TargetInfo
-from labsim.nodes.mds import layout, objects, squash
+from labsim.nodes.jobs import JobStats
+from labsim.nodes.mds import layout, mdt_jobs, objects, squash
 from labsim.nodes.mds.cred import Cred
 from labsim.nodes.mds.lod import Lod
 from labsim.nodes.mds.mdd import Mdd
@@ -41,7 +42,6 @@ from labsim.wire.constants import (
     OBD_CONNECT_DIR_STRIPE,
     OBD_CONNECT_IBITS,
     OBD_CONNECT_IMP_RECOV,
-    OBD_CONNECT_JOBSTATS,
     OBD_CONNECT_LFSCK,
     OBD_CONNECT_LIGHTWEIGHT,
     OBD_CONNECT_MAX_EASIZE,
@@ -59,7 +59,6 @@ from labsim.wire.ost import ObdStatfs
 NOT_YET = (
     OBD_CONNECT_DIR_STRIPE
     | OBD_CONNECT_IMP_RECOV
-    | OBD_CONNECT_JOBSTATS
     | OBD_CONNECT_LFSCK
     | OBD_CONNECT_LIGHTWEIGHT
 )
@@ -73,8 +72,10 @@ IBITS_KNOWN = 0x3F
 NAME_MAX = objects.NAME_MAX
 
 
-class Mdt(MdtReaddir, tree="mdt.{name}"):
+class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     """One metadata target."""
+
+    JOB_COUNTERS = mdt_jobs.COUNTERS
 
     supported = MDT_CONNECT_SUPPORTED & ~NOT_YET
     supported2 = OBD_CONNECT2_FILE_SECCTX
@@ -225,6 +226,10 @@ class Mdt(MdtReaddir, tree="mdt.{name}"):
         return req.reply(seq_range=given)
 
     # ---- parameters
+
+    def job_counters(self, req: ServerRequest, reply: Message) -> dict[str, int]:
+        """What the request counts as."""
+        return dict.fromkeys(mdt_jobs.counters_of(req), 0)
 
     @Param.computed(unit="exports", help="clients connected to this MDT")
     def num_exports(self) -> int:

@@ -15,6 +15,7 @@ from labsim.base.payload import Payload, join, piece
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.net.ptlrpc import ServerRequest, handles
+from labsim.nodes.jobs import JobStats
 from labsim.nodes.oss import points
 from labsim.nodes.oss.objects import changes_of, describe
 from labsim.nodes.oss.ofd import MAX_BRW, ObjectHandlers
@@ -36,7 +37,17 @@ from labsim.wire.constants import (
     OBD_MD_FLGRANT,
 )
 from labsim.wire.message import Message
-from labsim.wire.opcodes import OST_READ, OST_WRITE
+from labsim.wire.opcodes import (
+    OST_CREATE,
+    OST_DESTROY,
+    OST_GETATTR,
+    OST_PUNCH,
+    OST_READ,
+    OST_SETATTR,
+    OST_STATFS,
+    OST_SYNC,
+    OST_WRITE,
+)
 from labsim.wire.ost import NiobufRemote, Obdo, OstBody
 
 MAX_SHORT_IO = 64 << 10
@@ -46,8 +57,34 @@ MAX_NIOBUFS = 256
 """More ranges than this in one BRW have no sense with 4 MiB and 4 KiB pages merged."""
 
 
-class Ofd(ObjectHandlers):
+JOB_NAMES = {
+    OST_READ: "read_bytes",
+    OST_WRITE: "write_bytes",
+    OST_GETATTR: "getattr",
+    OST_SETATTR: "setattr",
+    OST_PUNCH: "punch",
+    OST_SYNC: "sync",
+    OST_DESTROY: "destroy",
+    OST_CREATE: "create",
+    OST_STATFS: "statfs",
+}
+
+
+class Ofd(ObjectHandlers, JobStats):
     """The OST, whole."""
+
+    JOB_COUNTERS = (*JOB_NAMES.values(), "get_info", "set_info", "quotactl")
+
+    def job_counters(self, req: ServerRequest, reply: Message) -> dict[str, int]:
+        """One counter, of reads and writes with their bytes (ofd_stats_counter_init)."""
+        name = JOB_NAMES.get(req.opcode)
+        if name is None:
+            return {}
+        if req.opcode == OST_READ:
+            return {name: reply.status}
+        if req.opcode == OST_WRITE:
+            return {name: sum(niobuf.len for niobuf in req["niobuf_remote"])}
+        return {name: 0}
 
     @handles(OST_WRITE)
     def write(self, req: ServerRequest) -> Steps[Message]:
