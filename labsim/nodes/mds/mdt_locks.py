@@ -11,6 +11,7 @@ different names of one directory do not wait for one another.
 from __future__ import annotations
 
 import errno
+import stat
 from typing import Any
 from zlib import crc32
 
@@ -55,7 +56,14 @@ class MdtLocks(LdlmHandlers, Target):
     # ---- locks
 
     def lock_name(self, parent: Fid, name: bytes, write: bool) -> Steps[list[ServerLock]]:
-        """Lock one name of a directory, to change it or only to look it up."""
+        """Lock one name of a directory, to change it or only to look it up.
+
+        ENOTDIR for anything else: a file locked as if it had names would break the order of locks,
+        in which a directory comes before what is in it.
+        """
+        self.check_exists(parent)
+        if not stat.S_ISDIR(self.osd.attrs(parent).mode):
+            raise LustreError(errno.ENOTDIR, f"{parent} has no names")
         weak, strong = (LCK_CW, LCK_PW) if write else (LCK_CR, LCK_PR)
         locks = [(yield from self.lock(parent, weak, MDS_INODELOCK_UPDATE))]
         try:

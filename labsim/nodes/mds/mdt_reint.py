@@ -127,6 +127,9 @@ class MdtReints(MdtIntents):
         fid, parent = record.fid1, record.fid2
         if fid == parent or not (objects.is_client_fid(fid) and objects.is_client_fid(parent)):
             raise LustreError(errno.EPERM, f"link of {fid} in {parent}")
+        self.check_exists(fid)
+        if stat.S_ISDIR(self.osd.attrs(fid).mode):
+            raise LustreError(errno.EPERM, f"a second name for directory {fid}")
         name = objects.encode_name(req["name"])
         locks = yield from self.lock_name(parent, name, write=True)
         try:
