@@ -94,7 +94,7 @@ class Machine:
         clock = Clock(env, spec.epoch_ns, spec.hz)
         rng = Random(f"{spec.seed}:{spec.name}:{incarnation}")
         kit = load(spec.kits)(spec)
-        faults = Faults(env, Random(f"{spec.seed}:{spec.name}:faults"), self._hit)
+        faults = Faults(env, rng, self._hit)
         params = ParamTree(kit.dialect, lambda: spec.epoch_ns + env.now, spec.hz, self._console)
         return Host(
             spec.name, env, self.lnet, self.disks, rng, params, faults, self.trace, clock, kit

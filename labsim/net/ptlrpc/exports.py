@@ -11,7 +11,7 @@ from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.net.ptlrpc.request import Request
-from labsim.net.ptlrpc.rpc import PtlRpc
+from labsim.net.ptlrpc.rpc import NOTHING_GRANTED, PtlRpc
 from labsim.net.ptlrpc.sender import Sender
 from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.net.ptlrpc.timeouts import Estimate
@@ -37,6 +37,8 @@ EVICT_INTERVALS = 6
 class Reverse(Sender):
     """The way back to a client, for its lock callbacks (exp_imp_reverse)."""
 
+    __slots__ = ()
+
     def __init__(self, rpc: PtlRpc, peer: int, handle: int) -> None:
         super().__init__(rpc, peer, (LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL))
         self.handle = handle
@@ -56,6 +58,12 @@ class Reverse(Sender):
 class Export:
     """One client of one target; or, on a client, its own end for callbacks."""
 
+    __slots__ = (
+        "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
+        "last_heard_ns", "last_xid", "nid", "on_close", "replies", "reverse", "rpc", "running",
+        "target",
+    )  # fmt: skip
+
     def __init__(self, rpc: PtlRpc, target: Any, client_uuid: str, cookie: int, nid: int) -> None:
         self.rpc = rpc
         self.target = target
@@ -63,7 +71,7 @@ class Export:
         self.cookie = cookie
         self.nid = nid
         self.conn_cnt = 0
-        self.connect_data = ObdConnectData()
+        self.connect_data = NOTHING_GRANTED
         self.era = DECLARED
         """The protocol that both sides know."""
         self.last_heard_ns = rpc.env.now
@@ -75,8 +83,14 @@ class Export:
         self.closed = False
         self.on_close: list[Callable[[Export], None]] = []
         self.reverse: Reverse | None = None
-        self.lock_times = Estimate(rpc.timeouts.timeout, rpc.now_s)
+        self._lock_times: Estimate | None = None
+
+    @property
+    def lock_times(self) -> Estimate:
         """How long the client takes to give back a lock that is called back (exp_bl_lock_at)."""
+        if self._lock_times is None:
+            self._lock_times = Estimate(self.rpc.timeouts.timeout, self.rpc.now_s)
+        return self._lock_times
 
     def granted(self, flag: int) -> bool:
         """True when the connect flag was negotiated."""

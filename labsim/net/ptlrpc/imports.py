@@ -13,7 +13,7 @@ from typing import Any
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc.request import Request
-from labsim.net.ptlrpc.rpc import PtlRpc
+from labsim.net.ptlrpc.rpc import NOTHING_GRANTED, PtlRpc
 from labsim.net.ptlrpc.sender import Sender
 from labsim.net.ptlrpc.states import State, after_connect, check_granted, follow
 from labsim.runtime.ports import Steps
@@ -47,6 +47,12 @@ class Import(Sender):
     usable (again).
     """
 
+    __slots__ = (
+        "_free_tags", "_opcodes", "_pinger", "_recovering", "_usable", "_want", "callback_cookie",
+        "client_uuid", "connect_data", "generation", "mod_slots", "name", "nids", "on_active",
+        "on_evicted", "state", "target_name", "target_uuid",
+    )  # fmt: skip
+
     def __init__(
         self,
         rpc: PtlRpc,
@@ -67,7 +73,7 @@ class Import(Sender):
         self.client_uuid = client_uuid
         self.nids = nids
         self.state = State.NEW
-        self.connect_data = ObdConnectData()
+        self.connect_data = NOTHING_GRANTED
         self.generation = 0
         self.callback_cookie = callback_cookie
         self.on_evicted: list[Callable[[], None]] = []

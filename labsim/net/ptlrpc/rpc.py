@@ -15,6 +15,10 @@ from labsim.net.ptlrpc.bulk import BULK_OPS_COUNT
 from labsim.net.ptlrpc.timeouts import DefaultTimeouts, Timeouts
 from labsim.runtime.ports import Host
 from labsim.runtime.sync import Deadlines
+from labsim.wire.lustre_msg import ObdConnectData
+
+NOTHING_GRANTED = ObdConnectData()
+"""What an import or export has before it was connected; never changed in place."""
 
 
 class PtlRpc:

@@ -35,6 +35,11 @@ AT_FLAGS = MSGHDR_AT_SUPPORT | MSGHDR_CKSUM_INCOMPAT18
 class Sender:
     """Requests under way to one peer, by xid."""
 
+    __slots__ = (
+        "_learned", "at_granted", "committed", "conn_cnt", "era", "handle", "jobs_granted",
+        "last_reply_ns", "outstanding", "peer", "portals", "rpc", "times",
+    )  # fmt: skip
+
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
         self.rpc = rpc
         self.peer = peer

@@ -26,6 +26,10 @@ from labsim.wire.opcodes import pb_version
 ENODEV, EPROTO, EOPNOTSUPP, ENOTCONN, EINVAL = 19, 71, 95, 107, 22
 
 
+NOBODY: deque[ServerRequest] = deque(maxlen=0)
+"""The queue of a service that never had one: most of a thousand clients' stay that way."""
+
+
 class Service:
     """One request portal, a queue, and a number of threads.
 
@@ -53,7 +57,7 @@ class Service:
         self.times = ServiceTimes(rpc)
         self._on_crash = on_crash
         self._reply_portal = reply_portal
-        self._queue: deque[ServerRequest] = deque()
+        self._queue: deque[ServerRequest] = NOBODY
         self._stopped = False
         rpc.lnet.serve(portal, self._arrived)
 
@@ -65,7 +69,7 @@ class Service:
     def stop(self) -> None:
         """Take nothing more; what runs is left to end by itself, unanswered."""
         self._stopped = True
-        self._queue.clear()
+        self._queue = NOBODY
         self.times.stop()
 
     def _arrived(self, packet: Any) -> None:
@@ -86,6 +90,8 @@ class Service:
             self.busy += 1
             self._rpc.env.process(self._thread(req))
         else:
+            if self._queue is NOBODY:
+                self._queue = deque()
             self._queue.append(req)
 
     def _admit(self, req: ServerRequest) -> bool:
@@ -161,7 +167,7 @@ class Service:
             export.running.pop(req.xid, None)
             if req.body.jobid and reply is not None and reply.status >= 0:
                 export.target.count_job(req, reply)
-            if reply is not None and not req.pushed:
+            if reply is not None and not req.pushed and req.opcode not in CONNECTS:
                 export.replies[req.xid] = reply
         if reply is not None and not self._stopped:
             self._send(req, reply)

@@ -11,6 +11,8 @@ from typing import Protocol
 
 BINS = 4
 """AT_BINS: at_history is kept as the worst of each of its quarters."""
+NOTHING = [0] * BINS
+"""The history of what was never measured; never changed in place."""
 
 SERVICE_GUESS_S = 10
 """What a service believes it takes before it has answered anything."""
@@ -64,7 +66,7 @@ class Estimate:
     def __init__(self, initial_s: int, now_s: int, latest: bool = False) -> None:
         self.current = initial_s
         self.latest = latest
-        self.bins = [0] * BINS
+        self.bins = NOTHING
         self.worst = initial_s
         self.worst_at_s = now_s
         self._start_s = 0
@@ -80,7 +82,8 @@ class Estimate:
         width_s = max(limits.at_history // BINS, 1)
         if not self._start_s:
             self._start_s = now_s
-            self.bins[0] = self.current = self.worst = value_s
+            self.bins = [value_s, *NOTHING[1:]]
+            self.current = self.worst = value_s
             self.worst_at_s = now_s
         elif now_s - self._start_s < width_s:
             if value_s > self.bins[0]:
