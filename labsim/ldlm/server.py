@@ -43,8 +43,7 @@ class ServerNamespace(Asts):
     )
 
     def __init__(self, target: Any) -> None:
-        prefix = "filter" if "-OST" in target.name else "mdt"
-        super().__init__(target.host, f"{prefix}-{target.name}_UUID")
+        super().__init__(target.host, _name(target.name))
         self.target = target
         self._locks: dict[int, ServerLock] = {}
         self._resources: dict[ResName, Resource] = {}
@@ -266,3 +265,10 @@ class ServerNamespace(Asts):
             }
             for lock in self._locks.values()
         ]
+
+
+def _name(target: str) -> str:
+    """What a target's namespace is called: filter-lustre-OST0000_UUID, mdt-..., or just MGS."""
+    if "-" not in target:
+        return target
+    return f"{'filter' if '-OST' in target else 'mdt'}-{target}_UUID"

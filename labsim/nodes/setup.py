@@ -26,7 +26,7 @@ from labsim.wire.llog_flags import (
 )
 
 ENOENT = 2
-LABELS: Mapping[str, Any] = {"mdc": "mdt", "osc": "ost"}
+LABELS: Mapping[str, Any] = {"mdc": "mdt", "osc": "ost", "osp": "mdt"}
 """Which kind of target a kind of device leads to."""
 
 Make = Callable[[str, TargetInfo], Any]
@@ -35,8 +35,8 @@ Make = Callable[[str, TargetInfo], Any]
 class Setup:
     """Carries out a log on one node.
 
-    `make(kind, info)` makes a device of the kind "mdc" or "osc" and returns it. `places` says where
-    the parameters of a kind are: {"osc": "osc.{device}-*"}.
+    `make(kind, info)` makes a device of the kind "mdc", "osc" or "osp" and returns it. `places`
+    says where the parameters of a kind are: {"osc": "osc.{device}-*"}.
     """
 
     def __init__(self, host: Host, places: Mapping[str, str], make: Make | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Which MDT an inode lives on. One MDT for now, so every FID leads to the first.
+"""Which MDT an inode lives on, by the sequence of its FID.
 
-Does not know requests. Stands for lustre/lmv and the client's FLD cache: functions over the list of
-MDT devices, not a device of its own.
+Does not know requests. Stands for lustre/lmv: functions over the list of MDT devices, not a device
+of its own. A sequence that nobody was asked about is MDT0000's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from labsim.nodes.client.mdc import Mdc
 
 def locate(mdcs: Sequence[Mdc], fid: Fid) -> Mdc:
     """The device of the MDT that has the inode `fid` (lmv_find_target)."""
-    return mdcs[0]
+    first = mdcs[0]
+    if len(mdcs) == 1:
+        return first
+    index = first.fld.known(fid.seq)
+    return next((mdc for mdc in mdcs if mdc.info.index == index), first)
 
 
 def for_new(mdcs: Sequence[Mdc], parent: Fid) -> Mdc:

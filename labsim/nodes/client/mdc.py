@@ -21,6 +21,7 @@ from labsim.ldlm.resource import fid_resource
 from labsim.net.ptlrpc import Import, Request
 from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.fids import FidAllocator
+from labsim.nodes.client.fld import FldCache
 from labsim.nodes.client.import_files import ImportFiles
 from labsim.nodes.client.mdc_intents import Intents
 from labsim.nodes.client.mdc_reint import Reints, suppgid
@@ -28,8 +29,10 @@ from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Host, Steps
 from labsim.runtime.sync import Permits
 from labsim.wire.constants import (
+    FLD_LOOKUP,
     LCK_EX,
     LCK_PR,
+    LU_SEQ_RANGE_MDT,
     LUDA_FID,
     LUDA_TYPE,
     MDC_REPLY_PORTAL,
@@ -73,6 +76,7 @@ from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.mdt import MdtBody
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
+    FLD_QUERY,
     LDLM_ENQUEUE,
     MDS_CONNECT,
     MDS_DISCONNECT,
@@ -144,6 +148,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
         self.max_easize = MIN_EASIZE
         self.fids = FidAllocator(self.env, self.new_sequences)
+        self.fld = FldCache(self.query_fld)
         self.blocking: Callable[[Any], Any] | None = None
         self._slots: Permits | None = None
         self._mod_slots: Permits | None = None
@@ -364,7 +369,16 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         )
         reply = yield from self.call(request)
         granted: LuSeqRange = reply["seq_range"]
+        yield from self.fld.lookup(granted.start)
         return granted
+
+    def query_fld(self, seq: int) -> Steps[LuSeqRange]:
+        """Ask this MDT which one has a sequence."""
+        asked = LuSeqRange(start=seq, flags=LU_SEQ_RANGE_MDT)
+        request = Request(FLD_QUERY, fld_opc=FLD_LOOKUP, fld_mdfld=asked)
+        reply = yield from self.call(request)
+        found: LuSeqRange = reply["fld_mdfld"]
+        return found
 
     def body(self, fid: Fid, valid: int, cred: Cred, inode: Any = None, room: int = 0) -> MdtBody:
         """The mdt_body of a request (mdc_pack_body)."""

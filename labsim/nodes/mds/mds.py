@@ -19,6 +19,7 @@ from labsim.nodes.node import Node
 from labsim.nodes.setup import Setup
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import (
+    FLD_REQUEST_PORTAL,
     LDLM_CANCEL_REPLY_PORTAL,
     LDLM_CANCEL_REQUEST_PORTAL,
     LDLM_CB_REPLY_PORTAL,
@@ -26,6 +27,7 @@ from labsim.wire.constants import (
     MDC_REPLY_PORTAL,
     MDS_READPAGE_PORTAL,
     MDS_REQUEST_PORTAL,
+    SEQ_CONTROLLER_PORTAL,
     SEQ_METADATA_PORTAL,
 )
 from labsim.wire.opcodes import opcode_name
@@ -34,6 +36,8 @@ SERVICES = (
     ("mdt", MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
     ("mdt_readpage", MDS_READPAGE_PORTAL, MDC_REPLY_PORTAL),
     ("mdt_seqs", SEQ_METADATA_PORTAL, MDC_REPLY_PORTAL),
+    ("mdt_seqm", SEQ_CONTROLLER_PORTAL, MDC_REPLY_PORTAL),
+    ("mdt_fld", FLD_REQUEST_PORTAL, MDC_REPLY_PORTAL),
     ("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL),
 )
 """(name, request portal, reply portal); closes go to mdt_readpage and never wait for locks."""
@@ -98,7 +102,7 @@ class Mds(Node):
         fsname = self.config.fs.fsname
         for target in self.targets:
             yield from self.mgc.register(fsname, target.info)
-            setup = self.make(Setup, self.host, PLACES, target.add_ost)
+            setup = self.make(Setup, self.host, PLACES, target.add_target)
             yield from self.mgc.follow(target.name, setup)
         yield from self.mgc.follow(PARAMS, self.make(Setup, self.host, PLACES))
         for target in self.targets:

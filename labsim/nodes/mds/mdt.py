@@ -13,12 +13,14 @@ from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID, Nid
 from labsim.base.params import Param
 from labsim.ldlm.server import ServerNamespace
-from labsim.net.ptlrpc import Export, ServerRequest, handles
+from labsim.net.ptlrpc import Export, Import, Request, ServerRequest, handles
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.jobs import JobStats
 from labsim.nodes.mds import layout, mdt_jobs, objects, squash
 from labsim.nodes.mds.cred import Cred
+from labsim.nodes.mds.fld import FldServer
 from labsim.nodes.mds.lod import Lod
+from labsim.nodes.mds.master import MasterLink
 from labsim.nodes.mds.mdd import Mdd
 from labsim.nodes.mds.mdt_readdir import MdtReaddir
 from labsim.nodes.mds.opens import OpenFiles
@@ -31,11 +33,12 @@ from labsim.nodes.mds.points import (
     MDS_STATFS_PACK,
     MDS_SYNC_NET,
 )
-from labsim.nodes.mds.seq import Sequences
+from labsim.nodes.mds.seq import Controller, Sequences
 from labsim.nodes.node import Node
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Attrs
 from labsim.wire.constants import (
+    FLD_LOOKUP,
     MDT_CONNECT_SUPPORTED,
     OBD_CONNECT2_FILE_SECCTX,
     OBD_CONNECT_BRW_SIZE,
@@ -48,12 +51,14 @@ from labsim.wire.constants import (
     OBD_CONNECT_MULTIMODRPCS,
     OBD_MD_FLID,
     SEQ_ALLOC_META,
+    SEQ_ALLOC_SUPER,
+    SEQ_CONTROLLER_PORTAL,
 )
 from labsim.wire.lu import LuSeqRange
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.mdt import MdtBody
 from labsim.wire.message import Message
-from labsim.wire.opcodes import MDS_GET_ROOT, MDS_STATFS, MDS_SYNC, SEQ_QUERY
+from labsim.wire.opcodes import FLD_QUERY, MDS_GET_ROOT, MDS_STATFS, MDS_SYNC, SEQ_QUERY
 from labsim.wire.ost import ObdStatfs
 
 NOT_YET = (
@@ -102,7 +107,11 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         self.lod = node.make(Lod, self.osd, self.osps)
         self.mdd = node.make(Mdd, self.osd, self.lod)
         self.opens = OpenFiles(self.host.rng)
-        self.sequences = Sequences(self.osd)
+        self.fld = FldServer(self.osd)
+        self.controller = Controller(self.host.env, self.osd, self.fld)
+        self.sequences = Sequences(self.host.env, self.osd, self._super_sequence)
+        self.master: Import | None = None
+        """The way of another MDT to MDT0000."""
         self.mount()
 
     def mount(self) -> None:
@@ -112,8 +121,18 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         params.mount(self.mdd, name=self.name)
         params.mount(self.lod, name=f"{self.name}-mdtlov")
 
-    def add_ost(self, kind: str, info: TargetInfo) -> Osp:
-        """The log names an OST (an "osc" there, an osp here)."""
+    def add_target(self, kind: str, info: TargetInfo) -> Any:
+        """The log names another target: an OST ("osc" there, an osp here), or MDT0000 ("osp")."""
+        return self._add_ost(info) if kind == "osc" else self._add_master(info)
+
+    def _add_master(self, info: TargetInfo) -> MasterLink:
+        link = MasterLink(self, info)
+        self.master = link.imp
+        if self._running:
+            self.host.env.process(self.master.connect())
+        return link
+
+    def _add_ost(self, info: TargetInfo) -> Osp:
         osp: Osp = self.node.make(Osp, self, info, [int(Nid.parse(info.nid))])
         self.osps[info.index] = osp
         self.host.params.mount(osp, name=osp.name)
@@ -134,13 +153,16 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         yield from super().start()
         yield from self.destroy_orphans()
         self._running = True
+        if self.master is not None:
+            self.host.env.process(self.master.connect())
         for osp in self.osps.values():
             osp.start()
 
     def _format(self) -> Steps[None]:
         """Do mkfs: the objects that every MDT has."""
         tx = self.osd.transaction()
-        for fid in (objects.ORPHANS, objects.SEQ_SERVER, objects.OBJIDS, objects.UNLINKED):
+        for fid in (objects.FLD, objects.SEQ_CONTROLLER, objects.SEQ_SERVER, objects.ORPHANS,
+                    objects.OBJIDS, objects.UNLINKED):  # fmt: skip
             tx.create(fid, Attrs(mode=0o100600))
         self.mdd.make_root(tx, self.host.clock.seconds())
         yield from tx.stop(sync=True)
@@ -151,6 +173,8 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         yield from super().stop()
         for osp in self.osps.values():
             yield from osp.stop()
+        if self.master is not None:
+            yield from self.master.disconnect()
 
     # ---- clients
 
@@ -218,12 +242,53 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
 
     @handles(SEQ_QUERY)
     def query_sequence(self, req: ServerRequest) -> Steps[Message]:
-        """A sequence of FIDs for a client; EINVAL for anything but SEQ_ALLOC_META."""
+        """A sequence of FIDs for a client, or from MDT0000 a super-sequence for a server."""
+        if req["seq_opc"] == SEQ_ALLOC_SUPER and self.info.index == 0:
+            asked: LuSeqRange = req["seq_range"]
+            return req.reply(
+                seq_range=(yield from self.controller.allocate(asked.index, asked.flags))
+            )
         if req["seq_opc"] != SEQ_ALLOC_META:
             raise LustreError(errno.EINVAL, f"operation {req['seq_opc']}")
         taken = yield from self.sequences.take()
         given = LuSeqRange(start=taken, end=taken + 1, index=self.info.index)
         return req.reply(seq_range=given)
+
+    def _super_sequence(self) -> Steps[LuSeqRange]:
+        """A super-sequence for this MDT; EINPROGRESS where MDT0000 is not known yet."""
+        index = self.info.index
+        if index == 0:
+            return (yield from self.controller.allocate(0))
+        if self.master is None:
+            raise LustreError(errno.EINPROGRESS, "MDT0000 has not registered yet")
+        asked = LuSeqRange(index=index)
+        reply = yield from self.master.call(
+            Request(
+                SEQ_QUERY, portal=SEQ_CONTROLLER_PORTAL, seq_opc=SEQ_ALLOC_SUPER, seq_range=asked
+            )
+        )
+        given: LuSeqRange = reply["seq_range"]
+        tx = self.osd.transaction()
+        self.fld.insert(tx, given)
+        yield from tx.stop()
+        return given
+
+    @handles(FLD_QUERY)
+    def query_fld(self, req: ServerRequest) -> Steps[Message]:
+        """Which target has a sequence; ENOENT. Only FLD_LOOKUP is answered, by MDT0000's book."""
+        if req["fld_opc"] != FLD_LOOKUP:
+            raise LustreError(errno.EINVAL, f"operation {req['fld_opc']}")
+        asked: LuSeqRange = req["fld_mdfld"]
+        try:
+            found = self.fld.answer(asked)
+        except LustreError:
+            if self.master is None:
+                raise
+            reply = yield from self.master.call(
+                Request(FLD_QUERY, fld_opc=FLD_LOOKUP, fld_mdfld=asked)
+            )
+            found = reply["fld_mdfld"]
+        return req.reply(fld_mdfld=found)
 
     # ---- parameters
 

@@ -14,6 +14,10 @@ from labsim.base.ids import ROOT_FID, Fid
 
 LOCAL_FILES = 0x200000001
 """FID_SEQ_LOCAL_FILE."""
+FLD = Fid(LOCAL_FILES, 3)
+"""FLD_INDEX_OID: which target has which sequences."""
+SEQ_CONTROLLER = Fid(LOCAL_FILES, 4)
+"""FID_SEQ_CTL_OID: how many super-sequences have been given out."""
 SEQ_SERVER = Fid(LOCAL_FILES, 5)
 """FID_SEQ_SRV_OID: which sequences have been given out."""
 ORPHANS = Fid(LOCAL_FILES, 7)

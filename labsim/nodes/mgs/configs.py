@@ -26,6 +26,8 @@ from labsim.wire.llog_flags import (
     CM_END,
     CM_SKIP,
     CM_START,
+    LCFG_ADD_MDC,
+    LCFG_LOV_ADD_OBD,
     LCFG_MARKER,
     OBD_CFG_REC,
 )
@@ -154,7 +156,7 @@ class Configs:
 
     def _new_ost(self, info: MgsTargetInfo) -> dict[str, list[Section]]:
         """Its own log; and every client and MDT is to know it."""
-        fsname, ost = info.fsname, fsdb.ost_of(info)
+        fsname, ost = info.fsname, fsdb.known_of(info)
         wanted = {
             info.svname: [fsdb.add_ost(info)],
             fsdb.client_log(fsname): [*self._client(fsname), fsdb.client_osc(fsname, ost)],
@@ -164,17 +166,25 @@ class Configs:
         return wanted
 
     def _new_mdt(self, info: MgsTargetInfo) -> Steps[dict[str, list[Section]]]:
-        """Its own log, with the OSTs that clients know already; and every client is to know it."""
+        """Its own log, with what clients know already; and clients are to know it.
+
+        MDT0000, which hands out sequences, is made known to every other MDT.
+        """
         clients = fsdb.client_log(info.fsname)
-        osts = fsdb.osts_in((yield from self.commands(clients)))
+        commands = yield from self.commands(clients)
+        osts = fsdb.known_in(commands, LCFG_LOV_ADD_OBD)
+        masters = [mdt for mdt in fsdb.known_in(commands, LCFG_ADD_MDC) if mdt.index == 0]
         told = [*self._client(info.fsname), fsdb.add_mdc(info)]
         if info.stripe_index == 0:
             told.append(fsdb.mount_options(info.fsname))
         own = fsdb.add_mdt(info)
-        return {
-            info.svname: [*own, *(fsdb.mdt_osc(info.svname, ost) for ost in osts)],
-            clients: told,
-        }
+        own += [fsdb.mdt_osp(info.svname, master) for master in masters]
+        own += [fsdb.mdt_osc(info.svname, ost) for ost in osts]
+        wanted = {info.svname: own, clients: told}
+        if info.stripe_index == 0:
+            for mdt in self.mdts(info.fsname):
+                wanted[mdt] = [fsdb.mdt_osp(mdt, fsdb.known_of(info))]
+        return wanted
 
     # ---- parameters
 

@@ -15,6 +15,7 @@ from labsim.base.ids import Nid
 from labsim.wire import config_log
 from labsim.wire.config_log import Command
 from labsim.wire.llog_flags import (
+    LCFG_ADD_MDC,
     LCFG_ADD_UUID,
     LCFG_LOV_ADD_OBD,
     LDD_F_SV_TYPE_MDT,
@@ -36,8 +37,8 @@ class Section(NamedTuple):
     commands: tuple[Command, ...]
 
 
-class Ost(NamedTuple):
-    """An OST as a log names it."""
+class Known(NamedTuple):
+    """A target as a log names it."""
 
     name: str
     uuid: str
@@ -112,7 +113,7 @@ def add_mdc(info: MgsTargetInfo) -> Section:
     return Section(info.svname, "add mdc", commands)
 
 
-def add_osc(ost: Ost, lov: str, device: str) -> Section:
+def add_osc(ost: Known, lov: str, device: str) -> Section:
     """A client's or an MDT's way to an OST."""
     commands = (
         *_node(ost.nids),
@@ -129,12 +130,12 @@ def _node(nids: Iterable[int]) -> list[Command]:
     return [config_log.add_uuid(str(Nid(nids[0])), nid) for nid in nids]
 
 
-def client_osc(fsname: str, ost: Ost) -> Section:
+def client_osc(fsname: str, ost: Known) -> Section:
     """The same for clients."""
     return add_osc(ost, f"{fsname}-clilov", f"{ost.name}-osc")
 
 
-def mdt_osc(mdt: str, ost: Ost) -> Section:
+def mdt_osc(mdt: str, ost: Known) -> Section:
     """The same for an MDT."""
     return add_osc(ost, f"{mdt}-mdtlov", f"{ost.name}-osc-{mdt.rsplit('-', 1)[1]}")
 
@@ -159,25 +160,39 @@ def add_mdt(info: MgsTargetInfo) -> list[Section]:
     return [lov_setup(lov), Section(info.svname, "add mdt", commands)]
 
 
-def ost_of(info: MgsTargetInfo) -> Ost:
-    """A registering OST."""
-    return Ost(info.svname, info.uuid, info.stripe_index, info.nids[: info.nid_count])
+def mdt_osp(mdt: str, other: Known) -> Section:
+    """An MDT's way to another MDT."""
+    lov = f"{mdt}-mdtlov"
+    device = f"{other.name}-osp-{mdt.rsplit('-', 1)[1]}"
+    commands = (
+        *_node(other.nids),
+        config_log.attach(device, "osp", f"{lov}_UUID"),
+        config_log.setup(device, other.uuid, str(Nid(other.nids[0]))),
+        config_log.mdc_add(lov, other.uuid, other.index, f"{device}_UUID"),
+    )
+    return Section(other.name, "add osp", commands)
 
 
-def osts_in(commands: Iterable[Command]) -> list[Ost]:
-    """The OSTs that a client's log names (mgs_steal_llog_for_mdt_from_client)."""
-    found: list[Ost] = []
+def known_of(info: MgsTargetInfo) -> Known:
+    """A registering target."""
+    return Known(info.svname, info.uuid, info.stripe_index, info.nids[: info.nid_count])
+
+
+def known_in(commands: Iterable[Command], kind: int) -> list[Known]:
+    """The targets that a client's log names (mgs_steal_llog_for_mdt_from_client).
+
+    `kind` is LCFG_LOV_ADD_OBD for the OSTs, LCFG_ADD_MDC for the MDTs.
+    """
+    found: list[Known] = []
     nids: list[int] = []
     for command in commands:
         if command.command == LCFG_ADD_UUID:
             nids.append(command.nid)
-        elif command.command == LCFG_LOV_ADD_OBD:
+        elif command.command in (LCFG_LOV_ADD_OBD, LCFG_ADD_MDC):
             uuid = command.text(1)
             name = uuid.removesuffix("_UUID")
-            found.append(Ost(name, uuid, int(command.text(2)), tuple(nids)))
-        else:
-            continue
-        if command.command != LCFG_ADD_UUID:
+            if command.command == kind:
+                found.append(Known(name, uuid, int(command.text(2)), tuple(nids)))
             nids = []
     return found
 
