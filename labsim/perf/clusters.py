@@ -147,6 +147,8 @@ def sim_client_memory() -> float:
     from labsim.scenario.cluster import Cluster
 
     sizes = []
+    with Cluster(clients=1, oss=2, osts=4):
+        pass  # what is made once for all is not a client's
     for clients in (10, 110):
         gc.collect()
         tracemalloc.start()
