@@ -10,6 +10,8 @@ import simpy
 from hypothesis import given, settings
 
 from labsim.runtime import kernels
+from labsim.scenario import kits, load
+from labsim.scenario.runner import run
 from tests.parity.programs import programs, trace
 
 native = pytest.importorskip("labsim.runtime.des", reason="the native modules are not built")
@@ -47,3 +49,15 @@ def test_the_packages_have_the_same_names():
 def test_the_switch_knows_both():
     assert kernels.package("simpy") is simpy
     assert kernels.package("native") is native
+
+
+def outcome(path, kernel, monkeypatch):
+    monkeypatch.setenv(kernels.KERNEL_VARIABLE, kernel)
+    scenario = load.load(path)
+    results = [run(scenario, tree) for tree in kits.around(scenario)]
+    return [(result.verdict, result.hash, result.virtual_ns) for result in results]
+
+
+@pytest.mark.parametrize("path", load.everything(), ids=load.name_of)
+def test_a_scenario_has_one_hash_on_both(path, monkeypatch):
+    assert outcome(path, "native", monkeypatch) == outcome(path, "simpy", monkeypatch)
