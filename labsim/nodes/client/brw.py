@@ -121,21 +121,21 @@ class BulkIo(Component):
     ) -> Steps[Request]:
         write = not isinstance(data, int)
         length = len(data) if write else data
-        flags = 0
+        flags = valid = value = 0
         short = length <= self.short_io_bytes and self.imp.granted(OBD_CONNECT_SHORTIO)
         if short:
             flags |= OBD_FL_SHORT_IO
         if self.checksums:
             kind = self.cksum_type()
             flags |= cksum.to_flags(kind)
-            oa = oa.replace(valid=oa.valid | OBD_MD_FLCKSUM)
+            valid |= OBD_MD_FLCKSUM
             if write:
                 value = cksum.checksum(kind, data)
                 if (yield from self._hit(points.OSC_CHECKSUM_SEND)):
                     value = value + 1 & 0xFFFFFFFF
-                oa = oa.replace(nlink=value)
         if flags:
-            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=oa.flags | flags)
+            valid |= OBD_MD_FLFLAGS
+            oa = oa.replace(valid=oa.valid | valid, flags=oa.flags | flags, nlink=value)
         bulk: dict[str, Any] = {}
         if short and write:
             bulk["short_io"] = data
