@@ -16,7 +16,7 @@ from labsim.fast import PURE
 KERNEL_VARIABLE = "LABSIM_KERNEL"
 KERNELS = {"native": "labsim.runtime.des", "simpy": "simpy"}
 """Packages with SimPy's API, by the name of the kernel."""
-DEFAULT = "simpy"
+DEFAULT = "native"
 
 
 def chosen() -> str:
