@@ -194,6 +194,7 @@ def test_a_lossy_network_costs_time_only(seed: int) -> None:
 
 def test_delay_costs_what_it_says(net: Net) -> None:
     net.a.mkdir("before")  # by now the client has a sequence for its FIDs
+    net.a.mkdir("first")
     rule = net.cluster.rule("slow", "delay", ["c0"], ["mds0"], delay_ns=700 * NS_PER_MS)
     net.cluster.run(net.cluster.net(rule))
     started = net.cluster.env.now
