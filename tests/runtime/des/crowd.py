@@ -51,8 +51,8 @@ def resident():
 
 def main():
     tracemalloc.start(1)
-    for _ in range(10):  # fills the free lists
-        crowd(2000)
+    for _ in range(2):  # fills the free lists
+        crowd(25_000)
     gc.collect()
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(10):
