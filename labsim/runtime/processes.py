@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -21,9 +22,11 @@ from types import ModuleType
 from typing import Any
 
 import multiprocess
-from multiprocess import connection
+from multiprocess import connection, util
 from multiprocess.forkserver import _forkserver as forkserver
 
+LONGEST_TMPDIR = 72
+"""Bytes: what is left of the 107 of a socket's name beside /pymp-XXXXXXXX/listener-XXXXXXXX."""
 GRACE_S = 2.0
 """How long a child that was asked to stop may take."""
 
@@ -81,6 +84,7 @@ class Processes:
     def __init__(self, directory: str, preload: tuple[str, ...] = ()) -> None:
         self.directory = directory
         """Removed by the last child, should this process die before it can."""
+        _settle_fork_server()
         self._context = multiprocess.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self.children: list[Child] = []
@@ -126,6 +130,16 @@ def _no_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def _settle_fork_server() -> None:
+    """Have the fork server's socket in /tmp where TMPDIR is too long for the name of a socket."""
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            util.get_temp_dir()
+        finally:
+            tempfile.tempdir = before
 
 
 def _run_child(function: str, argument: bytes, directory: str, name: str) -> None:

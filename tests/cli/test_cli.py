@@ -236,12 +236,16 @@ def test_ctrl_c_ends_a_live_run_and_leaves_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     with process:
         assert process.stdout is not None
+        assert process.stderr is not None
+        out = ""
         for line in process.stdout:
+            out += line
             if "touch f" in line:
                 break
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+        out, err = out + process.stdout.read(), process.stderr.read()
+        process.wait(timeout=30)
+    assert process.returncode == 130, out + err
     assert err.strip() == "interrupted"
     until = perf_counter() + 10
     while session(process.pid) and perf_counter() < until:
@@ -301,3 +305,18 @@ def test_bench_names_value_unit_and_command(capsys: pytest.CaptureFixture[str]) 
     assert answer["startup_version"]["unit"] == "s"
     assert 0 < answer["startup_version"]["value"] < 30
     assert answer["startup_version"]["command"] == "labsim bench startup_version --json"
+
+
+@pytest.mark.live
+def test_a_long_tmpdir_is_no_obstacle(tmp_path: Path) -> None:
+    scratch = tmp_path / ("long" * 20)
+    scratch.mkdir()
+    path = tmp_path / "short.yaml"
+    path.write_text("labsim: 1\ntitle: t\nsteps:\n  - c0: touch f\n")
+    process = labsim_process(
+        "run", str(path), "--tree", "2.12.0", "--live",
+        env=os.environ | {"TMPDIR": str(scratch)},
+    )  # fmt: skip
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert list(scratch.iterdir()) == []
