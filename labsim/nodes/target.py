@@ -79,7 +79,7 @@ class Target(Component, Handlers):
             self._slots[export.cookie] = self.last_rcvd.take_slot()
             export.on_close.append(self._gone)
             self.on_connect(export, want)
-        flags = want.connect_flags & self.supported
+        flags = want.connect_flags & self.supported & ~self.host.kit.traits.connect_unknown
         granted = want.replace(
             connect_flags=flags, connect_flags2=want.connect_flags2 & self.supported2
         )
