@@ -91,10 +91,19 @@ def test_conf_param_is_for_one_target(cluster: Cluster) -> None:
     assert "Invalid argument" in refused.stderr
 
 
+def until(cluster: Cluster, node: str, line: str, text: str) -> None:
+    """Ask again until the answer holds `text`; the news take their time to get around."""
+    for _ in range(300):
+        if text in said(cluster, node, line):
+            return
+        said(cluster, "c0", "sleep 0.1")
+    raise AssertionError(f"{node}: {line} never said {text!r}")
+
+
 def test_an_ost_added_later_appears(cluster: Cluster) -> None:
     assert cluster.run(cluster.add_ost()) == "lustre-OST0002"
-    said(cluster, "c0", "sleep 0.5")
-    assert "lustre-OST0002_UUID" in said(cluster, "c0", "lfs df")
+    until(cluster, "c0", "lfs df", "lustre-OST0002_UUID")
+    until(cluster, "mds0", "lctl get_param -n lod.*.activeobd", "3\n")
     said(cluster, "c0", "lfs setstripe -c -1 wide")
     said(cluster, "c0", "dd if=/dev/urandom of=wide bs=1M count=6")
     assert "lmm_stripe_count:  3" in said(cluster, "c1", "lfs getstripe wide")
