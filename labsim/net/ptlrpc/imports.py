@@ -30,7 +30,10 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import OBD_PING
 
 EIO, EAGAIN, EALREADY, EINPROGRESS, ENOTCONN, ETIMEDOUT = 5, 11, 114, 115, 107, 110
-ESHUTDOWN = 108
+EBUSY, ENODEV, EPROTO, ESHUTDOWN = 16, 19, 71, 108
+
+FOR_NOW = frozenset({ETIMEDOUT, EAGAIN, EALREADY, EBUSY, ENODEV})
+"""A first connect that is refused with one of these is tried again; with any other it is over."""
 
 CONNECT_STEP_NS = 5 * NS_PER_S
 CONNECT_TIMEOUT_MAX_NS = 50 * NS_PER_S
@@ -222,7 +225,7 @@ class Import(Sender):
                 if self.closed:
                     return
                 self._go(State.DISCON)
-                if first and error.errno not in (ETIMEDOUT, EAGAIN, EALREADY, 16, 19):
+                if first and error.errno not in FOR_NOW:
                     raise
                 self._next_nid()
                 timeout_ns = min(timeout_ns + CONNECT_STEP_NS, CONNECT_TIMEOUT_MAX_NS)
@@ -265,7 +268,7 @@ class Import(Sender):
         except ProtocolError as error:
             self.rpc.refuse(self.peer, error)
             self._go(State.DISCON)
-            raise LustreError(71, str(error)) from None
+            raise LustreError(EPROTO, str(error)) from None
         same = reply.body.handle == self.handle
         self.handle = reply.body.handle
         self.connect_data = granted

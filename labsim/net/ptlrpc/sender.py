@@ -26,6 +26,8 @@ from labsim.wire.message import Message, body_checksum
 from labsim.wire.negotiate import in_era
 from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, ROUTES, pb_version
 
+ETIMEDOUT = 110
+
 CONNECTS = frozenset({MDS_CONNECT, OST_CONNECT, MGS_CONNECT})
 
 AT_FLAGS = MSGHDR_AT_SUPPORT | MSGHDR_CKSUM_INCOMPAT18
@@ -189,7 +191,7 @@ class Sender:
 
     def expired(self, request: Request) -> None:
         """A deadline has passed; without more knowledge the request has failed (ETIMEDOUT)."""
-        self.fail(request, LustreError(110, f"no reply from {self.peer}"))
+        self.fail(request, LustreError(ETIMEDOUT, f"no reply from {self.peer}"))
 
     def fail(self, request: Request, error: LustreError) -> None:
         """Give up on a request; its caller gets `error`."""

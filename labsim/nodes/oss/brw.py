@@ -54,7 +54,7 @@ MAX_SHORT_IO = 64 << 10
 """OBD_MAX_SHORT_IO_BYTES."""
 
 MAX_NIOBUFS = 256
-"""More ranges than this in one BRW have no sense with 4 MiB and 4 KiB pages merged."""
+"""The most ranges in one BRW that this OST takes."""
 
 
 JOB_NAMES = {
