@@ -6,6 +6,7 @@ As a program: `python tests/nodes/hostile.py SEED COUNT` sends that many, and sa
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from random import Random
 from struct import pack_into, unpack_from
 from typing import Any
@@ -30,33 +31,22 @@ op_flags, conn_cnt, timeout, mbits."""
 ODD = (0, 1, 2, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1)
 
 
-class Liar:
-    """Client c0's wire, in the hands of somebody who means harm; c1 is honest."""
+class Mutator:
+    """A client's wire, in the hands of somebody who means harm.
 
-    def __init__(self, seed: int) -> None:
-        self.rng = Random(seed)
-        self.cluster = Cluster(clients=2, oss=1, osts=2, seed=seed, trace_keep=0)
-        self.cluster.__enter__()
-        self.env = self.cluster.env
-        self.client = self.cluster.node("c0").machine.node
-        self.honest = self.cluster.node("c1").machine.node
-        self.lnet = self.client.host.lnet
+    `client` is a node that runs in this process, and `run` runs its environment.
+    """
+
+    def __init__(self, rng: Random, client: Any, run: Callable[[Any], Any]) -> None:
+        self.rng = rng
+        self.client = client
+        self.lnet = client.host.lnet
         self.frames: list[tuple[Packet, bytes]] = []
         self.xid = 1 << 60
-        self.lnet.taps.append(self._record)
-        self.run(self._tour())
-        self.lnet.taps.clear()
         self.sent = 0
-        self.works = 0
-        self.good = 0
-        """Of the honest client's works those that found what was expected: a changed request may
-        well name another file or object, and who is a client may write to it."""
-
-    def run(self, steps: Any) -> Any:
-        return self.cluster.run(steps)
-
-    def close(self) -> None:
-        self.cluster.__exit__(None, None, None)
+        self.lnet.taps.append(self._record)
+        run(self._tour())
+        self.lnet.taps.clear()
 
     def _record(self, packet: Packet) -> None:
         message = packet.payload
@@ -91,13 +81,13 @@ class Liar:
 
     # ---- lying
 
-    def lie(self) -> None:
-        """Send one changed request."""
+    def lie(self) -> Packet:
+        """One changed request; who calls sends it."""
         rng = self.rng
         packet, raw = rng.choice(self.frames)
         data = bytearray(raw)
         at = 32 + (4 * unpack_from("<I", data, 0)[0] + 7 & ~7)
-        for imp in self._imports():
+        for imp in self.imports():
             if imp.peer == packet.dst and unpack_from("<Q", data, at)[0]:
                 pack_into("<Q", data, at, imp.handle)
                 pack_into("<I", data, at + 64, imp.conn_cnt)
@@ -109,11 +99,9 @@ class Liar:
             portal = rng.randrange(34)
         self._change(data, at)
         self.sent += 1
-        lied = packet._replace(payload=bytes(data), length=len(data), match=match, portal=portal)
-        if self.lnet.lnd is not None:
-            self.lnet.lnd.send(lied)
+        return packet._replace(payload=bytes(data), length=len(data), match=match, portal=portal)
 
-    def _imports(self) -> list[Any]:
+    def imports(self) -> list[Any]:
         return [self.client.mdcs[0].imp, *(osc.imp for osc in self.client.oscs.values())]
 
     def _change(self, data: bytearray, at: int) -> None:
@@ -145,7 +133,40 @@ class Liar:
         value = self.rng.choice((*ODD, self.rng.getrandbits(limit))) & (1 << limit) - 1
         pack_into(code, data, base + offset, value)
 
-    # ---- and everybody else
+    def revive(self) -> Any:
+        """Have the liar's own node come back from what was done to it."""
+        try:
+            yield from self.client.vfs.statfs(".")
+            yield from self.client.vfs.stat("d/f")
+        except LustreError:
+            return
+
+
+class Liar:
+    """Client c0 of a simulated cluster is a liar, c1 is honest."""
+
+    def __init__(self, seed: int) -> None:
+        self.cluster = Cluster(clients=2, oss=1, osts=2, seed=seed, trace_keep=0)
+        self.cluster.__enter__()
+        self.env = self.cluster.env
+        self.honest = self.cluster.node("c1").machine.node
+        self.lies = Mutator(Random(seed), self.cluster.node("c0").machine.node, self.run)
+        self.works = 0
+        self.good = 0
+        """Of the honest client's works those that found what was expected: a changed request may
+        well name another file or object, and who is a client may write to it."""
+
+    def run(self, steps: Any) -> Any:
+        return self.cluster.run(steps)
+
+    def close(self) -> None:
+        self.cluster.__exit__(None, None, None)
+
+    def lie(self) -> None:
+        """Send one changed request."""
+        lied = self.lies.lie()
+        if self.lies.lnet.lnd is not None:
+            self.lies.lnet.lnd.send(lied)
 
     def check(self) -> None:
         """The honest client works; the liar's own node comes back from what was done to it."""
@@ -166,15 +187,8 @@ class Liar:
         self.run(self.env.any_of([done, self.env.timeout(2000 * NS_PER_S)]))
         assert done.triggered, "the honest client hangs"
         self.good += done.value
-        self.env.process(self._revive())
+        self.env.process(self.lies.revive())
         self.run(self.env.timeout(NS_PER_S))
-
-    def _revive(self) -> Any:
-        try:
-            yield from self.client.vfs.statfs(".")
-            yield from self.client.vfs.stat("d/f")
-        except LustreError:
-            return
 
     def left_behind(self) -> dict[str, int]:
         """After everything has timed out: requests that still run, by service; none."""
@@ -192,13 +206,13 @@ def storm(seed: int, count: int, every: int = 50) -> Liar:
     """`count` lies, and a check after each `every`."""
     liar = Liar(seed)
     try:
-        while liar.sent < count:
+        while liar.lies.sent < count:
             for _ in range(every):
                 liar.lie()
             liar.check()
         assert liar.left_behind() == {}
         assert liar.good > liar.works * 0.8, f"{liar.good} of {liar.works}"
-        assert all(imp.state in (State.FULL, State.DISCON) for imp in liar._imports())
+        assert all(imp.state in (State.FULL, State.DISCON) for imp in liar.lies.imports())
     finally:
         liar.close()
     return liar
@@ -207,5 +221,5 @@ def storm(seed: int, count: int, every: int = 50) -> Liar:
 if __name__ == "__main__":
     done = storm(int(sys.argv[1]), int(sys.argv[2]))
     print(
-        f"{done.sent} lies, {done.good} of {done.works} works done: nothing died, nothing is left"
+        f"{done.lies.sent} lies, {done.good} of {done.works} works done: nothing died, nothing is left"
     )
