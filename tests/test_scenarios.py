@@ -22,12 +22,17 @@ EVERYWHERE = ["2.4.0", "2.10.5", "2.12.4", "2.17.0", "staging-4.16", "cray-2.7"]
 FILES = load.everything()
 
 
-def cases(more: list[str]) -> list[object]:
-    """(file, tree) for each scenario on the trees around its change, and on some more."""
+REGRESSIONS = [path for path in FILES if load.load(path).history is not None]
+
+
+def cases(more: list[str], live: bool = False) -> list[object]:
+    """(file, tree) for each scenario on the trees around its change; a regression on some more."""
     found = []
     for path in FILES:
         scenario = load.load(path)
-        names = dict.fromkeys([*kits.around(scenario), *more])
+        if live and scenario.virtual_time:
+            continue
+        names = dict.fromkeys([*kits.around(scenario), *(more if path in REGRESSIONS else ())])
         found += [pytest.param(path, tree, id=f"{scenario.name}-{tree}") for tree in names]
     return found
 
@@ -41,6 +46,13 @@ def test_there_are_the_regressions_that_were_promised() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=load.name_of)
+def test_a_scenario_is_about_a_bug_or_about_a_behaviour(path: Path) -> None:
+    scenario = load.load(path)
+    assert bool(scenario.covers) != (scenario.history is not None)
+    assert scenario.title
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=load.name_of)
 def test_a_regression_is_a_story_and_a_cause(path: Path) -> None:
     scenario = load.load(path)
     overlays = load.overlays(load.overlay_file(scenario))
@@ -84,7 +96,7 @@ def test_other_processes_with_other_hash_seeds_get_the_same_hashes() -> None:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize(("path", "tree"), cases([]))
+@pytest.mark.parametrize(("path", "tree"), cases([], live=True))
 def test_real_processes_give_the_same_verdict(path: Path, tree: str) -> None:
     scenario = load.load(path)
     made = run(scenario, tree, "live")

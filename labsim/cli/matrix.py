@@ -29,15 +29,18 @@ def command(
     jobs: int | None,
     as_json: bool,
 ) -> int:
-    """Run regressions on client trees and print the table.
+    """Run scenarios on client trees and print the table.
 
-    Without SCENARIO every packaged one, without --tree every known tree.
+    Without SCENARIO every packaged regression, without --tree every known tree. A behaviour
+    (covers:) must hold on every tree that it is asked of.
     """
     from labsim import trees as known
     from labsim.scenario import load, matrix
     from labsim.scenario.cluster import Runtime
 
     scenarios = [load.load(path) for path in load.all_or(paths)]
+    if not paths:
+        scenarios = [scenario for scenario in scenarios if not scenario.covers]
     names = checked_trees(trees) or known.names()
     runtime: Runtime = "live" if live else "sim"
     table = matrix.make(scenarios, names, runtime, seed, jobs, not as_json, pcap)

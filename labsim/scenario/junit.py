@@ -34,6 +34,9 @@ def junit_xml(runs: Sequence[Run]) -> str:
             name=f"{made.tree} {made.runtime}",
             time=f"{made.wall_ms / 1000:.3f}",
         )
+        if made.covers:
+            properties = SubElement(case, "properties")
+            SubElement(properties, "property", name="covers", value=", ".join(made.covers))
         if not made.ok:
             message = f"{made.verdict}, expected {made.expected}"
             SubElement(case, "failure", message=message).text = _clean(_details(made))

@@ -63,6 +63,7 @@ class Matrix:
                     }
                     for tree in self.trees
                 },
+                **_behaviour(scenario),
             }
             for scenario in self.scenarios
         ]
@@ -88,7 +89,7 @@ class Matrix:
         return sum(max(map(len, column)) + 2 for column in zip(*self._labels(), strict=True))
 
     def _labels(self) -> list[tuple[str, str]]:
-        return [("area", "regression"), *((s.area, s.ticket or s.name) for s in self.scenarios)]
+        return [("area", "scenario"), *((s.area, s.label) for s in self.scenarios)]
 
     def _table(self, groups: list[Group]) -> Table:
         head, *labels = self._labels()
@@ -102,6 +103,13 @@ class Matrix:
         if len(self.trees) <= FEW:
             return Text(made[0].verdict, _style(made[0]))
         return Text.assemble(*((LETTERS[one.verdict], _style(one)) for one in made))
+
+
+def _behaviour(scenario: model.Scenario) -> dict[str, Any]:
+    """What a row without a ticket says more."""
+    if not scenario.covers:
+        return {}
+    return {"scenario": scenario.name, "covers": list(scenario.covers)}
 
 
 def _style(made: Run) -> str:

@@ -28,6 +28,10 @@ Nanoseconds = NewType("Nanoseconds", int)
 """A duration; files write it with a unit: 30s."""
 
 
+CoveredTest = NewType("CoveredTest", str)
+"""A test of Lustre: replay-single 20b."""
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything here."""
 
@@ -211,11 +215,13 @@ AnyStep = Command | Parallel | Wait | Net | Fault | Power
 
 
 class Scenario(Model, frozen=True, kw_only=True):
-    """One scenario: the story of a regression, or any other sequence of steps."""
+    """One scenario: the story of a regression, of a behaviour, or any other sequence of steps."""
 
     ticket: str = ""
     title: str
     history: History | None = None
+    covers: list[CoveredTest] = []
+    """The tests of Lustre that a behaviour corresponds to, in place of ticket and history."""
     cluster: ClusterSpec = ClusterSpec()
     steps: list[AnyStep]
     virtual_time: bool = False
@@ -224,6 +230,11 @@ class Scenario(Model, frozen=True, kw_only=True):
     name: str = msgspec.field(name="_name", default="")
     """"xattr/lu_10787": where it stands among the scenarios."""
     path: str = msgspec.field(name="_path", default="")
+
+    @property
+    def label(self) -> str:
+        """What it is called in a table: its ticket, else its own name."""
+        return self.ticket or self.name.rpartition("/")[2]
 
     @property
     def area(self) -> str:

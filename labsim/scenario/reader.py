@@ -15,14 +15,16 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from labsim import trees
 from labsim.base.errors import InputError
 from labsim.base.units import parse_duration
-from labsim.scenario import model, step_words, steps
+from labsim.scenario import model, step_words, steps, suites
 from labsim.scenario.decode import WRONG, Decoder, blamed, items, place
 from labsim.scenario.suggest import nearest
 from labsim.scenario.words import SyntaxProblem
 from labsim.trees.history import History
 
 FORMAT = 1
-KEYS = ("labsim", "ticket", "title", "history", "cluster", "steps", "virtual_time", "notes")
+KEYS = (
+    "labsim", "ticket", "title", "history", "covers", "cluster", "steps", "virtual_time", "notes",
+)  # fmt: skip
 OTHER_STEPS = ("wait", "parallel", "net", "fault")
 EXTRAS = ("expect", "errno", "status", "within", "as", "save", "buggy")
 
@@ -47,6 +49,7 @@ class Reader:
             ("ticket", str),
             ("title", str),
             ("history", History),
+            ("covers", list[model.CoveredTest]),
             ("cluster", model.ClusterSpec),
             ("virtual_time", bool),
             ("notes", str),
@@ -55,6 +58,8 @@ class Reader:
                 values[name] = decoder.read(pairs[name][1], kind)
         if "history" in pairs and values["history"] is not WRONG:
             self._history(pairs["history"][1], values["history"])
+        if "covers" in pairs:
+            self._covers(pairs)
         if "cluster" in pairs:
             self._trees(pairs["cluster"][1])
             if values["cluster"] is not WRONG:
@@ -84,6 +89,15 @@ class Reader:
             trees.validate(history)
         except InputError as error:
             self.decoder.wrong(blamed(node, error.what), error.what)
+
+    def _covers(self, pairs: dict[str, tuple[Node, Node]]) -> None:
+        """A behaviour of Lustre has no ticket and no history: every tree must show it."""
+        for name in ("ticket", "history"):
+            if name in pairs:
+                what = f"'{name}' and 'covers' exclude one another: a bug, or a behaviour"
+                self.decoder.wrong(pairs[name][0], what)
+        if not getattr(pairs["covers"][1], "value", None):
+            self.decoder.wrong(pairs["covers"][1], "name a test, as in replay-single 20b")
 
     def _trees(self, node: Node) -> None:
         for tree_node in _values_of(node, "tree"):
@@ -288,7 +302,13 @@ def _duration(decoder: Decoder, node: Node) -> int:
     return parse_duration(node.value)
 
 
+def _covered(decoder: Decoder, node: Node) -> Any:
+    text = decoder.read(node, str)
+    return WRONG if text is WRONG else suites.check(text)
+
+
 _SPECIAL: dict[Any, Any] = {
+    model.CoveredTest: _covered,
     model.Nanoseconds: _duration,
     list[model.ClientSpec]: _clients,
 }

@@ -28,8 +28,10 @@ class Told(Listener):
         self.verbose = verbose
 
     def scenario(self, scenario: model.Scenario) -> None:
-        """Ticket, title and name."""
+        """Ticket, title and name; or name, title and Lustre's tests."""
         click.echo(f"{click.style(scenario.ticket or scenario.name, bold=True)}  {scenario.title}")
+        if scenario.covers:
+            click.echo(_dim(f"  as in {', '.join(scenario.covers)}"))
         if scenario.ticket:
             click.echo(_dim(f"  {scenario.name}"))
 

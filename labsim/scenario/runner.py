@@ -39,6 +39,7 @@ class Run(msgspec.Struct, kw_only=True):
 
     scenario: str
     ticket: str
+    covers: list[str] = []
     tree: str
     runtime: Runtime = "sim"
     seed: int = DEFAULT_SEED
@@ -60,7 +61,8 @@ class Run(msgspec.Struct, kw_only=True):
 
     def plain(self) -> dict[str, Any]:
         """What `run --json` prints of it."""
-        return {name: getattr(self, name) for name in PLAIN}
+        plain = {name: getattr(self, name) for name in PLAIN}
+        return plain | ({"covers": self.covers} if self.covers else {})
 
 
 PLAIN = (
@@ -109,6 +111,7 @@ def run(
     made = Run(
         scenario=scenario.name,
         ticket=scenario.ticket,
+        covers=list(scenario.covers),
         tree=tree,
         runtime=runtime,
         seed=seed,

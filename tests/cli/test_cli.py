@@ -111,7 +111,7 @@ def test_matrix(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "matrix", "xattr", *BOTH)
     assert (status, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["area", "regression", "2.10.5", "2.12.0"]
+    assert rows[0] == ["area", "scenario", "2.10.5", "2.12.0"]
     assert ["xattr", "LU-10787", "bug", "pass"] in rows
     assert out.splitlines()[-1] == "8 runs: every verdict as expected"
 

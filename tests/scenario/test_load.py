@@ -63,6 +63,13 @@ def test_a_whole_file() -> None:
     ]
 
 
+def test_a_behaviour_names_the_tests_it_covers() -> None:
+    scenario = read("labsim: 1\ntitle: t\ncovers: [replay-single 20b, sanityn 16]\n"
+                    "steps: [{c0: ls}]\n")  # fmt: skip
+    assert scenario.covers == ["replay-single 20b", "sanityn 16"]
+    assert (scenario.ticket, scenario.history, scenario.label) == ("", None, "name")
+
+
 def test_net_and_fault_steps_carry_numbers() -> None:
     text = """\
 labsim: 1
@@ -189,6 +196,22 @@ def test_where_a_step_is_wrong(step: str, column: int, what: str) -> None:
         (
             "labsim: 1\ntitle: t\nhistory: {staging: {staging-4.4: maybe}}\nsteps: [{c0: ls}]\n",
             3, 34, "'maybe' is not allowed here; one of no, unknown, yes",
+        ),
+        (
+            "labsim: 1\ntitle: t\ncovers: [replay-singel 1]\nsteps: [{c0: ls}]\n",
+            3, 10, "unknown test suite 'replay-singel', did you mean 'replay-single'?",
+        ),
+        (
+            "labsim: 1\ntitle: t\ncovers: [sanityn 16, sanityn]\nsteps: [{c0: ls}]\n",
+            3, 22, "'sanityn' names no test; write its suite and number: replay-single 20b",
+        ),
+        (
+            "labsim: 1\ntitle: t\nticket: LU-1\ncovers: [sanityn 16]\nsteps: [{c0: ls}]\n",
+            3, 1, "'ticket' and 'covers' exclude one another",
+        ),
+        (
+            "labsim: 1\ntitle: t\ncovers: []\nsteps: [{c0: ls}]\n",
+            3, 9, "name a test, as in replay-single 20b",
         ),
         ("labsim: 1\ntitle: [\n", 3, 1, "not YAML: "),
         ("labsim: 1\ntitle: !mine t\nsteps: [{c0: ls}]\n", 2, 8, "tag '!mine' has no meaning here"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from labsim.base.errors import InputError
-from labsim.scenario import load, runner
+from labsim.scenario import kits, load, runner
+from labsim.scenario.junit import junit_xml
+from labsim.scenario.matrix import Matrix
+from labsim.scenario.report import Told
 from labsim.scenario.runner import Listener, Run
 from labsim.scenario.verdict import Shown
 
@@ -38,6 +41,24 @@ def test_a_plain_run() -> None:
     assert len(made.hash) == 32
     assert [shown.label for shown in made.steps] == ["c0: echo one > f", "c1: cat f"]
     assert [shown.line for shown in made.steps] == [5, 6]
+
+
+def test_a_behaviour_must_hold_on_every_tree(capsys: pytest.CaptureFixture[str]) -> None:
+    head = HEAD.replace("title: t\n", "title: t\ncovers: [sanityn 16, replay-dual 2]\n")
+    scenario = load.load("tests/inline.yaml", head + "  - c0: touch f\n")
+    assert kits.around(scenario) == ["2.12.0"]
+    made = runner.run(scenario, "2.4.0")
+    assert (made.verdict, made.expected) == ("pass", "pass")
+    assert made.plain()["covers"] == ["sanityn 16", "replay-dual 2"]
+    Told(verbose=False).scenario(scenario)
+    assert capsys.readouterr().out == "tests/inline  t\n  as in sanityn 16, replay-dual 2\n"
+    table = Matrix([scenario], ["2.4.0"], [made])
+    (row,) = table.plain()["rows"]
+    assert (row["scenario"], row["ticket"]) == ("tests/inline", "")
+    assert row["covers"] == made.covers
+    assert 'name="covers" value="sanityn 16, replay-dual 2"' in junit_xml([made])
+    bad = runner.run(load.load("tests/inline.yaml", head + "  - c0: cat f\n"), "2.12.0")
+    assert (bad.verdict, bad.expected, bad.ok) == ("fail", "pass", False)
 
 
 def test_what_differs_is_said() -> None:
