@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.ldlm.callbacks import Callbacks
 from labsim.ldlm.client_lock import Blocking, ClientLock, Glimpse, LockState
 from labsim.ldlm.desc import answer_of, describe
 from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, covers
+from labsim.ldlm.replay import Replays
 from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import Export, Import, Request
 from labsim.runtime.ports import Steps
@@ -32,7 +32,7 @@ from labsim.wire.opcodes import LDLM_ENQUEUE
 EIO = 5
 
 
-class ClientNamespace(Callbacks):
+class ClientNamespace(Replays):
     """One client's locks of one target; made before its import connects.
 
     `name` is the client device's ("lustre-MDT0000-mdc-ffff88003a5c1000").
@@ -40,12 +40,14 @@ class ClientNamespace(Callbacks):
 
     def __init__(self, node: Any, imp: Import, name: str) -> None:
         super().__init__(node.host, imp, name)
+        self.module = node.ldlm_module
         cookie = imp.rpc.cookie()
         imp.callback_cookie = cookie
         self._export = Export(imp.rpc, self, imp.target_uuid, cookie, imp.peer)
         imp.rpc.exports[cookie] = self._export
         imp.on_active.append(self._follow_server)
         imp.on_evicted.append(self.invalidate)
+        imp.on_replay_locks.append(self.replay_locks)
 
     def _follow_server(self) -> None:
         """Callbacks come from the NID that the import is connected to."""

@@ -33,9 +33,11 @@ from labsim.wire.constants import (
     LDLM_FL_AST_SENT,
     LDLM_FL_BLOCK_GRANTED,
     LDLM_FL_BLOCK_NOWAIT,
+    LDLM_FL_BLOCK_WAIT,
     LDLM_FL_HAS_INTENT,
     LDLM_FL_LOCK_CHANGED,
     LDLM_FL_NO_EXPANSION,
+    LDLM_FL_REPLAY,
     OBD_CONNECT_LVB_TYPE,
 )
 from labsim.wire.ldlm import LdlmLockDesc, LdlmReply
@@ -82,6 +84,8 @@ class LdlmHandlers(Handlers):
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT and req.has("ldlm_intent"):
             return (yield from self.intent(req))
         lock = self._wanted_lock(req)
+        if dlm_req.lock_flags & LDLM_FL_REPLAY:
+            return self._replayed_lock(req, lock)
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT:
             return (yield from self._glimpse_lock(req, lock))
         if not lock.granted and not self._start_lock(lock) and lock.flags & LDLM_FL_BLOCK_NOWAIT:
@@ -112,6 +116,19 @@ class LdlmHandlers(Handlers):
         lock.handed = True
         waiting = lock.cookie in lock.resource.waiting
         return not waiting and self.ldlm.start(lock)
+
+    def _replayed_lock(self, req: ServerRequest, lock: ServerLock) -> Message:
+        """A client tells of a lock it has: what it says is so, whatever others say."""
+        lock.handed = True
+        if not lock.granted and lock.cookie not in lock.resource.waiting:
+            flags = request_of(req.msg).lock_flags
+            if flags & LDLM_FL_BLOCK_GRANTED:
+                self.ldlm.restore(lock)
+            elif flags & LDLM_FL_BLOCK_WAIT:
+                lock.resource.wait(lock)
+            else:
+                self.ldlm.start(lock)
+        return req.reply(dlm_rep=_reply_of(lock, 0 if lock.granted else LDLM_FL_BLOCK_GRANTED))
 
     def _answer_lock(self, req: ServerRequest, lock: ServerLock) -> Message:
         flags = 0

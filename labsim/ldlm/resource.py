@@ -6,7 +6,7 @@ ldlm_resource with its granted and waiting queues, and the grant decision of ldl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from labsim.base.ids import Fid
@@ -135,6 +135,10 @@ class Resource:
         """Grant `lock`, as far as the others leave room."""
         self.waiting.pop(lock.cookie, None)
         lock.policy = self._room(lock)
+        self.admit(lock)
+
+    def admit(self, lock: Lock) -> None:
+        """Put `lock` among the granted ones as it is."""
         self._granted.setdefault(lock.mode, {})[lock.cookie] = lock
 
     def remove(self, lock: Lock) -> None:
@@ -142,10 +146,10 @@ class Resource:
         self.waiting.pop(lock.cookie, None)
         self._granted.get(lock.mode, {}).pop(lock.cookie, None)
 
-    def next_granted(self) -> Lock | None:
-        """Grant the first waiting lock that may be granted now, and return it."""
+    def next_granted(self, allowed: Callable[[Lock], bool] | None = None) -> Lock | None:
+        """Grant the first waiting lock that is allowed and may be granted now, and return it."""
         for lock in self.waiting.values():
-            if self.may_grant(lock):
+            if (allowed is None or allowed(lock)) and self.may_grant(lock):
                 self.grant(lock)
                 return lock
         return None

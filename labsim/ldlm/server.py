@@ -14,7 +14,7 @@ from labsim.base.params import Param
 from labsim.ldlm.asts import Asts
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE
 from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, mode_name, valid_mode
-from labsim.ldlm.resource import ResName, Resource
+from labsim.ldlm.resource import Lock, ResName, Resource
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export
 from labsim.runtime.ports import Steps
@@ -134,10 +134,33 @@ class ServerNamespace(Asts):
             lock.granted = True
             return True
         resource.wait(lock)
-        for other in list(resource.conflicting(lock)):
+        self._call_back_for(lock)
+        return False
+
+    # ---- after a restart
+
+    @property
+    def recovering(self) -> bool:
+        """Are there clients that have not told yet which locks they have?"""
+        return getattr(self.target, "recovering", False)
+
+    def restore(self, lock: ServerLock) -> None:
+        """A client had this lock before this server started anew: it has it still, as it was."""
+        lock.resource.admit(lock)
+        lock.granted = True
+
+    def reprocess(self) -> None:
+        """Recovery is over: grant who can be granted, and call back for the others."""
+        for resource in list(self._resources.values()):
+            self._advance(resource)
+            for lock in list(resource.waiting.values()):
+                assert isinstance(lock, ServerLock)
+                self._call_back_for(lock)
+
+    def _call_back_for(self, lock: ServerLock) -> None:
+        for other in list(lock.resource.conflicting(lock)):
             assert isinstance(other, ServerLock)
             self.ask_back(other, lock)
-        return False
 
     # ---- finding locks
 
@@ -205,8 +228,12 @@ class ServerNamespace(Asts):
             lock.woken.succeed()
 
     def _advance(self, resource: Resource) -> None:
-        """Grant whom nobody is in the way of any more."""
-        while (lock := resource.next_granted()) is not None:
+        """Grant whom nobody is in the way of any more.
+
+        While clients may hold locks that they have not told of, only the server gets new ones.
+        """
+        allowed = _own if self.recovering else None
+        while (lock := resource.next_granted(allowed)) is not None:
             assert isinstance(lock, ServerLock)
             lock.granted = True
             waiter = resource.waiting_for(lock)
@@ -265,6 +292,10 @@ class ServerNamespace(Asts):
             }
             for lock in self._locks.values()
         ]
+
+
+def _own(lock: Lock) -> bool:
+    return isinstance(lock, ServerLock) and lock.export is None
 
 
 def _name(target: str) -> str:

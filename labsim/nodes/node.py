@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from labsim.ldlm.module import LdlmModule, LdlmService
 from labsim.net.ptlrpc import PtlRpc, Service
 from labsim.nodes.config import NodeConfig
 from labsim.nodes.globals import Device, Globals
@@ -37,6 +38,7 @@ class Node:
         self.services: list[Service] = []
         self.globals = self.make(Globals, host, self.devices)
         host.params.mount(self.globals)
+        self.ldlm_module = self.make(LdlmModule, host)
         self.rpc = PtlRpc(host, self.globals)
         self.rpc.jobid = self.globals.job
 
@@ -48,6 +50,8 @@ class Node:
         """Open a request portal."""
         service = Service(self.rpc, name, portal, reply_portal, threads, on_crash=self._power_lost)
         self.services.append(service)
+        if name.startswith("ldlm_"):
+            self.host.params.mount(self.make(LdlmService, service), name=name)
         return service
 
     def _power_lost(self) -> None:

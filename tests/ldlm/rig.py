@@ -14,6 +14,7 @@ from labsim.base.units import NS_PER_S
 from labsim.ldlm.client import ClientNamespace
 from labsim.ldlm.client_lock import ClientLock
 from labsim.ldlm.handlers import LdlmHandlers
+from labsim.ldlm.module import LdlmModule
 from labsim.ldlm.resource import fid_resource
 from labsim.ldlm.server import ServerNamespace
 from labsim.net.lnd_sim import Fabric
@@ -87,6 +88,7 @@ class Node:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.ldlm_module = LdlmModule(host)
 
 
 class User:

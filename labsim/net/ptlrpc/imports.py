@@ -8,7 +8,7 @@ this package opens a recovery window yet, so they are not entered.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
@@ -41,6 +41,10 @@ RETRY_NS = 7 * NS_PER_S
 """PING_INTERVAL_SHORT: how long until a disconnected import tries again."""
 
 
+Send: TypeAlias = Callable[[Request], Steps[Message]]
+"""How a request goes out while the import recovers, and its reply comes back."""
+
+
 class Import(Sender):
     """The way to one target, over one of the NIDs it may be at.
 
@@ -53,7 +57,7 @@ class Import(Sender):
     __slots__ = (
         "_free_tags", "_opcodes", "_pinger", "_recovering", "_usable", "_want", "callback_cookie",
         "client_uuid", "connect_data", "generation", "mod_slots", "name", "nids", "on_active",
-        "on_evicted", "state", "target_name", "target_uuid",
+        "on_evicted", "on_replay_locks", "state", "target_name", "target_uuid",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +85,8 @@ class Import(Sender):
         self.callback_cookie = callback_cookie
         self.on_evicted: list[Callable[[], None]] = []
         self.on_active: list[Callable[[], None]] = []
+        self.on_replay_locks: list[Callable[[Send], Steps[None]]] = []
+        """What tells a server that has started anew of the locks held (REPLAY_LOCKS)."""
         self.mod_slots: Permits | None = None
         self._free_tags: list[int] = []
         self._want = want

@@ -1,0 +1,42 @@
+"""What the lock manager of a node has once, whichever namespaces there are.
+
+Knows parameters and services, not locks. Stands for the files of ldlm_resource.c under ldlm/ and
+of the ptlrpc services that ldlm_lockd.c starts, under ldlm/services/.
+"""
+
+from __future__ import annotations
+
+from labsim.base.component import Component
+from labsim.base.params import Param
+from labsim.base.units import NS_PER_US
+from labsim.net.ptlrpc import Service
+from labsim.runtime.ports import Host
+from labsim.wire.opcodes import opcode_name
+
+
+class LdlmModule(Component, tree="ldlm"):
+    """The module's own files; mounted when a node is made."""
+
+    cancel_unused_locks_before_replay = Param.flag(
+        True, help="locks that nobody uses are forgotten when a server has restarted"
+    )
+
+    def __init__(self, host: Host) -> None:
+        host.params.mount(self)
+
+
+class LdlmService(Component, tree="ldlm.services.{name}"):
+    """The statistics of ldlm_cbd or ldlm_canceld."""
+
+    stats = Param.stats(help="requests by opcode, with the time they took and how long they waited")
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        service.observe = self.observe
+
+    def observe(self, opcode: int, wait_ns: int, service_ns: int) -> None:
+        """One request has been handled."""
+        self.stats.add("req_waittime", wait_ns // NS_PER_US)
+        self.stats.add("req_qdepth", self.service.queued, "reqs")
+        self.stats.add("req_active", self.service.busy, "reqs")
+        self.stats.add(opcode_name(opcode).lower(), service_ns // NS_PER_US)
