@@ -72,14 +72,14 @@ class Setup:
         node = command.text(2)
         nids = self._nids.get(node) or [Nid.parse(node)]
         made = self._made[device] = self.make(kind, _target(kind, command.text(1), nids[0]))
-        made.imp.nids += [nid for nid in nids[1:] if nid not in made.imp.nids]
+        made.imp.conns.add(*nids)
 
     def _connection(self, command: Command) -> None:
         """One more node on which the target of a device may be."""
         made = self._made.get(command.text(0))
         if made is not None:
             known = self._nids.get(command.text(1), [])
-            made.imp.nids += [nid for nid in known if nid not in made.imp.nids]
+            made.imp.conns.add(*known)
 
     def _param(self, command: Command) -> None:
         """A parameter of one device: "osc.max_dirty_mb=64" of "lustre-OST0000-osc"."""

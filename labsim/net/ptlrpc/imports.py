@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc.connections import Connections
 from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import NOTHING_GRANTED, PtlRpc
 from labsim.net.ptlrpc.sender import Sender
@@ -55,9 +56,10 @@ class Import(Sender):
     """
 
     __slots__ = (
-        "_free_tags", "_opcodes", "_pinger", "_recovering", "_usable", "_want", "callback_cookie",
-        "client_uuid", "connect_data", "generation", "mod_slots", "name", "nids", "on_active",
-        "on_evicted", "on_replay_locks", "state", "target_name", "target_uuid",
+        "_free_tags", "_hurry", "_opcodes", "_pinger", "_recovering", "_usable", "_want",
+        "callback_cookie", "client_uuid", "connect_data", "conns", "generation", "mod_slots",
+        "name", "on_active", "on_evicted", "on_replay_locks", "state", "target_name",
+        "target_uuid",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +80,7 @@ class Import(Sender):
         self.target_uuid = target_uuid
         self.target_name = target_uuid.removesuffix("_UUID")
         self.client_uuid = client_uuid
-        self.nids = nids
+        self.conns = Connections(nids)
         self.state = State.NEW
         self.connect_data = NOTHING_GRANTED
         self.generation = 0
@@ -93,6 +95,7 @@ class Import(Sender):
         self._opcodes = opcodes
         self._usable = Gate(rpc.env)
         self._recovering = False
+        self._hurry: Any = None
         self._pinger: Any = None
 
     # ---- calling
@@ -218,13 +221,16 @@ class Import(Sender):
                 yield from self._connect(first=False)
             except LustreError as error:
                 self.rpc.trace.emit("import.refused", self.name, error.errno)
-                yield self.rpc.env.timeout(RETRY_NS)
+                yield from self._pause(RETRY_NS)
         self._recovering = False
 
     def _connect(self, first: bool) -> Steps[None]:
         timeout_ns = self.rpc.connect_timeout_ns
         while True:
             self._go(State.CONNECTING)
+            if self.conns.select(self.rpc.env.now):
+                timeout_ns = min(timeout_ns + CONNECT_STEP_NS, CONNECT_TIMEOUT_MAX_NS)
+            self.peer = self.conns.current
             try:
                 reply = yield from self._exchange(first, timeout_ns)
             except LustreError as error:
@@ -233,17 +239,37 @@ class Import(Sender):
                 self._go(State.DISCON)
                 if first and error.errno not in FOR_NOW:
                     raise
-                self._next_nid()
-                timeout_ns = min(timeout_ns + CONNECT_STEP_NS, CONNECT_TIMEOUT_MAX_NS)
+                if error.errno in (EAGAIN, EBUSY):
+                    self.conns.stay()
                 pause_ns = min(RETRY_NS, self.rpc.ping_interval_ns)
                 if error.errno != ETIMEDOUT:
-                    yield self.rpc.env.timeout(pause_ns)
+                    yield from self._pause(pause_ns)
                 if self.closed:
                     return
                 continue
             if self.state is State.CONNECTING:
                 self._connected(reply, first)
             return
+
+    def _pause(self, pause_ns: int) -> Steps[None]:
+        """Wait before the next attempt, unless it is known where the target has come up."""
+        env = self.rpc.env
+        self._hurry = env.event()
+        yield env.any_of([self._hurry, env.timeout(pause_ns)])
+        self._hurry = None
+
+    def recover(self, nid: int, instance: int) -> bool:
+        """The target is up on this node, for the `instance`th time: go there, without waiting.
+
+        False where the import is there, or may not be on that node (ptlrpc_recover_import).
+        """
+        connected = self.connect_data.instance == instance
+        if connected or self.state in (State.NEW, State.CLOSED) or not self.conns.prefer(nid):
+            return False
+        self._lost("moved")
+        if self._hurry is not None and not self._hurry.triggered:
+            self._hurry.succeed()
+        return True
 
     def _exchange(self, first: bool, timeout_ns: int) -> Steps[Message]:
         """One connect request and its reply."""
@@ -275,6 +301,7 @@ class Import(Sender):
             self.rpc.refuse(self.peer, error)
             self._go(State.DISCON)
             raise LustreError(EPROTO, str(error)) from None
+        self.conns.succeeded()
         same = reply.body.handle == self.handle
         self.handle = reply.body.handle
         self.connect_data = granted
@@ -310,10 +337,6 @@ class Import(Sender):
                 continue
             request.flags |= MSG_RESENT
             self.send(request, fresh_mbits=True)
-
-    def _next_nid(self) -> None:
-        place = (self.nids.index(self.peer) + 1) % len(self.nids)
-        self.peer = self.nids[place]
 
     # ---- leaving
 

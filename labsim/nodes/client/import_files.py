@@ -91,7 +91,7 @@ class ImportFiles(Component):
 
     def _connection(self) -> list[str]:
         imp = self.imp
-        nids = ", ".join(str(Nid(nid)) for nid in imp.nids)
+        nids = ", ".join(str(Nid(nid)) for nid in imp.conns.nids)
         idle_s = (imp.rpc.env.now - imp.last_reply_ns) // NS_PER_S
         current = str(Nid(imp.peer)) if imp.state is not State.NEW else "<none>"
         return [
