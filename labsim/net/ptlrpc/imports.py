@@ -128,7 +128,6 @@ class Import(Sender):
     def _attempt(self, request: Request) -> Steps[Message]:
         request.done = None
         request.flags = 0
-        request.generation = self.generation
         self.launch(request)
         try:
             reply: Message = yield request.done

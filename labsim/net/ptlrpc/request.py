@@ -5,11 +5,15 @@ Does not know imports. Stands for struct ptlrpc_request on the client.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.payload import Payload, join
 from labsim.wire.formats import format_of
 from labsim.wire.message import Message
+
+
+NO_VERSIONS = (0, 0, 0, 0)
 
 
 class Request:
@@ -19,6 +23,14 @@ class Request:
     they arrive in `data`. `no_resend` fails with ETIMEDOUT instead of waiting for a reconnect,
     `no_delay` with EAGAIN where the import is not connected. `modifying` takes one of the import's
     tags (pb_tag) while it is under way.
+
+    What the server may lose with its power is kept by the import and replayed: a request whose
+    reply brought a transno that is not committed yet, and while `keep` is set a committed one too
+    (an open, until its close is committed). Around that, plain functions:
+    `on_answer(request, reply)` when the first good reply is there, before anything is kept;
+    `on_commit` each when the change is durable, or at once where nothing was changed;
+    `on_replay(reply)` after each replay; `on_lost(request)` when the client was evicted first.
+    A call that fails runs none of them.
     """
 
     __slots__ = (
@@ -26,7 +38,6 @@ class Request:
         "adaptive",
         "bulk_in",
         "bulk_out",
-        "conn_cnt",
         "data",
         "deadline",
         "done",
@@ -35,19 +46,27 @@ class Request:
         "fields",
         "flags",
         "format",
-        "generation",
+        "keep",
         "mbits",
         "modifying",
         "no_delay",
         "no_resend",
+        "on_answer",
+        "on_commit",
+        "on_lost",
+        "on_replay",
         "op_flags",
         "opcode",
         "portal",
+        "pre_versions",
+        "recovers",
         "sent_ns",
         "sent_s",
         "sent_to",
+        "status",
         "tag",
         "timeout_ns",
+        "transno",
         "xid",
     )
 
@@ -63,6 +82,7 @@ class Request:
         modifying: bool = False,
         timeout_ns: int | None = None,
         op_flags: int = 0,
+        on_answer: Callable[[Request, Message], None] | None = None,
         **fields: Any,
     ) -> None:
         self.opcode = opcode
@@ -80,8 +100,17 @@ class Request:
         self.xid = 0
         self.mbits = 0
         self.tag = 0
-        self.conn_cnt = 0
-        self.generation = 0
+        self.transno = 0
+        self.pre_versions: tuple[int, ...] = NO_VERSIONS
+        self.status = 0
+        """What the first reply said; a replay should say the same."""
+        self.keep = False
+        self.recovers = False
+        """It is part of a recovery: it goes out in any state, and its failures are the import's."""
+        self.on_answer = on_answer
+        self.on_commit: list[Callable[[], None]] = []
+        self.on_replay: Callable[[Message], None] | None = None
+        self.on_lost: Callable[[Request], None] | None = None
         self.sent_ns = 0
         self.sent_s = 0
         self.sent_to = 0
@@ -103,6 +132,12 @@ class Request:
         """Put the chunks of a bulk read together in `data`."""
         chunks = self._chunks
         self.data = join([chunks[number] for number in sorted(chunks)])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data that it keeps in memory until it is committed."""
+        data = self.bulk_out if self.bulk_out is not None else self.fields.get("short_io")
+        return len(data) if data is not None else 0
 
     def drop_chunks(self) -> None:
         """Forget what came in, before the request is sent again."""
