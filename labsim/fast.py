@@ -15,10 +15,12 @@ PURE = os.environ.get("LABSIM_PURE", "") not in ("", "0")
 if TYPE_CHECKING or PURE:
     from labsim.pure.codec import generate
     from labsim.pure.extents import ExtentMap
+    from labsim.pure.intervals import IntervalTree
     from labsim.pure.messages import Messages
 else:
     try:
         from labsim._extents import ExtentMap
+        from labsim._intervals import IntervalTree
         from labsim._wire import Messages, generate
     except ImportError as error:
         raise ImportError(
@@ -26,4 +28,4 @@ else:
             "or set LABSIM_PURE=1"
         ) from error
 
-__all__ = ["PURE", "ExtentMap", "Messages", "generate"]
+__all__ = ["PURE", "ExtentMap", "IntervalTree", "Messages", "generate"]
