@@ -36,6 +36,8 @@ class Target(Component, Handlers):
 
     supported = 0
     supported2 = 0
+    recovering = False
+    """Clients that were here before a restart are still replaying (obd_recovering)."""
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         self.node = node

@@ -283,15 +283,26 @@ def cached_names_are_true(history: History) -> Iterator[str]:
 
 @checker
 def grants_are_conserved(history: History) -> Iterator[str]:
-    """Clients have no more grant than the OST gave away."""
-    held = Counter[str]()
+    """A client has no more grant than its OST gave it, and each OST's sums are right."""
+    holders: dict[tuple[str, str], int] = {}
     for client in clients(history[-1]):
         for osc in client["oscs"]:
-            held[osc["target"]] += osc["grant"] if osc["state"] == "FULL" else 0
+            if osc["state"] == "FULL":
+                holders[osc["target"], client["uuid"]] = osc["grant"]
     for ost in targets(history[-1], "oss"):
-        if held[ost["name"]] > ost["granted"] and ost["name"] not in restarted(history):
-            given = ost["granted"]
-            yield f"{ost['name']} gave {given} bytes of grant, clients have {held[ost['name']]}"
+        grants = ost["grants"]
+        accounts = [*grants["clients"].values(), grants["own"], grants["gone"]]
+        granted, dirty, pending = (sum(column) for column in zip(*accounts, strict=True))
+        if grants["tot"] != [granted + pending, dirty, pending]:
+            sums = [granted + pending, dirty, pending]
+            yield f"{ost['name']}: granted, dirty, pending are {grants['tot']}, in all {sums}"
+        for (name, uuid), held in holders.items():
+            known = grants["clients"].get(uuid)
+            if name != ost["name"] or (known is None and name in restarted(history)):
+                continue
+            given = known[0] if known is not None else 0
+            if held > given:
+                yield f"{name} gave {given} bytes of grant to {uuid}, it has {held}"
 
 
 # ---- nothing leaks

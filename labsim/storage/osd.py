@@ -232,6 +232,10 @@ class Osd(Joinable, Protocol):
         """Data: short at the end of the object, zeros in holes."""
         ...
 
+    def mapped(self, fid: Fid, offset: int, length: int) -> bool:
+        """Whether every block of a range is allocated: writing over it takes no space."""
+        ...
+
     def objects(self) -> Iterator[Fid]:
         """All objects, in order of their FIDs."""
         ...
@@ -242,6 +246,10 @@ class Osd(Joinable, Protocol):
 
     def transaction(self) -> Tx:
         """A new, empty transaction."""
+        ...
+
+    def commit(self) -> None:
+        """Begin to commit what has joined, without waiting (dt_commit_async)."""
         ...
 
     def close(self) -> Steps[None]:

@@ -228,6 +228,15 @@ class OsdLmdb:
         yield from ()
         return b"".join(parts) if data else Fill(end - offset)
 
+    def mapped(self, fid: Fid, offset: int, length: int) -> bool:
+        attrs_of(self._txn, fid)
+        prefix = records.fid_key(fid) + records.BLOCKS
+        return all(
+            int.from_bytes(self._txn.get(records.numbered(prefix, group)) or b"", "little") & mask
+            == mask
+            for group, mask in records.groups(*records.block_range(offset, offset + length))
+        )
+
     def objects(self) -> Iterator[Fid]:
         following = bytes(records.FID_BYTES)
         while True:
@@ -318,6 +327,9 @@ class OsdLmdb:
             self._txn.abort()
             self._db.set_mapsize(size)
             self._begin()
+
+    def commit(self) -> None:
+        self.journal.commit()
 
     def sync(self) -> Steps[None]:
         yield from self.journal.sync()

@@ -170,6 +170,13 @@ class OsdMem:
             for start, stop, value, at in found.data.walk(offset, end)
         )
 
+    def mapped(self, fid: Fid, offset: int, length: int) -> bool:
+        allocated = self._object(fid).allocated
+        if allocated is None:
+            return not length
+        first, last = offset // BLOCK * BLOCK, -(-(offset + length) // BLOCK) * BLOCK
+        return sum(end - start for start, end, *_ in allocated.pieces(first, last)) == last - first
+
     def objects(self) -> Iterator[Fid]:
         return iter(sorted(self._objects))
 
@@ -198,6 +205,9 @@ class OsdMem:
             self._take_back(self._undo, mark)
             raise
         self.journal.join(tx.callbacks, BLOCK * len(tx.ops))
+
+    def commit(self) -> None:
+        self.journal.commit()
 
     def sync(self) -> Steps[None]:
         yield from self.journal.sync()

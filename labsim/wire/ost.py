@@ -80,6 +80,7 @@ class Obdo(
     undirty = second_name("mode")
     dropped = second_name("misc")
     cksum = second_name("nlink")
+    grant_used = second_name("data_version")
 
 
 class OstBody(Wire, struct="ost_body", size=208):

@@ -41,10 +41,8 @@ class GrantAccount:
         return True
 
     def used(self, nbytes: int) -> None:
-        """A write that had grant is over; what it did not fill of its pages is lost."""
-        need = pages(nbytes)
-        self.reserved -= need
-        self.lost += need - nbytes
+        """A write that had grant is over: the OST has taken its blocks, a page each."""
+        self.reserved -= pages(nbytes)
 
     def announce(self) -> int:
         """What to tell the OST is lost, once (o_dropped)."""

@@ -232,7 +232,8 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
     ) -> Steps[None]:
         slots = self._slot()
         yield from slots.take()
-        granted = self.grant.reserve(len(data))
+        span = offset % PAGE_SIZE + len(data)
+        granted = self.grant.reserve(span)
         now = self.host.clock.seconds()
         oa = self._brw_obdo(
             oi, parent, handle, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=now, ctime=now
@@ -245,7 +246,7 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
             slots.give()
             self.grant.answered(oa.misc)
             if granted:
-                self.grant.used(len(data))
+                self.grant.used(span)
         if not request.flags & MSG_RESENT:
             self.grant.avail += reply["ost_body"].oa.grant
         failed = next((code for code in reply["rcs"] if code), 0)

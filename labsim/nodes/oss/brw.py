@@ -7,30 +7,45 @@ Knows ranges of one object, not pages of a file. Stands for tgt_brw_read and tgt
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.faults import Point
+from labsim.base.histogram import header
+from labsim.base.ids import Fid
+from labsim.base.params import Param
 from labsim.base.payload import Payload, join, piece
+from labsim.base.units import PAGE_SIZE
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.net.ptlrpc import ServerRequest, handles
+from labsim.nodes.config import TargetInfo
 from labsim.nodes.jobs import JobStats
+from labsim.nodes.node import Node
 from labsim.nodes.oss import points
+from labsim.nodes.oss.brw_stats import BrwStats
+from labsim.nodes.oss.grants import Account, Range, Told, Verdict
 from labsim.nodes.oss.objects import changes_of, describe
 from labsim.nodes.oss.ofd import MAX_BRW, ObjectHandlers
 from labsim.runtime.ports import Steps
 from labsim.wire import cksum
 from labsim.wire.constants import (
+    KEY_GRANT_SHRINK,
     LCK_PR,
     LCK_PW,
+    MSG_REPLAY,
+    MSG_RESENT,
     OBD_BRW_ASYNC,
     OBD_BRW_FROM_GRANT,
+    OBD_BRW_SOFT_SYNC,
     OBD_BRW_SRVLOCK,
     OBD_BRW_SYNC,
     OBD_CONNECT_SHORTIO,
     OBD_FL_CKSUM_ALL,
+    OBD_FL_RECOV_RESEND,
     OBD_FL_SHORT_IO,
+    OBD_FL_SHRINK_GRANT,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLCKSUM,
     OBD_MD_FLFLAGS,
@@ -43,6 +58,7 @@ from labsim.wire.opcodes import (
     OST_GETATTR,
     OST_PUNCH,
     OST_READ,
+    OST_SET_INFO,
     OST_SETATTR,
     OST_STATFS,
     OST_SYNC,
@@ -56,6 +72,7 @@ MAX_SHORT_IO = 64 << 10
 MAX_NIOBUFS = 256
 """The most ranges in one BRW that this OST takes."""
 
+GRANT_VALID = OBD_MD_FLBLOCKS | OBD_MD_FLGRANT
 
 JOB_NAMES = {
     OST_READ: "read_bytes",
@@ -67,13 +84,38 @@ JOB_NAMES = {
     OST_DESTROY: "destroy",
     OST_CREATE: "create",
     OST_STATFS: "statfs",
+    OST_SET_INFO: "set_info",
 }
 
 
 class Ofd(ObjectHandlers, JobStats):
     """The OST, whole."""
 
-    JOB_COUNTERS = (*JOB_NAMES.values(), "get_info", "set_info", "quotactl")
+    JOB_COUNTERS = (
+        "read_bytes", "write_bytes", "getattr", "setattr", "punch", "sync", "destroy", "create",
+        "statfs", "get_info", "set_info", "quotactl",
+    )  # fmt: skip
+    soft_sync_limit = Param.count(
+        16, unit="RPCs", help="BRWs that ask for a commit soon, before one is begun"
+    )
+
+    def __init__(self, node: Node, info: TargetInfo) -> None:
+        super().__init__(node, info)
+        self.disk_io = BrwStats()
+        self._soft_syncs: dict[int, int] = {}
+
+    @Param.computed(access="rw", help="bulk transfers by size, and what the disk makes of them")
+    def brw_stats(self) -> str:
+        """The file's text."""
+        if self.mounted is None:
+            return self.disk_io.text()
+        tree = self.mounted.tree
+        head = header(tree.wall_ns(), self.disk_io.since_ns, tree.dialect.stats)
+        return head + self.disk_io.text()
+
+    def store_brw_stats(self, text: str) -> None:
+        """Any write clears it."""
+        self.disk_io.clear(self.mounted.tree.wall_ns() if self.mounted is not None else 0)
 
     def job_counters(self, req: ServerRequest, reply: Message) -> dict[str, int]:
         """One counter, of reads and writes with their bytes (ofd_stats_counter_init)."""
@@ -88,67 +130,154 @@ class Ofd(ObjectHandlers, JobStats):
 
     @handles(OST_WRITE)
     def write(self, req: ServerRequest) -> Steps[Message]:
-        """Pull the client's pages, put them in one transaction, answer with its transno."""
+        """Pull the client's pages, put them in one transaction, answer with its transno.
+
+        Sent again it is done again, as the client still has the lock; its grant was counted when
+        the client came back. A bulk that fails gets no answer.
+        """
+        req.pushed = True
         oa, niobufs = self._check(req)
         yield from self.at(points.OST_BRW_NET)
         yield from self.at(points.OST_ENOSPC)
         yield from self.at(points.OST_EROFS)
-        yield from self.at(points.OST_BRW_WRITE_BULK)
-        yield from self.at(points.OST_BRW_WRITE_BULK2)
         yield from self.at(points.OST_BRW_PAUSE_BULK)
         fid = self.fid(oa)
         lock = yield from self._server_lock(oa, niobufs, LCK_PW)
         try:
-            account = self._incoming(req, oa)
-            nbytes = sum(niobuf.len for niobuf in niobufs)
-            covered = sum(one.len for one in niobufs if one.flags & OBD_BRW_FROM_GRANT)
-            pending = self.grants.consume(account, covered)
-            self._check_space(account, nbytes - pending)
+            yield from self.at(points.OST_BRW_WRITE_BULK2)
+            verdict, settle = yield from self._reserve(req, oa, niobufs)
             try:
-                data = yield from self._pull(req, oa, nbytes)
+                yield from self.at(points.OST_BRW_WRITE_BULK)
+                data = yield from self._pull(req, oa, sum(one.len for one in niobufs))
                 oa, data = yield from self._seal_written(oa, data)
-                yield from self._store(req, oa, niobufs, data)
-            finally:
-                self.grants.settle(account, pending)
+                room = self._pages_with_room(fid, niobufs, verdict.room)
+                yield from self._store(req, oa, niobufs, data, room, settle)
+            except BaseException:
+                settle()
+                raise
         finally:
             if lock is not None:
                 self.ldlm.release(lock)
-        added = 0 if req.resent else self._regrant(account, oa)
-        reply = describe(oa, self.osd.attrs(fid)).replace(grant=added)
-        return req.reply(ost_body=OstBody(oa=reply), rcs=[0] * len(niobufs))
+        reply = describe(oa, self.osd.attrs(fid)).replace(grant=verdict.grant)
+        rcs = [0 if all(ok for _, _, ok in parts) else -errno.ENOSPC for parts in room]
+        return req.reply(ost_body=OstBody(oa=reply), rcs=rcs)
 
-    def _incoming(self, req: ServerRequest, oa: Obdo) -> Any:
-        """The client's account, after what it says of its grant in any BRW (tgt_grant_incoming)."""
+    # ---- grant and space
+
+    def _told(self, req: ServerRequest, oa: Obdo) -> Told:
+        """What a BRW says of its client's grant; of one sent again that counts no more."""
+        fresh = not req.body.flags & (MSG_RESENT | MSG_REPLAY)
+        flags = oa.flags if oa.valid & OBD_MD_FLFLAGS else 0
+        return Told(
+            known=fresh and oa.valid & GRANT_VALID == GRANT_VALID,
+            held=oa.grant,
+            dirty=oa.dirty if oa.dirty < 1 << 63 else 0,
+            wanted=oa.undirty,
+            dropped=oa.dropped,
+            used=oa.grant_used,
+            shrink=bool(flags & OBD_FL_SHRINK_GRANT),
+            again=bool(flags & OBD_FL_RECOV_RESEND),
+        )
+
+    def _reserve(
+        self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote]
+    ) -> Steps[tuple[Verdict, Callable[[], None]]]:
+        """Room for a write (tgt_grant_prepare_write): what the client has, and how to settle it.
+
+        Close to the end, what is pending is committed first if the client has no grant for it.
+        """
         account = self.grants.account(req.export.cookie)
-        if oa.valid & (OBD_MD_FLBLOCKS | OBD_MD_FLGRANT) and not req.resent:
-            self.grants.report(account, oa.blocks, oa.misc)
-        return account
+        ranges = [Range(n.offset, n.len, bool(n.flags & OBD_BRW_FROM_GRANT)) for n in niobufs]
+        scarce = self.grants.left(self.available()) < self.grants.chunk(account)
+        if scarce and not self.recovering and not all(one.paid for one in ranges):
+            yield from self.osd.sync()
+        verdict = self.grants.write(
+            account, self._told(req, oa), ranges, self.available(), self.recovering
+        )
+        return verdict, self._settling(account, verdict.pending)
 
-    def _check_space(self, account: Any, nbytes: int) -> None:
-        """Without grant a write needs space that nobody was promised (ENOSPC)."""
-        if nbytes > self.grants.left(self.available()) + account.granted:
-            raise LustreError(errno.ENOSPC, f"{self.name}: {nbytes} bytes")
+    def _settling(self, account: Account, pending: int) -> Callable[[], None]:
+        """What takes the pending bytes back, once: at the commit, or when the write fails."""
+        rest = [pending]
+
+        def settle() -> None:
+            nbytes, rest[0] = rest[0], 0
+            self.grants.commit(account, nbytes)
+
+        return settle
+
+    def _pages_with_room(
+        self, fid: Fid, niobufs: list[NiobufRemote], room: list[bool]
+    ) -> list[list[tuple[int, int, bool]]]:
+        """(start, end, whether it may be written) for each niobuf; one without room has its pages
+        that are allocated already.
+        """
+        parts = []
+        for one, fits in zip(niobufs, room, strict=True):
+            end = one.offset + one.len
+            if fits:
+                parts.append([(one.offset, end, True)])
+                continue
+            pages = []
+            for page in range(one.offset - one.offset % PAGE_SIZE, end, PAGE_SIZE):
+                low, high = max(page, one.offset), min(page + PAGE_SIZE, end)
+                pages.append((low, high, self.osd.mapped(fid, low, high - low)))
+            parts.append(pages)
+        return parts
 
     def _store(
-        self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload
-    ) -> Steps[None]:
-        """Write all ranges in one transaction; on disk before the answer if the client asks."""
+        self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
+        room: list[list[tuple[int, int, bool]]], settle: Callable[[], None],
+    ) -> Steps[None]:  # fmt: skip
+        """Write all that has room in one transaction; on disk before the answer if need be."""
         fid = self.fid(oa)
         tx = self.begin(req)
         start = 0
-        for niobuf in niobufs:
-            tx.write(fid, niobuf.offset, piece(data, start, start + niobuf.len))
+        for niobuf, parts in zip(niobufs, room, strict=True):
+            for low, high, fits in parts:
+                if fits:
+                    at = start + low - niobuf.offset
+                    tx.write(fid, low, piece(data, at, at + high - low))
             start += niobuf.len
         if changes := changes_of(oa):
             tx.set_attrs(fid, **changes)
+        tx.on_commit(settle)
         flags = niobufs[0].flags
-        yield from tx.stop(sync=bool(flags & OBD_BRW_SYNC and not flags & OBD_BRW_ASYNC))
+        sync = bool(flags & OBD_BRW_SYNC and not flags & OBD_BRW_ASYNC)
+        started_ns = self.host.env.now
+        bios = self.disk_io.begin(True, [(one.offset, one.len) for one in niobufs])
+        try:
+            yield from tx.stop()
+        finally:
+            self.disk_io.end(True, bios, self.host.env.now - started_ns)
+        if sync:
+            yield from self.osd.sync()
+        elif flags & OBD_BRW_SOFT_SYNC:
+            self._soft_sync(req)
+        if not flags & OBD_BRW_SOFT_SYNC:
+            self._soft_syncs.pop(req.export.cookie, None)
 
-    def _regrant(self, account: Any, oa: Obdo) -> int:
-        """Grant to add, going by what the client holds (o_grant) and would like (o_undirty)."""
-        if not oa.valid & OBD_MD_FLGRANT:
-            return 0
-        return self.grants.grant(account, oa.grant, oa.mode, self.available())
+    def _soft_sync(self, req: ServerRequest) -> None:
+        """A client would like its pages on disk soon: begin a commit at every so many such BRWs."""
+        cookie = req.export.cookie
+        count = self._soft_syncs[cookie] = self._soft_syncs.get(cookie, 0) + 1
+        if count == self.soft_sync_limit:
+            self.osd.commit()
+
+    @handles(OST_SET_INFO)
+    def set_info(self, req: ServerRequest) -> Steps[Message]:
+        """grant_shrink: a client gives grant back, taken in as a read's obdo is; EOPNOTSUPP."""
+        yield from self.at(points.OST_SET_INFO_NET)
+        if bytes(req["setinfo_key"]).rstrip(b"\0") != KEY_GRANT_SHRINK.encode():
+            raise LustreError(errno.EOPNOTSUPP, "set_info")
+        oa: Obdo = req["ost_body"].oa
+        kept = self._incoming(req, oa)
+        return req.reply(ost_body=OstBody(oa=oa.replace(grant=kept)))
+
+    def _incoming(self, req: ServerRequest, oa: Obdo) -> int:
+        """Take in what a read says of grant; o_grant for its reply (tgt_grant_prepare_read)."""
+        account = self.grants.account(req.export.cookie)
+        return self.grants.read(account, self._told(req, oa), self.available())
 
     @handles(OST_READ)
     def read(self, req: ServerRequest) -> Steps[Message]:
@@ -157,16 +286,10 @@ class Ofd(ObjectHandlers, JobStats):
         yield from self.at(points.OST_BRW_NET)
         yield from self.at(points.OST_BRW_READ_BULK)
         fid = self.fid(oa)
-        self._incoming(req, oa)
         lock = yield from self._server_lock(oa, niobufs, LCK_PR)
+        kept = self._incoming(req, oa)
         try:
-            parts = []
-            for niobuf in niobufs:
-                part = yield from self.osd.read(fid, niobuf.offset, niobuf.len)
-                parts.append(part)
-                if len(part) < niobuf.len:
-                    break
-            data = join(parts)
+            data = yield from self._fetch(fid, niobufs)
             oa, sent = yield from self._seal_read(oa, data)
             short = self._is_short(req, oa)
             if not short:
@@ -174,10 +297,25 @@ class Ofd(ObjectHandlers, JobStats):
         finally:
             if lock is not None:
                 self.ldlm.release(lock)
-        body = OstBody(oa=describe(oa, self.osd.attrs(fid)))
+        body = OstBody(oa=describe(oa, self.osd.attrs(fid)).replace(grant=kept))
         if short:
             return req.reply(status=len(data), ost_body=body, short_io=sent)
         return req.reply(status=len(data), ost_body=body)
+
+    def _fetch(self, fid: Fid, niobufs: list[NiobufRemote]) -> Steps[Payload]:
+        """The ranges, up to the object's end."""
+        parts = []
+        started_ns = self.host.env.now
+        bios = self.disk_io.begin(False, [(one.offset, one.len) for one in niobufs])
+        try:
+            for niobuf in niobufs:
+                part = yield from self.osd.read(fid, niobuf.offset, niobuf.len)
+                parts.append(part)
+                if len(part) < niobuf.len:
+                    break
+        finally:
+            self.disk_io.end(False, bios, self.host.env.now - started_ns)
+        return join(parts)
 
     # ---- what guards the data, and data inside the RPC
 

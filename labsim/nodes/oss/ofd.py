@@ -42,6 +42,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_GRANT_PARAM,
     OBD_CONNECT_INDEX,
     OBD_CONNECT_MAXBYTES,
+    OBD_CONNECT_MDS,
     OBD_FL_DELORPHAN,
     OBD_FL_SRVLOCK,
     OBD_MD_FLBLOCKS,
@@ -70,7 +71,8 @@ from labsim.wire.schema import OstId
 MAX_BRW = 4 * MIB
 MAXBYTES = 1 << 44
 """16 TiB: the largest object of ldiskfs with 4 KiB blocks."""
-BLKBITS = 12
+OWN_BYTES = 256 << 10
+"""Kept for the OST's own files, which ldiskfs writes from its reserved blocks."""
 NEW_OBJECT = Attrs(mode=0o107666)
 """S_IFREG | S_ISUID | S_ISGID | 0666: an object that nobody has written to (ofd_objects.c)."""
 
@@ -84,6 +86,8 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         super().__init__(node, info)
         self.index = info.index
         self.grants = Grants()
+        self._known: set[int] = set()
+        """Cookies of clients that had their first grant."""
         self.ldlm = node.make(ServerNamespace, self)
         self.last_id = 0
 
@@ -121,21 +125,37 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         if granted.connect_flags & OBD_CONNECT_MAXBYTES:
             changes["maxbytes"] = MAXBYTES
         if granted.connect_flags & OBD_CONNECT_GRANT_PARAM:
-            changes |= {"grant_blkbits": BLKBITS, "grant_inobits": 8, "grant_tax_kb": 24,
-                        "grant_max_blks": 1 << 15}  # fmt: skip
+            terms = self.grants.terms
+            changes |= {"grant_blkbits": terms.block_bits, "grant_inobits": terms.inode_bits,
+                        "grant_tax_kb": terms.extent_tax >> 10,
+                        "grant_max_blks": terms.extent_blocks}  # fmt: skip
         if granted.connect_flags & OBD_CONNECT_GRANT:
-            wanted = max(want.grant, 2 * MAX_BRW)
-            changes["grant"] = self.grants.connect(export.cookie, wanted, self.available())
+            changes |= self._first_grant(export, want.grant, granted.connect_flags, changes)
         return granted.replace(**changes)
+
+    def _first_grant(
+        self, export: Export, wanted: int, flags: int, changes: dict[str, int]
+    ) -> dict[str, int]:
+        """What a client holds from now on; nothing where it does not know the terms and must."""
+        terms = bool(flags & OBD_CONNECT_GRANT_PARAM)
+        if self.grants.compat_disable and not terms:
+            return {"connect_flags": flags & ~OBD_CONNECT_GRANT, "grant": 0}
+        held = self.grants.connect(
+            export.cookie, wanted, self.available(), new=export.cookie not in self._known,
+            brw=changes.get("brw_size", PAGE_SIZE), terms=terms, recovering=self.recovering,
+        )  # fmt: skip
+        self._known.add(export.cookie)
+        return {"grant": held}
 
     def on_disconnect(self, export: Export) -> None:
         """A client's promised space is free again."""
+        self._known.discard(export.cookie)
         self.grants.forget(export.cookie)
 
     def available(self) -> int:
-        """Bytes that may still be written, promised or not."""
+        """Bytes that may still be written, promised or not; a little is kept for the OST's own."""
         statfs = self.osd.statfs()
-        return statfs.bavail * statfs.bsize
+        return max(statfs.bavail * statfs.bsize - OWN_BYTES, 0)
 
     def lvb(self, resource: tuple[int, ...]) -> bytes:
         """The value block of an object's extent locks (ofd_lvbo_update); ENOENT."""
@@ -172,15 +192,24 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         wanted = min(wanted, self.last_id + OST_MAX_PRECREATE)
         if wanted <= self.last_id:
             return
-        room = self.osd.statfs().ffree
-        if room == 0:
+        statfs = self.osd.statfs()
+        if statfs.ffree == 0:
             raise LustreError(errno.ENOSPC, f"{self.name} has no free inode")
-        wanted = min(wanted, self.last_id + room)
+        wanted = min(wanted, self.last_id + statfs.ffree)
+        pending = 0
+        if not self.recovering:
+            count, pending = self.grants.create(
+                wanted - self.last_id, self.available(), statfs.blocks
+            )
+            wanted = self.last_id + count
         tx = self.begin(req)
         for oid in range(self.last_id + 1, wanted + 1):
             tx.create(object_fid(OstId(id=oid, seq=0), self.index), NEW_OBJECT)
         self._set_last_id(tx, wanted)
-        yield from tx.stop()
+        try:
+            yield from tx.stop()
+        finally:
+            self.grants.commit(self.grants.own, pending)
 
     def _destroy_orphans(self, req: ServerRequest, used: int) -> Steps[None]:
         """Destroy what was precreated and never used; ids are not used again (SKIP_ORPHAN).
@@ -278,12 +307,16 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
 
     @handles(OST_STATFS)
     def statfs(self, req: ServerRequest) -> Steps[Message]:
-        """How full this OST is; space promised to others does not count as available."""
+        """How full this OST is: what clients hold dirty, and what is pending, is not available.
+
+        To an MDT neither is what is kept for objects it may yet ask for (ofd_statfs).
+        """
         yield from self.at(points.OST_STATFS_NET)
         now = self.osd.statfs()
-        promised = self.grants.tot_granted + self.grants.tot_pending
-        own = self.grants.account(req.export.cookie).granted
-        held = -(-(promised - own) // now.bsize)
+        grants = self.grants
+        held = -(-(grants.tot_dirty + grants.tot_pending) // now.bsize)
+        if req.export.granted(OBD_CONNECT_MDS):
+            held += grants.own.granted // now.bsize
         return req.reply(
             obd_statfs=ObdStatfs(
                 type=0xEF53,
@@ -322,6 +355,19 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
         """Bytes of writes under way."""
         return self.grants.tot_pending
 
+    @Param.computed(unit="bytes", help="grant kept for objects to be precreated")
+    def grant_precreate(self) -> int:
+        """Bytes that the OST granted itself."""
+        return self.grants.own.granted
+
+    grant_compat_disable = Param.flag(
+        False, help="no grant for clients that do not know its terms (OBD_CONNECT_GRANT_PARAM)"
+    )
+
+    def set_grant_compat_disable(self, value: bool) -> None:
+        """From now on; what they hold they keep."""
+        self.grant_compat_disable = self.grants.compat_disable = value
+
     @Param.computed(unit="exports", help="clients connected to this OST")
     def num_exports(self) -> int:
         """Connected clients."""
@@ -338,7 +384,14 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
             "index": self.index,
             "last_id": self.last_id,
             "objects": objects,
-            "granted": self.grants.tot_granted,
-            "pending": self.grants.tot_pending,
+            "grants": self._grants_told(),
             "locks": self.ldlm.snapshot(),
         }
+
+    def _grants_told(self) -> dict[str, Any]:
+        """The accounts by client."""
+        told = self.grants.snapshot()
+        names = {export.cookie: export.client_uuid for export in self.exports}
+        accounts: Any = told.pop("exports")
+        clients = {names.get(cookie, f"{cookie:#x}"): sums for cookie, sums in accounts.items()}
+        return told | {"clients": clients}

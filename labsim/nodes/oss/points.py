@@ -37,3 +37,4 @@ OST_CHECKSUM_SEND = Point(
 OST_BRW_WRITE_BULK2 = Point(
     0x220, "an OSS cannot set up the pages of a write", "OST_BRW_WRITE_BULK2", "fail", EFAULT
 )
+OST_SET_INFO_NET = Point(0x232, "an OST is told something (grant_shrink)", "OST_SET_INFO_NET")
