@@ -21,18 +21,16 @@ from labsim.ldlm.desc import (
     policy_of,
     request_of,
 )
-from labsim.ldlm.policy import Extent
-from labsim.ldlm.server import ServerNamespace
+from labsim.ldlm.extent import ExtentResource
+from labsim.ldlm.server import NEVER_WAITS, ServerNamespace
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Handlers, ServerRequest, handles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     ELDLM_LOCK_ABORTED,
-    LCK_PR,
     LDLM_EXTENT,
     LDLM_FL_AST_SENT,
     LDLM_FL_BLOCK_GRANTED,
-    LDLM_FL_BLOCK_NOWAIT,
     LDLM_FL_BLOCK_WAIT,
     LDLM_FL_HAS_INTENT,
     LDLM_FL_LOCK_CHANGED,
@@ -45,7 +43,7 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import LDLM_CANCEL, LDLM_ENQUEUE
 from labsim.wire.ost import OstLvb
 
-EAGAIN, EINVAL, EPROTO, ENOTCONN, ESTALE = 11, 22, 71, 107, 116
+EINVAL, EPROTO, ENOTCONN, ESTALE = 22, 71, 107, 116
 
 
 class LdlmHandlers(Handlers):
@@ -88,9 +86,8 @@ class LdlmHandlers(Handlers):
             return self._replayed_lock(req, lock)
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT:
             return (yield from self._glimpse_lock(req, lock))
-        if not lock.granted and not self._start_lock(lock) and lock.flags & LDLM_FL_BLOCK_NOWAIT:
-            self.ldlm.remove(lock)
-            raise LustreError(EAGAIN, f"{self.ldlm.name}: a lock is in the way")
+        if not lock.granted:
+            self._start_lock(lock)
         return self._answer_lock(req, lock)
 
     def _wanted_lock(self, req: ServerRequest) -> ServerLock:
@@ -155,17 +152,13 @@ class LdlmHandlers(Handlers):
             if not lock.granted:
                 self._start_lock(lock)
             return self._answer_lock(req, lock)
-        holders = [] if lock.flags & LDLM_FL_BLOCK_NOWAIT else _writers(lock)
-        self.ldlm.remove(lock)
         name = lock.resource.name
         known = lvb.read(self.lvb(name))
+        holders = [] if lock.flags & NEVER_WAITS else writers(lock, known.size)
+        self.ldlm.remove(lock)
         for holder in holders:
-            if isinstance(holder.policy, Extent) and holder.policy.end < known.size:
-                break  # everything that it can have written is known already
             seen = yield from self.ldlm.glimpse(holder)
             known = _with(lvb.read(self.lvb(name)), known, seen)
-            if not holder.flags & LDLM_FL_NO_EXPANSION:
-                break  # a lock this far up was grown: its holder writes the object's end
         block = lvb.packed(known, req.export.granted(OBD_CONNECT_LVB_TYPE))
         desc = describe(name, lock.mode, lock.wanted)
         return req.reply(
@@ -220,18 +213,22 @@ def _reply_of(lock: ServerLock, flags: int) -> LdlmReply:
     return LdlmReply(lock_flags=flags, lock_desc=desc, lock_handle=lock.cookie)
 
 
-def _writers(lock: ServerLock) -> list[ServerLock]:
-    """The clients' locks that hide an object's size from `lock`, those highest up first."""
-    found = [
-        other
-        for other in lock.resource.conflicting(lock)
-        if isinstance(other, ServerLock) and other.handed and other.mode != LCK_PR
-    ]
-    return sorted(found, key=_start_of, reverse=True)
+def writers(lock: ServerLock, size: int) -> list[ServerLock]:
+    """Whom to ask for an object's size: who may write beyond what is known (ofd_intent_cb).
 
-
-def _start_of(lock: ServerLock) -> int:
-    return lock.policy.start if isinstance(lock.policy, Extent) else 0
+    Of each mode the highest lock, and those below it as long as they were not grown: a grown lock's
+    holder writes the object's end.
+    """
+    found: list[ServerLock] = []
+    if isinstance(lock.resource, ExtentResource):
+        for highest in lock.resource.highest(size):
+            for holder in highest:
+                assert isinstance(holder, ServerLock)
+                if holder.handed:
+                    found.append(holder)
+                if not holder.flags & LDLM_FL_NO_EXPANSION:
+                    break
+    return found
 
 
 def _with(on_disk: OstLvb, known: OstLvb, seen: OstLvb | None) -> OstLvb:

@@ -173,7 +173,9 @@ def conflict(mode: int, policy: Policy, other_mode: int, other: Policy) -> bool:
     """
     if mode == other_mode == LCK_GROUP:
         return group_of(policy) != group_of(other)
-    return not compatible(mode, other_mode) and policy.meets(other)
+    if compatible(mode, other_mode):
+        return False
+    return LCK_GROUP in (mode, other_mode) or policy.meets(other)
 
 
 def covers(mode: int, policy: Policy, wanted_modes: int, wanted: Policy) -> bool:

@@ -6,13 +6,11 @@ ldlm_resource with its granted and waiting queues, and the grant decision of ldl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from labsim.base.ids import Fid
-from labsim.ldlm.extent import Waiter, expand
-from labsim.ldlm.policy import Extent, Ibits, Policy, compatible, conflict, mode_name
-from labsim.wire.constants import LCK_GROUP
+from labsim.ldlm.policy import Ibits, Policy, compatible, conflict, mode_name
 
 ResName: TypeAlias = tuple[int, int, int, int]
 """struct ldlm_res_id: four u64."""
@@ -80,8 +78,9 @@ class Lock:
 class Resource:
     """The locks on one resource of a server.
 
-    A lock is granted when it conflicts with no granted lock and with none that waits before it: so
-    nobody starves, and who wants another part of the resource need not wait.
+    A new lock is granted when it conflicts with no granted lock and with none that waits before
+    it: so nobody starves, and who wants another part of the resource need not wait. When a lock has
+    gone the queue moves from its head, as far as that goes (LDLM_ITER_STOP).
     """
 
     __slots__ = ("_granted", "kind", "name", "waiting")
@@ -110,7 +109,7 @@ class Resource:
     def conflicting(self, lock: Lock) -> Iterator[Lock]:
         """The granted locks that stand in the way of `lock`."""
         for mode, locks in self._granted.items():
-            if compatible(mode, lock.mode) and mode != LCK_GROUP:
+            if compatible(mode, lock.mode):
                 continue
             for other in locks.values():
                 if other is not lock and lock.conflicts(other):
@@ -118,8 +117,10 @@ class Resource:
 
     def may_grant(self, lock: Lock) -> bool:
         """Is nothing granted, and nobody before it in the queue, in the way of `lock`?"""
-        if any(True for _ in self.conflicting(lock)):
-            return False
+        return not any(True for _ in self.conflicting(lock)) and self.may_pass(lock)
+
+    def may_pass(self, lock: Lock) -> bool:
+        """Is nobody that waits before it in the way?"""
         for other in self.waiting.values():
             if other is lock:
                 return True
@@ -134,7 +135,7 @@ class Resource:
     def grant(self, lock: Lock) -> None:
         """Grant `lock`, as far as the others leave room."""
         self.waiting.pop(lock.cookie, None)
-        lock.policy = self._room(lock)
+        lock.policy = self.room(lock)
         self.admit(lock)
 
     def admit(self, lock: Lock) -> None:
@@ -146,13 +147,18 @@ class Resource:
         self.waiting.pop(lock.cookie, None)
         self._granted.get(lock.mode, {}).pop(lock.cookie, None)
 
-    def next_granted(self, allowed: Callable[[Lock], bool] | None = None) -> Lock | None:
-        """Grant the first waiting lock that is allowed and may be granted now, and return it."""
-        for lock in self.waiting.values():
-            if (allowed is None or allowed(lock)) and self.may_grant(lock):
-                self.grant(lock)
-                return lock
-        return None
+    @property
+    def next(self) -> Lock | None:
+        """The first of the waiting locks."""
+        return next(iter(self.waiting.values()), None)
+
+    def next_granted(self) -> Lock | None:
+        """Grant the first waiting lock if that may be now, and return it."""
+        lock = self.next
+        if lock is None or not self.may_grant(lock):
+            return None
+        self.grant(lock)
+        return lock
 
     def waiting_for(self, lock: Lock) -> Lock | None:
         """The first waiting lock that the granted `lock` stands in the way of."""
@@ -161,30 +167,12 @@ class Resource:
                 return other
         return None
 
-    def _room(self, lock: Lock) -> Policy:
-        """The policy to grant: an extent grown, the optional bits that nobody minds."""
+    def room(self, lock: Lock) -> Policy:
+        """The policy to grant: with the optional bits that nobody minds."""
         policy = lock.policy
-        if isinstance(policy, Extent):
-            return self._grown(lock, policy)
         if isinstance(policy, Ibits) and policy.optional:
             return self._with_optional(lock, policy)
         return policy
-
-    def _grown(self, lock: Lock, wanted: Extent) -> Extent:
-        if not lock.growable:
-            return wanted
-        granted = (
-            (mode, other.policy)
-            for mode, locks in self._granted.items()
-            for other in locks.values()
-            if isinstance(other.policy, Extent)
-        )
-        waiting = (
-            Waiter(other.mode, other.policy, lock.same_client(other))
-            for other in self.waiting.values()
-            if isinstance(other.policy, Extent)
-        )
-        return expand(lock.mode, wanted, granted, waiting)
 
     def _with_optional(self, lock: Lock, wanted: Ibits) -> Ibits:
         spare = wanted.optional & ~wanted.bits

@@ -11,16 +11,30 @@ from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
+from labsim.base.units import NS_PER_S
 from labsim.ldlm.asts import Asts
+from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE
 from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, mode_name, valid_mode
 from labsim.ldlm.resource import Lock, ResName, Resource
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export
 from labsim.runtime.ports import Steps
-from labsim.wire.constants import LDLM_FL_BLOCK_NOWAIT
+from labsim.wire.constants import (
+    LCK_GROUP,
+    LDLM_EXTENT,
+    LDLM_FL_BLOCK_NOWAIT,
+    LDLM_FL_DENY_ON_CONTENTION,
+    LDLM_FL_SPECULATIVE,
+)
 
-EAGAIN, EINVAL, ENOTCONN = 11, 22, 107
+EAGAIN, EINVAL, EUSERS, ENOTCONN = 11, 22, 87, 107
+
+KINDS: dict[int, type[Resource]] = {LDLM_EXTENT: ExtentResource}
+"""The resources of lock types that have rules of their own."""
+
+NEVER_WAITS = LDLM_FL_BLOCK_NOWAIT | LDLM_FL_SPECULATIVE
+"""A lock that is granted at once or not at all, and calls nobody's back."""
 
 
 class ServerNamespace(Asts):
@@ -80,9 +94,6 @@ class ServerNamespace(Asts):
             resource, mode, policy, export=export, client_cookie=client_cookie, flags=flags
         )
         if not self.start(lock):
-            if flags & LDLM_FL_BLOCK_NOWAIT:
-                self.remove(lock)
-                raise LustreError(EAGAIN, f"{self.name}: a lock is in the way")
             yield from self._wait(lock)
         if lock.gone or (export is not None and export.closed):
             self.remove(lock)
@@ -114,7 +125,8 @@ class ServerNamespace(Asts):
             raise LustreError(ENOTCONN, f"{self.name}: the client has gone")
         found = self._resources.get(resource)
         if found is None:
-            found = self._resources[resource] = Resource(resource, policy.kind)
+            kind = KINDS.get(policy.kind, Resource)
+            found = self._resources[resource] = kind(resource, policy.kind)
         if found.kind != policy.kind:
             raise LustreError(EINVAL, f"{self.name}: resource {resource} is of type {found.kind}")
         lock = ServerLock(
@@ -127,15 +139,40 @@ class ServerNamespace(Asts):
         return lock
 
     def start(self, lock: ServerLock) -> bool:
-        """Grant the lock if nothing is in the way; else queue it, and call back what is."""
+        """Grant the lock if nothing is in the way; else queue it, and call back what is.
+
+        EAGAIN for one that must not wait; EUSERS where many fight for the object and the client
+        would rather do without a lock then. The lock is gone after either.
+        """
         resource = lock.resource
         if resource.may_grant(lock):
             resource.grant(lock)
             lock.granted = True
             return True
+        if lock.flags & NEVER_WAITS:
+            self.remove(lock)
+            raise LustreError(EAGAIN, f"{self.name}: a lock is in the way")
+        if isinstance(resource, ExtentResource) and self._denied(lock, resource):
+            self.remove(lock)
+            raise LustreError(EUSERS, f"{self.name}: contended")
         resource.wait(lock)
         self._call_back_for(lock)
         return False
+
+    # ---- contention
+
+    def _denied(self, lock: ServerLock, resource: ExtentResource) -> bool:
+        """Is the client to do its I/O without a lock (ldlm_check_contention)?"""
+        now = self.env.now
+        contended = resource.contenders(lock) > self.contended_locks
+        if contended:
+            resource.contended_ns = now
+        elif resource.contended_ns:
+            contended = now < resource.contended_ns + self.contention_seconds * NS_PER_S
+        wanted = lock.wanted
+        small = isinstance(wanted, Extent) and wanted.end - wanted.start <= self.max_nolock_bytes
+        asks = lock.flags & LDLM_FL_DENY_ON_CONTENTION and lock.mode != LCK_GROUP
+        return contended and bool(asks) and small
 
     # ---- after a restart
 
@@ -150,12 +187,15 @@ class ServerNamespace(Asts):
         lock.granted = True
 
     def reprocess(self) -> None:
-        """Recovery is over: grant who can be granted, and call back for the others."""
+        """Recovery is over: grant whoever can be granted, and call back for the others."""
         for resource in list(self._resources.values()):
-            self._advance(resource)
             for lock in list(resource.waiting.values()):
                 assert isinstance(lock, ServerLock)
-                self._call_back_for(lock)
+                if resource.may_grant(lock):
+                    resource.grant(lock)
+                    self._granted(lock)
+                else:
+                    self._call_back_for(lock)
 
     def _call_back_for(self, lock: ServerLock) -> None:
         for other in list(lock.resource.conflicting(lock)):
@@ -232,18 +272,24 @@ class ServerNamespace(Asts):
 
         While clients may hold locks that they have not told of, only the server gets new ones.
         """
-        allowed = _own if self.recovering else None
-        while (lock := resource.next_granted(allowed)) is not None:
+        while not (self.recovering and _is_clients(resource.next)):
+            lock = resource.next_granted()
+            if lock is None:
+                break
             assert isinstance(lock, ServerLock)
-            lock.granted = True
-            waiter = resource.waiting_for(lock)
-            if lock.woken is not None:
-                lock.asked |= waiter is not None and lock.export is not None
-                lock.woken.succeed()
-            else:
-                self.tell_granted(lock, waiter is not None)
+            self._granted(lock)
         if resource.idle:
             self._resources.pop(resource.name, None)
+
+    def _granted(self, lock: ServerLock) -> None:
+        """A lock has left the queue: tell whoever waits for it."""
+        lock.granted = True
+        waiter = lock.resource.waiting_for(lock)
+        if lock.woken is not None:
+            lock.asked |= waiter is not None and lock.export is not None
+            lock.woken.succeed()
+        else:
+            self.tell_granted(lock, waiter is not None)
 
     def _client_gone(self, export: Export) -> None:
         """Disconnected or evicted: all of its locks go at once, then the others move up."""
@@ -294,8 +340,8 @@ class ServerNamespace(Asts):
         ]
 
 
-def _own(lock: Lock) -> bool:
-    return isinstance(lock, ServerLock) and lock.export is None
+def _is_clients(lock: Lock | None) -> bool:
+    return isinstance(lock, ServerLock) and lock.export is not None
 
 
 def _name(target: str) -> str:

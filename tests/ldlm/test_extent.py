@@ -4,12 +4,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labsim.base.units import MIB
-from labsim.ldlm.extent import Waiter, alignment, expand
+from labsim.fast import IntervalTree
+from labsim.ldlm.extent import Waiter, alignment
+from labsim.ldlm.extent import expand as expand_among
 from labsim.ldlm.policy import Extent, compatible
+from labsim.ldlm.resource import Lock
 from labsim.wire.constants import LCK_PR, LCK_PW, OBD_OBJECT_EOF
 
 PAGE = 4096
 EOF = OBD_OBJECT_EOF
+
+
+def expand(
+    mode: int, wanted: Extent, granted: list[tuple[int, Extent]], waiting: list[Waiter]
+) -> Extent:
+    trees: dict[int, IntervalTree] = {}
+    for key, (other, extent) in enumerate(granted):
+        tree = trees.setdefault(other, IntervalTree())
+        tree.insert(extent.start, extent.end, key, Lock(key, other, extent))
+    return expand_among(mode, wanted, trees.items(), waiting)
 
 
 def pages(first: int, last: int) -> Extent:
@@ -21,9 +34,15 @@ def test_alone_a_client_gets_the_whole_object() -> None:
     assert expand(LCK_PR, pages(3, 3), [(LCK_PR, Extent(0, EOF))], []) == Extent(0, EOF)
 
 
-def test_among_others_it_gets_what_is_free_around_its_request() -> None:
+def test_among_others_it_gets_what_is_free_above_its_request() -> None:
     granted = [(LCK_PW, pages(0, 1)), (LCK_PW, pages(10, 11))]
-    assert expand(LCK_PW, pages(5, 5), granted, []) == pages(2, 9)
+    assert expand(LCK_PW, pages(5, 5), granted, []) == pages(5, 9)
+
+
+def test_downward_it_grows_only_where_nobody_has_a_lock_in_its_way() -> None:
+    granted = [(LCK_PR, pages(0, 1)), (LCK_PR, pages(10, 11))]
+    assert expand(LCK_PR, pages(5, 5), granted, []) == Extent(0, EOF)
+    assert expand(LCK_PW, pages(5, 5), [(LCK_PW, pages(10, 11))], []) == pages(5, 9)
 
 
 def test_it_does_not_grow_over_a_waiting_lock() -> None:

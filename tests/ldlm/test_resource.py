@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labsim.base.ids import Fid
+from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.policy import Extent, Ibits, Policy
 from labsim.ldlm.resource import (
     Lock,
@@ -15,6 +16,7 @@ from labsim.ldlm.resource import (
     resource_fid,
     resource_ost,
 )
+from labsim.ldlm.server import KINDS
 from labsim.wire.constants import LCK_CR, LCK_EX, LCK_PR, LCK_PW, LDLM_EXTENT, LDLM_IBITS
 
 FID = Fid(0x200000401, 7, 2)
@@ -121,7 +123,7 @@ class GrowingLock(Lock):
 
 
 def test_an_extent_is_granted_larger_than_it_was_asked_for() -> None:
-    where = Resource(ost_resource(3), LDLM_EXTENT)
+    where = ExtentResource(ost_resource(3), LDLM_EXTENT)
     first = GrowingLock(1, LCK_PW, Extent(0, 4095))
     take(where, first)
     assert first.policy == Extent()
@@ -142,7 +144,7 @@ extents = st.builds(
 
 def check(kind: int, wishes: list[tuple[int, Policy]], leaving: list[int]) -> None:
     """However locks come and go: no conflict among the granted, and all are served in the end."""
-    where = Resource((1, 0, 0, 0), kind)
+    where = KINDS.get(kind, Resource)((1, 0, 0, 0), kind)
     held: dict[int, Lock] = {}
     for cookie, (mode, policy) in enumerate(wishes, start=1):
         lock = held[cookie] = GrowingLock(cookie, mode, policy)
