@@ -6,9 +6,11 @@ match entry for each MiB. Stands for ptlrpc_bulk_desc and ptlrpc/niobuf.c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.payload import Payload, join, piece
+from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc.request import Request
 from labsim.runtime.ports import Steps
 
@@ -57,14 +59,20 @@ def withdraw(request: Request) -> None:
 
 
 class Transfer:
-    """The server's side of one bulk: all pieces at once, done when the last is."""
+    """The server's side of one bulk: all pieces at once, done when the last is.
 
-    def __init__(self, rpc: Any, peer: int, portal: int, mbits: int, limit_ns: int) -> None:
+    `patience_ns()` tells until when it may take: that moves when the client is asked for more time,
+    and lies in the past when the client is gone (target_bulk_io looks each second).
+    """
+
+    def __init__(
+        self, rpc: Any, peer: int, portal: int, mbits: int, patience_ns: Callable[[], int]
+    ) -> None:
         self._rpc = rpc
         self._peer = peer
         self._portal = portal
         self._first = first_bits(mbits)
-        self._limit_ns = limit_ns
+        self._patience_ns = patience_ns
         self._left = 0
         self._got: dict[int, Payload] = {}
         self._done: Any = None
@@ -112,11 +120,17 @@ class Transfer:
         return take
 
     def _finish(self) -> Steps[bool]:
-        def expired() -> None:
-            if not self._done.triggered:
+        deadlines, env = self._rpc.deadlines, self._rpc.env
+
+        def look() -> None:
+            nonlocal deadline
+            due_ns = self._patience_ns()
+            if due_ns > env.now:
+                deadline = deadlines.add(min(due_ns, env.now + NS_PER_S), look)
+            elif not self._done.triggered:
                 self._done.succeed(False)
 
-        deadline = self._rpc.deadlines.add(self._rpc.env.now + self._limit_ns, expired)
+        deadline = deadlines.add(min(self._patience_ns(), env.now + NS_PER_S), look)
         complete: bool = yield self._done
         deadline.cancel()
         for entry in self._entries:

@@ -37,8 +37,9 @@ class ServiceTimes:
     # ---- requests come and go
 
     def begin(self, req: ServerRequest) -> None:
-        """A request has been accepted; its client waits for pb_timeout."""
+        """A request has been accepted; its client waits for pb_timeout, or for obd_timeout."""
         if not req.adaptive:
+            req.deadline_ns = req.arrival_ns + self._rpc.timeout_ns
             return
         req.deadline_ns = req.arrival_ns + req.body.timeout * NS_PER_S
         if self._rpc.timeouts.at_max:

@@ -91,10 +91,17 @@ class ServerRequest:
     # ---- bulk
 
     def _transfer(self) -> Transfer:
-        limit_ns = self.rpc.timeouts.bulk_timeout * NS_PER_S
         mbits = self.body.mbits or self.xid
         portal = ROUTES[self.opcode].bulk_portal
-        return Transfer(self.rpc, self.peer, portal, mbits, limit_ns)
+        start_ns, limit_ns = self.rpc.env.now, self.rpc.timeouts.bulk_timeout * NS_PER_S
+
+        def patience_ns() -> int:
+            export = self.export
+            if export.closed or export.conn_cnt > self.body.conn_cnt:
+                return 0
+            return min(start_ns + limit_ns, self.deadline_ns)
+
+        return Transfer(self.rpc, self.peer, portal, mbits, patience_ns)
 
     def pull(self, nbytes: int) -> Steps[Payload]:
         """Fetch the `nbytes` that the client wants to write.
