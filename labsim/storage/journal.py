@@ -7,9 +7,11 @@ meanwhile. The interval is the mount option commit=5.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from labsim.base.errors import LustreError
 from labsim.base.units import NS_PER_S
 from labsim.runtime.ports import Env, Steps
 
@@ -42,6 +44,8 @@ class Journal:
         self.committed = 0
         """The last durable one."""
         self.crashes = 0
+        self.aborted = False
+        """A commit failed: no change is taken or made durable any more (jbd2_journal_abort)."""
         self._callbacks: list[Callable[[], object]] = []
         self._joined = False
         self._bytes = 0
@@ -51,11 +55,16 @@ class Journal:
         self._throttled: list[Any] = []
 
     def room(self) -> Steps[None]:
-        """Wait while the running transaction is full and the one before is not durable yet."""
-        while self._bytes >= self.full_bytes:
+        """Wait while the running transaction is full and the one before is not durable yet.
+
+        EROFS once the journal has ended.
+        """
+        while self._bytes >= self.full_bytes and not self.aborted:
             event = self._env.event()
             self._throttled.append(event)
             yield event
+        if self.aborted:
+            raise LustreError(errno.EROFS, "the journal has ended")
 
     def join(self, callbacks: list[Callable[[], object]], nbytes: int) -> None:
         """Operations that fill so many bytes have joined; call back when they are durable."""
@@ -69,16 +78,18 @@ class Journal:
 
     def commit(self) -> None:
         """Begin to commit what has joined, without waiting."""
-        if self._joined:
+        if self._joined and not self.aborted:
             self._wanted = self.tid
             if not self._committing:
                 self._committing = True
                 self._env.process(self._commit(self.crashes))
 
     def sync(self) -> Steps[None]:
-        """Wait until all that has joined is durable."""
+        """Wait until all that has joined is durable; EIO where it will never be."""
         self.commit()
         target = self.tid if self._joined else self.tid - 1
+        if self.aborted and target > self.committed:
+            raise LustreError(errno.EIO, "the journal has ended")
         if target > self.committed:
             event = self._env.event()
             self._waiters.append((target, event))
@@ -88,7 +99,7 @@ class Journal:
         """Forget what was not durable, and everybody who waits for it."""
         self.crashes += 1
         self._callbacks = []
-        self._joined = self._committing = False
+        self._joined = self._committing = self.aborted = False
         self._bytes = 0
         self.committed = self.tid
         self.tid += 1
@@ -109,7 +120,12 @@ class Journal:
             throttled, self._throttled = self._throttled, []
             for event in throttled:
                 event.succeed()
-            yield from self._medium.flush(sealed)
+            try:
+                yield from self._medium.flush(sealed)
+            except LustreError as error:
+                if life == self.crashes:
+                    self._abort(error)
+                return
             if life != self.crashes:
                 return
             self.committed = tid
@@ -118,6 +134,17 @@ class Journal:
             self._wake(tid)
         if life == self.crashes:
             self._committing = False
+
+    def _abort(self, error: LustreError) -> None:
+        """A commit failed: nobody will hear of one again before the target is started anew."""
+        self.aborted = True
+        self._committing = False
+        throttled, self._throttled = self._throttled, []
+        for event in throttled:
+            event.succeed()
+        waiters, self._waiters = self._waiters, []
+        for _, event in waiters:
+            event.fail(LustreError(error.errno, error.what))
 
     def _wake(self, tid: int) -> None:
         due = [event for target, event in self._waiters if target <= tid]

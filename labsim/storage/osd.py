@@ -71,9 +71,11 @@ class Space:
     Both OSDs count alike, so a simulated and a live target are full at the same byte.
     """
 
-    __slots__ = ("capacity", "files", "max_files", "used")
+    __slots__ = ("capacity", "files", "full", "max_files", "used")
 
     def __init__(self, nbytes: int, max_files: int) -> None:
+        self.full = False
+        """Nothing is free, whatever the numbers say."""
         self.capacity = nbytes // BLOCK * (BLOCK // SECTOR)
         self.max_files = max_files
         self.used = 0
@@ -81,7 +83,7 @@ class Space:
 
     def charge(self, sectors: int, files: int = 0) -> None:
         """Take (or with negative numbers give back); ENOSPC takes nothing."""
-        if sectors > 0 and self.used + sectors > self.capacity:
+        if sectors > 0 and (self.full or self.used + sectors > self.capacity):
             raise LustreError(errno.ENOSPC, "no block is free")
         if files > 0 and self.files + files > self.max_files:
             raise LustreError(errno.ENOSPC, "no inode is free")
@@ -91,7 +93,7 @@ class Space:
     def statfs(self) -> Statfs:
         """As `Statfs`."""
         per_block = BLOCK // SECTOR
-        free = max(self.capacity - self.used, 0) // per_block
+        free = 0 if self.full else max(self.capacity - self.used, 0) // per_block
         inodes = max(self.max_files - self.files, 0)
         return Statfs(BLOCK, self.capacity // per_block, free, free, self.max_files, inodes)
 
@@ -258,6 +260,15 @@ class Osd(Joinable, Protocol):
 
     def crash(self) -> None:
         """Lose power: back to what was durable. Waiting calls never return."""
+        ...
+
+    def trouble(self, state: str, delay_ns: int = 0) -> None:
+        """Let the disk be slow, full, eio, readonly, or ok again; see `Trouble`."""
+        ...
+
+    @property
+    def readonly(self) -> bool:
+        """Whether changes are refused (EROFS): the disk is read-only, or its journal has ended."""
         ...
 
 

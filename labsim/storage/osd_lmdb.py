@@ -51,6 +51,7 @@ from labsim.storage.osd import (
     name_bytes,
 )
 from labsim.storage.records import CHUNK, Superblock
+from labsim.storage.trouble import Trouble
 
 Offload: TypeAlias = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """`offload(work, done)`: run `work()` on a helper thread, then `done(result)` in the env."""
@@ -95,6 +96,7 @@ class OsdLmdb:
         self._path = Path(path)
         self._limit = max(map_bytes or 2 * nbytes + (64 << 20), 1 << 20) // PAGE * PAGE
         self._changes = 0
+        self._trouble = Trouble(env)
         keep_freed_memory()
         self._open()
 
@@ -225,7 +227,9 @@ class OsdLmdb:
             parts += value, bytes(want - len(value))
             data += len(value)
             at += want
-        yield from ()
+        if self._trouble.active:
+            parts = [bytes(part) for part in parts]
+            yield from self._trouble.io()
         return b"".join(parts) if data else Fill(end - offset)
 
     def mapped(self, fid: Fid, offset: int, length: int) -> bool:
@@ -257,6 +261,9 @@ class OsdLmdb:
 
     def join(self, tx: Tx) -> Steps[None]:
         """Apply to the open LMDB transaction, or alone where the map may not hold both."""
+        self._trouble.change()
+        if self._trouble.active and tx.nbytes:
+            yield from self._trouble.io()
         yield from self.journal.room()
         tx.join()
         pages = records.page_bound(tx, self._depth, self._removed_chunks(tx))
@@ -335,7 +342,8 @@ class OsdLmdb:
         yield from self.journal.sync()
 
     def close(self) -> Steps[None]:
-        yield from self.journal.sync()
+        if not self.journal.aborted:
+            yield from self.journal.sync()
         self._shut()
 
     def crash(self) -> None:
@@ -343,6 +351,14 @@ class OsdLmdb:
         self._shut()
         self.journal.crash()
         self._open()
+
+    def trouble(self, state: str, delay_ns: int = 0) -> None:
+        self._trouble.set(state, delay_ns)
+        self.space.full = self._trouble.full
+
+    @property
+    def readonly(self) -> bool:
+        return self._trouble.readonly or self.journal.aborted
 
     # -- for the journal
 
@@ -353,11 +369,13 @@ class OsdLmdb:
     def flush(self, _sealed: None) -> Steps[None]:
         """Sync the file on a helper thread."""
         life = self.journal.crashes
+        if self._trouble.active:
+            yield from self._trouble.io()
         synced = self._env.event()
         self._offload(self._sync_file, synced.succeed)
         error = yield synced
         if error is not None and life == self.journal.crashes:
-            raise error
+            raise LustreError(error.errno or errno.EIO, f"fdatasync: {error.strerror}")
 
     def _sync_file(self) -> OSError | None:
         """On the helper thread; touches nothing but the file."""

@@ -31,6 +31,7 @@ from labsim.storage.osd import (
     check_key,
     name_bytes,
 )
+from labsim.storage.trouble import Trouble
 
 Undo: TypeAlias = tuple[Any, ...]
 """A function and its arguments; flat, as each tuple more costs the collector."""
@@ -126,6 +127,7 @@ class OsdMem:
         self.space = Space(nbytes, nbytes // BLOCK if max_files is None else max_files)
         self.journal = Journal(env, self, commit_interval_ns, full_bytes)
         self.device = device
+        self._trouble = Trouble(env)
         self._objects: dict[Fid, _Object] = {}
         self._undo: list[Undo] = []
         self._undo_sealed: list[Undo] = []
@@ -163,6 +165,8 @@ class OsdMem:
             return b""
         if self.device is not None:
             yield from self.device.io(end - offset, write=False)
+        if self._trouble.active:
+            yield from self._trouble.io()
         if found.data is None:
             return Fill(end - offset)
         return join(
@@ -191,8 +195,11 @@ class OsdMem:
     def join(self, tx: Tx) -> Steps[None]:
         """As ldiskfs: data goes to disk first, then the changes join the running transaction."""
         life = self.journal.crashes
+        self._trouble.change()
         if self.device is not None and tx.nbytes:
             yield from self.device.io(tx.nbytes, write=True)
+        if self._trouble.active and tx.nbytes:
+            yield from self._trouble.io()
         yield from self.journal.room()
         if life != self.journal.crashes:
             raise LustreError(errno.EIO, "the device lost power")
@@ -213,12 +220,21 @@ class OsdMem:
         yield from self.journal.sync()
 
     def close(self) -> Steps[None]:
-        yield from self.journal.sync()
+        if not self.journal.aborted:
+            yield from self.journal.sync()
 
     def crash(self) -> None:
         self._take_back(self._undo, 0)
         self._take_back(self._undo_sealed, 0)
         self.journal.crash()
+
+    def trouble(self, state: str, delay_ns: int = 0) -> None:
+        self._trouble.set(state, delay_ns)
+        self.space.full = self._trouble.full
+
+    @property
+    def readonly(self) -> bool:
+        return self._trouble.readonly or self.journal.aborted
 
     def seal(self) -> None:
         """For the journal: from now on there is a new running transaction."""
@@ -228,6 +244,8 @@ class OsdMem:
         """For the journal: write its blocks, one for each change at most."""
         if self.device is not None:
             yield from self.device.io(BLOCK * len(self._undo_sealed), write=True)
+        if self._trouble.active:
+            yield from self._trouble.io()
         self._undo_sealed = []
 
     @staticmethod
