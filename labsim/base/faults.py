@@ -43,6 +43,37 @@ class Crash(Exception):
     """The visit asks the node to stop as if its power went."""
 
 
+class Race:
+    """Two processes that meet: who comes first waits for the other at its point (cfs_race).
+
+    Once they have met, nobody waits here any more.
+    """
+
+    def __init__(self, env: Any, first: int, second: int) -> None:
+        self.numbers = first, second
+        self._env = env
+        self._waiting: tuple[int, Any] | None = None
+        self._met = False
+
+    def visit(self, number: int) -> Generator[Any, Any, None]:
+        """Come by one of the two points: wait, wake who waits at the other, or pass."""
+        if self._met:
+            return
+        if self._waiting is None:
+            event = self._env.event()
+            self._waiting = number, event
+            yield event
+        elif self.numbers[0] == self.numbers[1] or self._waiting[0] != number:
+            self.off()
+
+    def off(self) -> None:
+        """Let go of who waits, and hold nobody from now on."""
+        self._met = True
+        if self._waiting is not None:
+            (_, event), self._waiting = self._waiting, None
+            event.succeed()
+
+
 class Armed:
     """One armed point: when it acts (fail_loc's bits, fail_val) and what it does."""
 
@@ -88,6 +119,7 @@ class Faults:
         self._rng = rng
         self._on_hit = on_hit
         self._armed: dict[int, Armed] = {}
+        self._races: dict[int, Race] = {}
         self.fail_loc = 0
         self.fail_val = 0
 
@@ -97,9 +129,18 @@ class Faults:
 
     def disarm(self, number: int) -> None:
         """Take a point back; who is held there goes on."""
+        race = self._races.pop(number, None)
+        if race is not None:
+            race.off()
         armed = self._armed.pop(number, None)
         if armed is not None and armed.released is not None:
             armed.released.succeed()
+
+    def race(self, first: int, second: int) -> None:
+        """Have two processes meet, one at each of two points (they may be the same)."""
+        race = Race(self._env, first, second)
+        for number in race.numbers:
+            self._races[number] = race
 
     def set_fail_loc(self, value: int) -> None:
         """What `lctl set_param fail_loc=` does: replaces the number armed the same way before."""
@@ -117,6 +158,10 @@ class Faults:
 
     def visit(self, point: Point) -> Generator[Any, Any, None]:
         """Pass, wait or raise; the one way a node meets its faults."""
+        if self._races and point.number in self._races:
+            if self._on_hit is not None:
+                self._on_hit(point)
+            yield from self._races[point.number].visit(point.number)
         armed = self._armed.get(point.number)
         if armed is None or not armed.due(self._rng):
             return

@@ -199,13 +199,16 @@ class Asts(Namespace):
         return (yield from export.reverse.call(request))
 
     def _undelivered(self, lock: ServerLock, error: LustreError, limit_ns: int) -> bool:
-        """A callback failed; True where it is worth another try (ldlm_handle_ast_error)."""
+        """A callback failed; True where it is worth another try (ldlm_handle_ast_error).
+
+        Who says that it knows no such connection has booted: it is evicted at once.
+        """
         if lock.gone:
             return False
         if error.errno not in UNREACHABLE:
             self.remove(lock)  # the client has given it up, and its cancel may be on the way
             return False
-        if self.env.now < limit_ns:
+        if error.errno == ETIMEDOUT and self.env.now < limit_ns:
             return True
         export = lock.export
         assert export is not None

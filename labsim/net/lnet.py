@@ -280,8 +280,12 @@ class Lnet:
             self._note("lnet.drop", packet)
             self._lose(packet)
         else:
-            self._note("lnet.delay", packet)
+            if verdict.ns:
+                self._note("lnet.delay", packet)
             self.lnd.send(packet, verdict.ns)  # type: ignore[union-attr]
+            if verdict.copy_ns is not None:
+                self._note("lnet.duplicate", packet)
+                self.lnd.send(packet, verdict.ns + verdict.copy_ns)  # type: ignore[union-attr]
 
     def _note(self, what: str, packet: Packet) -> None:
         if self._trace is not None:

@@ -1,4 +1,4 @@
-"""Packet rules: which messages a network loses or holds back.
+"""Packet rules: which messages a network loses, holds back, overtakes or sends twice.
 
 Does not know nodes or time; sees packets, says what shall happen to them. The same rules work on
 the simulated and on the live network, where they travel to each node as plain data. Stands for
@@ -15,13 +15,17 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 _MASK = (1 << 64) - 1
+_WAITS = 0x5EED
+"""Keeps the waits of a reorder apart from the draws that say which packets it hits."""
 
 
 class Verdict(NamedTuple):
-    """What happens to a packet: PASS, DROP, or `Delay(ns)`."""
+    """What happens to a packet: PASS, DROP, or `Delay(ns)` and a copy `copy_ns` behind it."""
 
     what: str
     ns: int = 0
+    copy_ns: int | None = None
+    """None: there is no copy."""
 
 
 PASS: Final = Verdict("pass")
@@ -33,6 +37,11 @@ def Delay(ns: int) -> Verdict:  # noqa: N802 - reads as the third verdict
     return Verdict("delay", ns)
 
 
+def Twice(ns: int, copy_ns: int) -> Verdict:  # noqa: N802
+    """Send a packet after `ns`, and once more `copy_ns` after that."""
+    return Verdict("duplicate", ns, copy_ns)
+
+
 class Rule(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
@@ -40,8 +49,10 @@ class Rule(
 
     name: str
     """How it is removed; installing another of this name replaces it."""
-    action: Literal["drop", "delay"] = "drop"
+    action: Literal["drop", "delay", "duplicate", "reorder"] = "drop"
     delay_ns: int = 0
+    """Of a delay: how long. Of a duplicate: how far the copy is behind. Of a reorder: each packet
+    that is hit waits for a time drawn from [0, delay_ns), and those behind it overtake."""
     src: tuple[int, ...] = ()
     """Sender NIDs; empty: any."""
     dst: tuple[int, ...] = ()
@@ -118,18 +129,19 @@ def draw(seed: int, index: int) -> float:
 class _Installed:
     """A rule in use on one sender, with what it has counted there."""
 
-    __slots__ = ("hits", "rule", "seen")
+    __slots__ = ("hits", "index", "rule", "seen")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.seen = 0
+        self.index = 0
         self.hits = 0
 
     def hit(self, packet: Any) -> bool:
         rule = self.rule
         if not rule.matches(packet):
             return False
-        index = self.seen
+        index = self.index = self.seen
         self.seen += 1
         if index < rule.skip or (rule.count is not None and self.hits >= rule.count):
             return False
@@ -137,6 +149,13 @@ class _Installed:
             return False
         self.hits += 1
         return True
+
+    def wait_ns(self, packet: Any) -> int:
+        """How long the packet that was just hit is held back."""
+        rule = self.rule
+        if rule.action == "reorder":
+            return int(draw(rule.seed ^ int(packet.src) ^ _WAITS, self.index) * rule.delay_ns)
+        return rule.delay_ns
 
 
 class Rules:
@@ -168,12 +187,18 @@ class Rules:
         """What happens to this packet: any drop wins, delays add up. A node's own never suffer."""
         if packet.src == packet.dst:
             return PASS
-        delay_ns = 0
+        delay_ns, copy_ns = 0, None
         for installed in self._installed.values():
             if installed.hit(packet):
-                if installed.rule.action == "drop":
+                action = installed.rule.action
+                if action == "drop":
                     return DROP
-                delay_ns += installed.rule.delay_ns
+                if action == "duplicate":
+                    copy_ns = installed.rule.delay_ns
+                else:
+                    delay_ns += installed.wait_ns(packet)
+        if copy_ns is not None:
+            return Twice(delay_ns, copy_ns)
         return Delay(delay_ns) if delay_ns else PASS
 
     def hits(self) -> dict[str, int]:

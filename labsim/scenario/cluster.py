@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from labsim.base.errors import InputError
+from labsim.base.ids import Nid
 from labsim.base.units import NS_PER_S
 from labsim.net.lnd_sim import DEFAULT, PRESETS, Link
 from labsim.net.rules import Rule
@@ -178,16 +179,19 @@ class Cluster:
     def rule(
         self,
         name: str,
-        action: Literal["drop", "delay"] = "drop",
+        action: Literal["drop", "delay", "duplicate", "reorder"] = "drop",
         src: Iterable[str] = (),
         dst: Iterable[str] = (),
         **match: Any,
     ) -> Rule:
-        """A packet rule between nodes by name; `match` are other fields of net.rules.Rule."""
-        senders = tuple(self._nids[self.node(node).name] for node in src)
-        receivers = tuple(self._nids[self.node(node).name] for node in dst)
+        """A packet rule between nodes or NIDs; `match` are other fields of net.rules.Rule."""
+        senders = tuple(self._nid(name) for name in src)
+        receivers = tuple(self._nid(name) for name in dst)
         match.setdefault("seed", self.seed)
         return Rule(name=name, action=action, src=senders, dst=receivers, **match)
+
+    def _nid(self, name: str) -> int:
+        return Nid.parse(name) if "@" in name else self._nids[self.node(name).name]
 
     def net(self, rule: Rule) -> Any:
         """Event: every node obeys a packet rule."""

@@ -71,6 +71,27 @@ class Arm(msgspec.Struct, frozen=True, tag=True):
     value: int = 0
 
 
+class Meet(msgspec.Struct, frozen=True, tag=True):
+    """Have two processes meet at two fault points; see base.faults.Race."""
+
+    first: int
+    second: int
+
+
+class DiskTrouble(msgspec.Struct, frozen=True, tag=True):
+    """Have disks be slow, full, failing or well again; see Machine.disk_trouble."""
+
+    targets: list[str]
+    state: str
+    delay_ns: int = 0
+
+
+class SetClock(msgspec.Struct, frozen=True, tag=True):
+    """Set the date forwards or backwards."""
+
+    by_ns: int
+
+
 class Install(msgspec.Struct, frozen=True, tag=True):
     """Obey a packet rule."""
 
@@ -91,7 +112,10 @@ class Quit(msgspec.Struct, frozen=True, tag=True):
     """End the process."""
 
 
-Order = Boot | Shutdown | Command | AddTarget | Arm | Install | Remove | Snapshot | Quit
+Order = (
+    Boot | Shutdown | Command | AddTarget | Arm | Meet | DiskTrouble | SetClock | Install | Remove
+    | Snapshot | Quit
+)  # fmt: skip
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -20,9 +20,12 @@ from labsim.scenario.control import (
     Arm,
     Boot,
     Command,
+    DiskTrouble,
     Install,
+    Meet,
     Order,
     Remove,
+    SetClock,
     Shutdown,
     Snapshot,
 )
@@ -71,6 +74,19 @@ class Handle:
         """Event: a fault point is armed; with reaction "off" it is disarmed."""
         return self._ask(Arm(number, bits, val, reaction, value))
 
+    def race(self, first: int, second: int) -> Any:
+        """Event: two processes will meet at two fault points; `fault(.., "off")` takes it back."""
+        return self._ask(Meet(first, second))
+
+    def disk_trouble(self, targets: list[str], state: str, delay_ns: int = 0) -> Any:
+        """Event: the disks of these targets (none: all) are slow, full, eio, or ok again."""
+        return self._ask(DiskTrouble(targets, state, delay_ns))
+
+    def set_clock(self, by_ns: int) -> Any:
+        """Event: the date has been set forwards or backwards, also for boots to come."""
+        self.spec = msgspec.structs.replace(self.spec, epoch_ns=self.spec.epoch_ns + by_ns)
+        return self._ask(SetClock(by_ns))
+
     def add_target(self, info: TargetInfo) -> Any:
         """Event: this server serves one more target, now and at each start to come."""
         self.spec = msgspec.structs.replace(self.spec, targets=(*self.spec.targets, info))
@@ -89,7 +105,11 @@ class Handle:
         return self.env.process(self._start())
 
     mount = start
-    """The same for a client, in a client's words."""
+    """The same in the words of who mounts."""
+
+    def power_cycle(self) -> Any:
+        """Event: the power went and came back, and Lustre is mounted again."""
+        return self.env.process(self._power_cycle())
 
     def stop(self) -> Any:
         """Event: Lustre unmounted in order; the power stays on."""
@@ -110,6 +130,10 @@ class Handle:
         self.boots += 1
         yield self._ask(Boot(self.cluster.fs, self.boots))
         self.mounted = True
+
+    def _power_cycle(self) -> Steps[None]:
+        yield self.kill()
+        yield from self._start()
 
     def _stop(self) -> Steps[None]:
         yield self._ask(Shutdown())

@@ -95,7 +95,7 @@ class Machine:
         rng = Random(f"{spec.seed}:{spec.name}:{incarnation}")
         kit = load(spec.kits)(spec)
         faults = Faults(env, rng, self._hit)
-        params = ParamTree(kit.dialect, lambda: spec.epoch_ns + env.now, spec.hz, self._console)
+        params = ParamTree(kit.dialect, lambda: clock.epoch_ns + env.now, spec.hz, self._console)
         return Host(
             spec.name, env, self.lnet, self.disks, rng, params, faults, self.trace, clock, kit
         )
@@ -144,6 +144,24 @@ class Machine:
             raise LustreError(ENODEV, f"Lustre is not mounted on {self.spec.name}")
         return self.host.faults
 
+    def race(self, first: int, second: int) -> None:
+        """Have two processes meet at two fault points."""
+        self._faults().race(first, second)
+
+    def disk_trouble(self, targets: list[str], state: str, delay_ns: int) -> None:
+        """Have disks be slow, full, failing ("eio") or well again ("ok"); all if none is named."""
+        for name, disk in self.disks.items():
+            if not targets or name.rpartition("-")[2] in targets:
+                disk.trouble(state, delay_ns)
+        self.trace.emit("disk", state, delay_ns, *targets)
+
+    def set_clock(self, by_ns: int) -> None:
+        """Set the date; nothing that runs by the monotonic clock notices."""
+        self.spec = msgspec.structs.replace(self.spec, epoch_ns=self.spec.epoch_ns + by_ns)
+        if self.host is not None:
+            self.host.clock.epoch_ns += by_ns
+        self.trace.emit("clock.jump", by_ns)
+
     def install(self, rule: Rule) -> None:
         """Obey a packet rule."""
         self.rules.install(rule)
@@ -184,6 +202,12 @@ def carry_out(machine: Machine, order: Order) -> Steps[Any]:
             yield from machine.add_target(info)
         case control.Arm(number, bits, val, reaction, value):
             machine.fault(number, bits, val, reaction, value)
+        case control.Meet(first, second):
+            machine.race(first, second)
+        case control.DiskTrouble(targets, state, delay_ns):
+            machine.disk_trouble(targets, state, delay_ns)
+        case control.SetClock(by_ns):
+            machine.set_clock(by_ns)
         case control.Install(rule):
             machine.install(rule)
         case control.Remove(name):

@@ -82,6 +82,11 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
         """What kind of node a name is: client, mds, oss or mgs; None: there is none."""
         return self.nodes().get(node)
 
+    def targets(self) -> dict[str, str]:
+        """Every target's short name (OST0001) and the node that it is on by the plan."""
+        osts = {f"OST{n:04x}": f"oss{n % self.oss}" for n in range(self.ost_count)}
+        return {"MGS": "mgs", "MDT0000": "mds0"} | osts
+
     def nodes(self) -> dict[str, str]:
         """Every node's name and kind."""
         names = {f"c{n}": "client" for n in range(len(self.clients))}
@@ -121,6 +126,8 @@ class Command(Step, frozen=True, kw_only=True):
     within_ns: int | None = None
     user: str = ""
     save: str = ""
+    background: str = ""
+    """It goes on beside the steps that follow, and a wait for this name waits for its end."""
 
     @property
     def label(self) -> str:
@@ -128,20 +135,10 @@ class Command(Step, frozen=True, kw_only=True):
         return f"{self.node}: {self.text}"
 
 
-class Parallel(Step, frozen=True, kw_only=True):
-    """Commands that start at once; the step ends with the last of them."""
-
-    steps: list[Command]
-
-    @property
-    def label(self) -> str:
-        """The step in short."""
-        return f"parallel: {len(self.steps)} commands"
-
-
 class Wait(Step, frozen=True, kw_only=True):
-    """Wait for a time, or for a state: an import's, or a parameter's text."""
+    """Wait for a time, for a background step, or for a state: an import's, a parameter's text."""
 
+    background: str = ""
     time_ns: Nanoseconds = Nanoseconds(0)
     import_: str = msgspec.field(name="import", default="")
     param: str = ""
@@ -157,14 +154,14 @@ class Wait(Step, frozen=True, kw_only=True):
             return f"wait: import {self.target or '*'} on {self.on} is {self.import_}"
         if self.param:
             return f"wait: {self.param} on {self.on} is {self.shows}"
-        return f"wait: {format_duration(self.time_ns)}"
+        return f"wait: {self.background or format_duration(self.time_ns)}"
 
 
 class Net(Step, frozen=True, kw_only=True):
-    """A change to the network: partition, drop or delay between nodes, or heal all of it."""
+    """A change to the network between nodes or NIDs, or heal all of it."""
 
     text: str
-    action: Literal["partition", "drop", "delay", "heal"]
+    action: Literal["partition", "drop", "delay", "duplicate", "reorder", "heal"]
     src: list[str] = []
     dst: list[str] = []
     both_ways: bool = False
@@ -199,11 +196,66 @@ class Fault(Step, frozen=True, kw_only=True):
         return f"fault: {verb} {self.name or hex(self.at)} on {self.on}"
 
 
-class Power(Step, frozen=True, kw_only=True):
-    """Take a node down or bring it up: kill, start; for a client also umount and mount."""
+class Race(Step, frozen=True, kw_only=True):
+    """Two processes of a node meet: who is first at its point waits for the other at the other."""
+
+    on: str
+    at: tuple[int, int]
+    names: tuple[str, str]
+
+    @property
+    def label(self) -> str:
+        """The step in short."""
+        return f"race: {' | '.join(self.names)} on {self.on}"
+
+
+class Disk(Step, frozen=True, kw_only=True):
+    """Disks of a server's targets that are slow, full, failing, or well again."""
 
     node: str
-    action: Literal["kill", "start", "mount", "umount"]
+    targets: list[str] = []
+    """Short names (OST0001); none: all of the node."""
+    state: Literal["slow", "full", "eio", "ok"]
+    delay_ns: int = 0
+    text: str
+
+    @property
+    def label(self) -> str:
+        """The step as it is written."""
+        return f"disk: {self.text}"
+
+
+class ClockJump(Step, frozen=True, kw_only=True):
+    """A node's date is set forwards or backwards; its timers do not notice."""
+
+    node: str
+    by_ns: int
+    text: str
+
+    @property
+    def label(self) -> str:
+        """The step as it is written."""
+        return f"clock: {self.text}"
+
+
+class Failover(Step, frozen=True, kw_only=True):
+    """The targets of a server move to its partner, or (without one) back home."""
+
+    node: str
+    to: str = ""
+    text: str
+
+    @property
+    def label(self) -> str:
+        """The step as it is written."""
+        return f"fail: {self.text}"
+
+
+class Power(Step, frozen=True, kw_only=True):
+    """Take a node's power, or Lustre on it, away or give it back."""
+
+    node: str
+    action: Literal["kill", "kill -9", "start", "power-cycle", "mount", "umount"]
 
     @property
     def label(self) -> str:
@@ -211,7 +263,18 @@ class Power(Step, frozen=True, kw_only=True):
         return f"{self.node}: {self.action}"
 
 
-AnyStep = Command | Parallel | Wait | Net | Fault | Power
+class Parallel(Step, frozen=True, kw_only=True):
+    """Commands and power switches at once; the step ends with the last of them."""
+
+    steps: list[Command | Power]
+
+    @property
+    def label(self) -> str:
+        """The step in short."""
+        return f"parallel: {len(self.steps)} steps"
+
+
+AnyStep = Command | Parallel | Wait | Net | Fault | Race | Disk | ClockJump | Failover | Power
 
 
 class Scenario(Model, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from labsim import trees
 from labsim.base.errors import InputError
 from labsim.base.units import parse_duration
-from labsim.scenario import model, step_words, steps, suites
+from labsim.scenario import fault_words, model, net_words, step_words, steps, suites
 from labsim.scenario.decode import WRONG, Decoder, blamed, items, place
 from labsim.scenario.suggest import nearest
 from labsim.scenario.words import SyntaxProblem
@@ -25,8 +25,8 @@ FORMAT = 1
 KEYS = (
     "labsim", "ticket", "title", "history", "covers", "cluster", "steps", "virtual_time", "notes",
 )  # fmt: skip
-OTHER_STEPS = ("wait", "parallel", "net", "fault")
-EXTRAS = ("expect", "errno", "status", "within", "as", "save", "buggy")
+OTHER_STEPS = ("wait", "parallel", "net", "fault", "race", "disk", "clock", "fail")
+EXTRAS = ("expect", "errno", "status", "within", "as", "save", "background", "buggy")
 
 
 class Reader:
@@ -38,6 +38,8 @@ class Reader:
         self.decoder = Decoder(_SPECIAL)
         self.cluster = model.ClusterSpec()
         self.saved: set[str] = set()
+        self.background: dict[str, Node] = {}
+        """Steps that nothing waits for yet."""
 
     def scenario(self, root: Node) -> model.Scenario | None:
         """The whole file, None where anything is wrong."""
@@ -68,6 +70,8 @@ class Reader:
             if isinstance(root, MappingNode) and name not in pairs:
                 decoder.wrong(root, f"'{name}' is missing")
         values["steps"] = self.steps(pairs["steps"][1]) if "steps" in pairs else []
+        for name, at in self.background.items():
+            decoder.wrong(at, f"nothing waits for '{name}'; add the step wait: {name}")
         if decoder.problems:
             return None
         return model.Scenario(**values, name=self.name, path=self.path)
@@ -152,8 +156,6 @@ class Reader:
         line = place(node).line
         role = self.cluster.role(name)
         if text in step_words.POWER:
-            if text in {"mount", "umount"} and role != "client":
-                return decoder.wrong(node, f"'{text}' is for a client")
             for extra, _ in pairs.values():
                 decoder.wrong(extra, f"'{text}' has no '{extra.value}'")
             return model.Power(line=line, node=name, action=text)
@@ -161,9 +163,14 @@ class Reader:
         self._check_words(node, text, role, works)
         if "save" in pairs:
             self.saved.add(pairs["save"][1].value)
-        return (
-            WRONG if extras is WRONG else model.Command(line=line, node=name, text=text, **extras)
-        )
+        if extras is WRONG:
+            return WRONG
+        made = model.Command(line=line, node=name, text=text, **extras)
+        if made.background:
+            if made.background in self.background:
+                return decoder.wrong(node, f"'{made.background}' runs in the background already")
+            self.background[made.background] = pairs["background"][1]
+        return made
 
     def _check_words(self, node: Node, text: str, role: str | None, params: bool) -> None:
         """Parse the command now, so that a typo is found before anything runs."""
@@ -186,8 +193,8 @@ class Reader:
                 values["within_ns"] = decoder.read(node, model.Nanoseconds)
             elif name == "as":
                 values["user"] = self._user(node)
-            elif name == "save":
-                values["save"] = self._name(node)
+            elif name in ("save", "background"):
+                values[name] = self._name(node)
             elif name == "buggy":
                 values["buggy"] = decoder.read(node, model.Outcome)
         plain = {k: pairs[k] for k in ("expect", "errno", "status") if k in pairs}
@@ -233,35 +240,69 @@ class Reader:
         text = self.decoder.read(node, str)
         if text is WRONG or re.fullmatch(r"[A-Za-z_]\w*", text):
             return text
-        return self.decoder.wrong(node, f"'{text}' is no name for a variable")
+        return self.decoder.wrong(node, f"'{text}' is no name: a letter, then letters and digits")
 
     # ---- the other steps
 
     def _wait(self, node: Node, line: int) -> Any:
         if isinstance(node, ScalarNode):
+            if re.match(r"[A-Za-z_]", node.value):
+                return self._wait_for(node, line)
             time_ns = self.decoder.read(node, model.Nanoseconds)
             return WRONG if time_ns is WRONG else model.Wait(line=line, time_ns=time_ns)
         return self._built(node, line, step_words.WAIT)
 
+    def _wait_for(self, node: ScalarNode, line: int) -> Any:
+        """The end of a background step."""
+        name = node.value
+        if self.background.pop(name, None) is None:
+            known = nearest(name, self.background)
+            return self.decoder.wrong(node, f"nothing runs in the background as '{name}'{known}")
+        return model.Wait(line=line, background=name)
+
     def _parallel(self, node: Node, line: int) -> Any:
         steps = self.steps(node)
+        good = []
         for step, item in zip(steps, getattr(node, "value", []), strict=False):
-            if step is not WRONG and not isinstance(step, model.Command):
-                self.decoder.wrong(item, "only commands can run in parallel")
-        good = [step for step in steps if isinstance(step, model.Command)]
+            if isinstance(step, model.Command) and step.background:
+                self.decoder.wrong(item, "what is parallel is no background step of its own")
+            elif isinstance(step, (model.Command, model.Power)):
+                good.append(step)
+            elif step is not WRONG:
+                self.decoder.wrong(item, "only commands and power switches can be parallel")
         return model.Parallel(line=line, steps=good)
 
     def _net(self, node: Node, line: int) -> Any:
+        return self._worded(node, line, model.Net, net_words.net)
+
+    def _disk(self, node: Node, line: int) -> Any:
+        return self._worded(node, line, model.Disk, fault_words.disk)
+
+    def _clock(self, node: Node, line: int) -> Any:
+        return self._worded(node, line, model.ClockJump, fault_words.clock)
+
+    def _fail(self, node: Node, line: int) -> Any:
+        return self._worded(node, line, model.Failover, fault_words.fail)
+
+    def _race(self, node: Node, line: int) -> Any:
+        places = self.decoder.items(node, str)
+        try:
+            return WRONG if places is WRONG else fault_words.race(places, self.cluster, line)
+        except InputError as error:
+            return self.decoder.wrong(node, error.what)
+
+    def _fault(self, node: Node, line: int) -> Any:
+        return self._built(node, line, fault_words.FAULT)
+
+    def _worded(self, node: Node, line: int, kind: Any, read: Any) -> Any:
+        """A step from a line of words."""
         text = self.decoder.read(node, str)
         if text is WRONG:
             return WRONG
         try:
-            return model.Net(line=line, text=text, **step_words.net(text, self.cluster.nodes()))
+            return kind(line=line, text=text, **read(text, self.cluster))
         except SyntaxProblem as error:
             return self.decoder.wrong(node, error.what, error.start)
-
-    def _fault(self, node: Node, line: int) -> Any:
-        return self._built(node, line, step_words.FAULT)
 
     def _built(self, node: Node, line: int, build: Any) -> Any:
         """A step from a mapping of words; `build` checks them against the cluster."""

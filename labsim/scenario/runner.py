@@ -18,18 +18,16 @@ import msgspec
 from labsim.base.errors import InputError, LabsimError, LustreError
 from labsim.base.units import NS_PER_MS, format_duration
 from labsim.scenario import checkers, kits, model
+from labsim.scenario.acts import Acts
 from labsim.scenario.cluster import Cluster, Runtime
 from labsim.scenario.steps.context import Result
-from labsim.scenario.verdict import EXPECTED, Shown, Verdict, judge, matches, verdict_of
+from labsim.scenario.verdict import EXPECTED, Shown, Verdict, judge, verdict_of
 
 Steps = Generator[Any, Any, Any]
 
 SETTLE_NS = 200 * NS_PER_MS
 SETTLE_TIMES = 5
 """Locks may still be on their way back when the last step is done."""
-
-POLL_NS = 50 * NS_PER_MS
-"""How often a wait for a state looks."""
 
 DEFAULT_SEED = 1
 
@@ -218,9 +216,9 @@ class Runner:
         self.shown: list[Shown] = []
         self.broken: list[str] = []
         self.history: list[checkers.Snapshots] = []
+        self.acts = Acts(cluster, self.values, self.history)
         self.ended_ns = 0
         self._number = 0
-        self._cures: dict[tuple[str, int], model.Fault] = {}
         self._started_ns = 0
 
     def everything(self) -> Steps:
@@ -235,7 +233,7 @@ class Runner:
             return
         finally:
             self.ended_ns = self.env.now - self._started_ns
-        yield from self.cure()
+        yield from self.acts.cure()
         yield from self.check()
 
     def check(self) -> Steps:
@@ -249,49 +247,54 @@ class Runner:
                 return
         self.broken += found
 
-    def cure(self) -> Steps:
-        """Take back every fault and network rule that is still there."""
-        yield self.cluster.heal()
-        for node, number in list(self._cures):
-            if self.cluster.node(node).mounted:
-                yield self.cluster.node(node).fault(number, reaction="off")
-
     def step(self, step: model.AnyStep) -> Steps:
         """One step of any kind."""
-        started = self.env.now
-        if isinstance(step, model.Command):
-            yield from self._command(step)
-            return
+        number = self._number
         if isinstance(step, model.Parallel):
-            yield self.env.all_of([self.env.process(self._command(one)) for one in step.steps])
+            begun = [self.env.process(self._beside(number, one)) for one in step.steps]
+            yield self.env.all_of(begun)
+            for error in filter(None, (one.value for one in begun)):
+                raise error
+        elif isinstance(step, model.Command) and step.background:
+            self.acts.background[step.background] = self.env.process(self._beside(number, step))
+        else:
+            yield from self._one(number, step)
+
+    def _beside(self, number: int, step: Any) -> Steps:
+        """The same beside other steps: what cut it short is for who waits for it to raise."""
+        try:
+            yield from self._one(number, step)
+        except CutShort as error:
+            return error
+        return None
+
+    def _one(self, number: int, step: Any) -> Steps:
+        """One command or act, from its start to what it shows."""
+        if isinstance(step, model.Command):
+            yield from self._command(number, step)
             return
-        act: Any = {
-            model.Wait: self._wait,
-            model.Net: self._net,
-            model.Fault: self._fault,
-            model.Power: self._power,
-        }[type(step)]
+        started = self.env.now
         differs = ""
         try:
-            differs = (yield from act(step)) or ""
+            differs = (yield from self.acts.act(step)) or ""
         except LustreError as error:
             differs = str(error)
-        self._show(step, started, fixed=not differs, buggy=None, differs=differs)
+        self._show(number, step, started, fixed=not differs, buggy=None, differs=differs)
 
     # ---- commands
 
-    def _command(self, step: model.Command) -> Steps:
+    def _command(self, number: int, step: model.Command) -> Steps:
         started = self.env.now
-        result = yield from self._result(step)
+        result = yield from self._result(number, step)
         if step.save:
             self.values[step.save] = result.stdout.rstrip("\n")
         fixed, buggy, differs = judge(step.shows, step.buggy, result, self.values)
         if self.cluster.trace is not None:
-            fields = (self._number, result.status, result.errno_name, result.output)
+            fields = (number, result.status, result.errno_name, result.output)
             self.cluster.trace.emit(step.node, "scenario.result", fields)
-        self._show(step, started, fixed, buggy, differs, result.output)
+        self._show(number, step, started, fixed, buggy, differs, result.output)
 
-    def _result(self, step: model.Command) -> Steps:
+    def _result(self, number: int, step: model.Command) -> Steps:
         limit_ns = model.STEP_TIMEOUT_NS if step.within_ns is None else step.within_ns
         limit = self.env.timeout(limit_ns)
         done = self.cluster.node(step.node).command(step.text, self.values, step.user)
@@ -302,12 +305,13 @@ class Runner:
             return Result(status=1, errno=error.errno, chunks=[(2, message)])
         if not done.triggered:
             what = f"line {step.line}: '{step.label}' took longer than {format_duration(limit_ns)}"
-            self._show(step, self.env.now - limit_ns, False, None, "it did not end")
+            self._show(number, step, self.env.now - limit_ns, False, None, "it did not end")
             raise CutShort(what)
         return done.value
 
     def _show(
         self,
+        number: int,
         step: model.AnyStep,
         started: int,
         fixed: bool,
@@ -324,74 +328,7 @@ class Runner:
             buggy=buggy,
             output=output,
             differs=differs,
-            step=self._number,
+            step=number,
         )
         self.shown.append(shown)
         self.listener.step(shown)
-
-    # ---- the other steps; each returns what went wrong, or nothing
-
-    def _wait(self, step: model.Wait) -> Steps:
-        if step.time_ns:
-            yield self.env.timeout(step.time_ns)
-            return ""
-        until = self.env.now + step.within_ns
-        while True:
-            seen = yield from (self._imports(step) if step.import_ else self._texts(step))
-            wanted = step.import_ or step.shows
-            if seen and all(matches(wanted, text, self.values) for text in seen.values()):
-                return ""
-            if self.env.now >= until:
-                listed = ", ".join(f"{name} is {text.strip()}" for name, text in seen.items())
-                return f"not within {format_duration(step.within_ns)}: {listed or 'nothing there'}"
-            yield self.env.timeout(min(POLL_NS, until - self.env.now))
-
-    def _imports(self, step: model.Wait) -> Steps:
-        """The states of a node's imports by target."""
-        command = f"lctl get_param -n *.{step.target or '*'}-*.import"
-        result = yield self.cluster.node(step.on).command(command)
-        states: dict[str, str] = {}
-        target = ""
-        for line in result.stdout.splitlines():
-            name, _, text = line.strip().partition(": ")
-            if name == "target":
-                target = text.removesuffix("_UUID")
-            elif name == "state":
-                states[target] = text
-        return states
-
-    def _texts(self, step: model.Wait) -> Steps:
-        """The texts of a node's parameters by name."""
-        result = yield self.cluster.node(step.on).command(f"lctl get_param {step.param}")
-        pairs = (line.partition("=") for line in result.stdout.splitlines())
-        return {name: text for name, _, text in pairs}
-
-    def _net(self, step: model.Net) -> Steps:
-        if step.action == "heal":
-            yield self.cluster.heal()
-            return
-        rule = self.cluster.rule(
-            step.text,
-            "delay" if step.action == "delay" else "drop",
-            step.src,
-            step.dst,
-            both_ways=step.both_ways,
-            delay_ns=step.delay_ns,
-            **step.match,
-        )
-        yield self.cluster.net(rule)
-
-    def _fault(self, step: model.Fault) -> Steps:
-        handle = self.cluster.node(step.on)
-        if step.cure:
-            self._cures.pop((step.on, step.at), None)
-            yield handle.fault(step.at, reaction="off")
-            return
-        self._cures[step.on, step.at] = step
-        yield handle.fault(step.at, step.bits, step.val, step.do or None, step.value)
-
-    def _power(self, step: model.Power) -> Steps:
-        handle = self.cluster.node(step.node)
-        if step.action == "kill" and handle.mounted:
-            self.history.append({step.node: (yield handle.snapshot())})
-        yield getattr(handle, step.action)()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from labsim.base.errors import InputError
+
+T = TypeVar("T")
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _FORBIDDEN = {"|": "pipe", "&": "background job", ";": "second command", "<": "input file"}
@@ -158,6 +160,26 @@ def parse(text: str, values: Mapping[str, str] | None = None) -> Command:
             raise SyntaxProblem(f"'{word.text}' without a file", word.start)
         append = word.text == ">>"
     return Command(found, target, append)
+
+
+def bare(text: str) -> list[Word]:
+    """Words between blanks, without a meaning for any sign."""
+    found, at = [], 0
+    for word in text.split():
+        at = text.index(word, at)
+        found.append(Word(word, at))
+        at += len(word)
+    return found
+
+
+def read_at(word: Word, read: Callable[[str], T], text: str) -> T:
+    """A value read from a word or a part of it; its mistakes point at the word."""
+    try:
+        return read(text)
+    except InputError as error:
+        raise SyntaxProblem(error.what, word.start) from None
+    except ValueError:
+        raise SyntaxProblem(f"'{text}' is no number", word.start) from None
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:

@@ -175,7 +175,9 @@ def test_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "setfattr" in out
     _, manual, _ = run(capsys, "verbs", "setfattr")
     assert "setfattr {-n NAME [-v VALUE] | -x NAME} [-h] FILE..." in manual
-    assert {row["name"] for row in as_json(capsys, "verbs")} >= {"touch", "lfs df", "sys"}
+    assert {row["name"] for row in as_json(capsys, "verbs")} >= {"touch", "lfs df", "sys", "race"}
+    _, manual, _ = run(capsys, "verbs", "net", "power")
+    assert "net: reorder NODES -> NODES TIME [FILTER...]" in manual
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,17 @@ def test_rules_drop_and_delay(wire, pair):
     assert b.counters.recv_count == 1
 
 
+def test_a_duplicate_is_sent_twice(wire, pair):
+    a, b = pair
+    got = []
+    b.serve(8, got.append)
+    a.rules.install(Rule(name="twice", action="duplicate", delay_ns=50))
+    a.put(B, 8, 1, b"xyz")
+    wire.pump()
+    assert len(got) == 2
+    assert wire.delays == [0, 50]
+
+
 def test_reset_forgets_and_close_is_silent(wire, pair):
     a, b = pair
     b.serve(8, lambda packet: pytest.fail("forgotten"))

@@ -1,11 +1,13 @@
 """Packet rules are pure: packets in, verdicts out."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
 from labsim.base.ids import Nid
 from labsim.net.lnet import GET, PUT, Packet
-from labsim.net.rules import DROP, PASS, Delay, Rule, Rules, draw, partition
+from labsim.net.rules import DROP, PASS, Delay, Rule, Rules, Twice, draw, partition
 
 A, B, C = (Nid.parse(f"10.0.0.{n}@tcp") for n in (1, 2, 3))
 
@@ -89,6 +91,26 @@ def test_delays_add_up_and_a_drop_wins():
     assert made.verdict(packet(portal=9)) == Delay(5)
     made.install(Rule(name="none", portal=12))
     assert made.verdict(packet()) is DROP
+
+
+def test_a_duplicate_comes_twice_and_a_drop_wins():
+    made = rules(
+        Rule(name="twice", action="duplicate", delay_ns=3),
+        Rule(name="slow", action="delay", delay_ns=5, portal=12),
+    )
+    assert made.verdict(packet()) == Twice(5, 3)
+    assert made.verdict(packet(portal=9)) == Twice(0, 3)
+    made.install(Rule(name="none", portal=12))
+    assert made.verdict(packet()) is DROP
+
+
+def test_a_reorder_draws_a_wait_for_each_packet_and_always_the_same():
+    first, again = (rules(Rule(name="r", action="reorder", delay_ns=1000, seed=7)) for _ in "ab")
+    waits = [[made.verdict(packet()).ns for _ in range(500)] for made in (first, again)]
+    assert waits[0] == waits[1]
+    assert 0 <= min(waits[0]) < 10
+    assert 990 < max(waits[0]) < 1000
+    assert sum(late > early + 100 for late, early in pairwise(waits[0])) > 100
 
 
 def test_skip_and_count():

@@ -124,7 +124,31 @@ STEPS = "labsim: 1\ntitle: t\ncluster: {clients: 2}\nsteps:\n"
         ("- c0: 'ls | wc'", 13, "'|': a step has no pipe"),
         ("- c0: echo $x", 14, "nothing was saved as 'x' before this step"),
         ("- oss0: touch f", 11, "touch runs on a client, and this node is of the kind oss"),
-        ("- mds0: mount", 11, "'mount' is for a client"),
+        ("- {c0: ls, background: a b}", 26, "'a b' is no name: a letter, then letters and digits"),
+        ("- {c0: ls, background: ls}", 26, "nothing waits for 'ls'; add the step wait: ls"),
+        ("- wait: writer", 11, "nothing runs in the background as 'writer'"),
+        ("- net: reorder c0 -> mds0", 24, "say how late a packet may come, as in 2s"),
+        ("- net: duplicate c0 -> mds0 opk=1", 31, "'opk=1' is no filter, did you mean 'opc'?"),
+        ("- net: drop c0 -> OST0009", 21, "unknown node 'OST0009'"),
+        ("- net: drop c0 -> 10.0@tcp", 21, "'10.0@tcp' is no NID"),
+        ("- race: [MDS_REINT_DELAY]", 11, "a race is between two fault points"),
+        ("- race: [LDLM_REPLY, LDLM_REPLY]", 11, "say which node visits 'LDLM_REPLY', as in"),
+        (
+            "- race: [mds0:LDLM_REPLY, oss0:LDLM_REPLY]",
+            11,
+            "a race is between two processes of one",
+        ),
+        ("- race: [MDS_REINT_DELAY, MDS_REINT_DELY]", 11, "unknown fault point 'MDS_REINT_DELY'"),
+        ("- disk: c0 full", 11, "'c0' has no disk; one of MDT0000, MGS, OST0000, mds0, mgs, oss0"),
+        ("- disk: oss0 ful", 16, "a disk is never 'ful', did you mean 'full'?"),
+        ("- disk: oss0 slow", 16, "say how slow, as in 50ms"),
+        ("- disk: oss0 full 2s", 21, "'2s' is one too many"),
+        ("- clock: c0 1h", 12, "write clock: NODE jump 1h, or -1h"),
+        ("- clock: c9 jump 1h", 12, "unknown node 'c9'"),
+        ("- clock: c0 jump 1x", 20, "'1x' is no duration"),
+        ("- fail: oss0 over", 11, "write fail: oss0 to oss1, or fail: oss0 back"),
+        ("- fail: c0 to oss0", 11, "'c0' serves no target"),
+        ("- fail: oss0 to oss0", 19, "a server cannot be its own partner"),
         ("- wait: 30", 11, "'30' is no duration"),
         ("- wait: 30 seconds", 11, "'30 seconds' is no duration"),
         ("- wait: {import: FUL, on: c0}", 20, "unknown import state 'FUL', did you mean 'FULL'?"),
@@ -143,13 +167,17 @@ STEPS = "labsim: 1\ntitle: t\ncluster: {clients: 2}\nsteps:\n"
         ),
         ("- fault: {on: oss0, at: 0x20e, do: explode}", 38, "unknown reaction 'explode'"),
         ("- fault: {on: oss0, at: 0x20e, do: fail ENOSPACE}", 38, "unknown errno 'ENOSPACE'"),
-        ("- parallel: [{c0: ls}, {wait: 3s}]", 26, "only commands can run in parallel"),
+        (
+            "- parallel: [{c0: ls}, {wait: 3s}]",
+            26,
+            "only commands and power switches can be parallel",
+        ),
         ("- {c0: ls, expct: f}", 14, "unknown key 'expct', did you mean 'expect'?"),
         ("- {c0: ls, errno: ENODAT}", 21, "unknown errno 'ENODAT', did you mean 'ENODATA'?"),
         ("- {c0: ls, expect: /a(/}", 22, "not a regular expression"),
         ("- {c0: ls, status: zero}", 22, "'zero' is not a whole number"),
         ("- {c0: ls, as: nobody}", 18, "'nobody' is no user; write root, UID or UID:GID"),
-        ("- {c0: ls, save: 2x}", 20, "'2x' is no name for a variable"),
+        ("- {c0: ls, save: 2x}", 20, "'2x' is no name: a letter"),
         ("- {c0: ls, buggy: {}}", 21, "say what a buggy tree shows"),
         ("- {c0: ls, c0: ls}", 14, "'c0' stands here twice"),
         ("- {expect: ls}", 6, "a step starts with its node or kind, not with 'expect'"),
@@ -300,3 +328,10 @@ def test_overlays_are_those_that_the_file_declares() -> None:
     (overlay,) = load.overlays(load.overlay_file(load.load(path)))
     assert overlay.__name__ == "ReplaceDeletes"
     assert load.overlays(None) == []
+
+
+def test_every_kind_of_step_has_its_manual() -> None:
+    from labsim.scenario.manual import STEPS
+    from labsim.scenario.reader import OTHER_STEPS
+
+    assert set(STEPS) == {*OTHER_STEPS, "power", "background"}
