@@ -109,9 +109,8 @@ class MdtReints(MdtIntents):
             target = objects.encode_name(req.get("symtgt", ""))
             if not target:
                 raise LustreError(errno.EINVAL, "a symlink to nowhere")
-        return New(
-            record.fid2, record.mode, self.now(record.time), record.umask, record.rdev, target
-        )
+        rdev = record.rdev & 0xFFFFFFFF  # lu_attr.la_rdev, where cr_rdev ends, has 32 bits
+        return New(record.fid2, record.mode, self.now(record.time), record.umask, rdev, target)
 
     def add_security_context(self, tx: Tx, req: ServerRequest, fid: Fid) -> None:
         """A label that the client's security module wants on what it creates."""
