@@ -155,8 +155,8 @@ class Asts(Namespace):
             self.await_cancel(lock)
         self.env.process(self._completion(lock))
 
-    def _completion(self, lock: ServerLock) -> Steps[None]:
-        flags = LDLM_FL_AST_SENT if lock.asked else 0
+    def _completion(self, lock: ServerLock, flags: int = 0) -> Steps[None]:
+        flags |= LDLM_FL_AST_SENT if lock.asked else 0
         desc = describe(lock.resource.name, lock.mode, lock.policy, lock.mode)
         fields: dict[str, Any] = {}
         if lock.resource.kind == LDLM_EXTENT and lock.export is not None:
@@ -176,7 +176,7 @@ class Asts(Namespace):
         limit_ns = self.env.now + self.callback_timeout_ns(lock.export)
         yield from self._slots.take()
         try:
-            while not lock.gone:
+            while lock.concerns_client:
                 try:
                     yield from self._call(lock, opcode, desc, flags, fields)
                     return

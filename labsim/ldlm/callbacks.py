@@ -20,6 +20,7 @@ from labsim.wire.constants import (
     LCK_PW,
     LDLM_FL_AST_SENT,
     LDLM_FL_DISCARD_DATA,
+    LDLM_FL_FLOCK_DEADLOCK,
 )
 from labsim.wire.message import Message
 from labsim.wire.opcodes import LDLM_BL_CALLBACK, LDLM_CP_CALLBACK, LDLM_GL_CALLBACK
@@ -57,6 +58,7 @@ class Callbacks(Holdings):
         lock = self._called(req)
         if lock.state in (LockState.ASKED, LockState.WAITING):
             dlm_req = request_of(req.msg)
+            lock.deadlocked = bool(dlm_req.lock_flags & LDLM_FL_FLOCK_DEADLOCK)
             self.adopt(lock, dlm_req.lock_desc)
             lock.lvb = req.get("dlm_lvb") or lock.lvb
             lock.state = LockState.GRANTED

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.ldlm.client_flocks import ClientFlocks
 from labsim.ldlm.client_lock import Blocking, ClientLock, Glimpse, LockState
 from labsim.ldlm.desc import answer_of, describe
 from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, covers
-from labsim.ldlm.replay import Replays
 from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import Export, Import, Request
 from labsim.runtime.ports import Steps
@@ -32,7 +32,7 @@ from labsim.wire.opcodes import LDLM_ENQUEUE
 EIO = 5
 
 
-class ClientNamespace(Replays):
+class ClientNamespace(ClientFlocks):
     """One client's locks of one target; made before its import connects.
 
     `name` is the client device's ("lustre-MDT0000-mdc-ffff88003a5c1000").
@@ -216,6 +216,7 @@ class ClientNamespace(Replays):
                 lock.granted.succeed()
             elif lock.state is LockState.GRANTED and lock.refs == 0:
                 self.start_cancel(lock)
+        self.lose_flocks()
 
 
 def _policy(bits: int, extent: Extent | None, optional: int = 0) -> Policy:

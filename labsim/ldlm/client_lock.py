@@ -47,6 +47,7 @@ class ClientLock(Lock):
         "blocking",
         "cancel_pending",
         "data",
+        "deadlocked",
         "discard",
         "done",
         "failed",
@@ -70,6 +71,8 @@ class ClientLock(Lock):
         """LDLM_FL_CBPENDING: no new users; it goes when the last user has gone."""
         self.failed = False
         """The server has forgotten it (eviction)."""
+        self.deadlocked = False
+        """A file lock that would have waited for itself (LDLM_FL_FLOCK_DEADLOCK)."""
         self.discard = False
         self.lvb: Payload = b""
         self.last_used_ns = 0
@@ -80,6 +83,10 @@ class ClientLock(Lock):
         """The event that a waiting enqueue waits for."""
         self.done: Any = None
         """The event of somebody who waits until it is given back."""
+
+    def same_client(self, other: Lock) -> bool:
+        """A client knows only its own."""
+        return True
 
     @property
     def usable(self) -> bool:

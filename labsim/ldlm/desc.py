@@ -7,11 +7,12 @@ ldlm_lock2desc and the ldlm_convert_policy functions (ldlm_lock.c).
 from __future__ import annotations
 
 from labsim.base.errors import LustreError
-from labsim.ldlm.policy import POLICIES, Extent, Ibits, Plain, Policy
+from labsim.ldlm.policy import POLICIES, Extent, Flock, Ibits, Plain, Policy
 from labsim.ldlm.resource import ResName
-from labsim.wire.constants import LDLM_EXTENT, LDLM_IBITS
+from labsim.wire.constants import LDLM_EXTENT, LDLM_FLOCK, LDLM_IBITS
 from labsim.wire.ldlm import (
     LdlmExtent,
+    LdlmFlockWire,
     LdlmInodebits,
     LdlmLockDesc,
     LdlmReply,
@@ -33,12 +34,14 @@ def describe(name: ResName, mode: int, policy: Policy, granted_mode: int = 0) ->
     )
 
 
-def _to_wire(policy: Policy) -> LdlmExtent | LdlmInodebits | None:
+def _to_wire(policy: Policy) -> LdlmExtent | LdlmInodebits | LdlmFlockWire | None:
     match policy:
         case Extent(start, end, gid):
             return LdlmExtent(start=start, end=end, gid=gid)
         case Ibits(bits, optional):
             return LdlmInodebits(bits=bits, try_bits=optional)
+        case Flock(start, end, owner, pid):
+            return LdlmFlockWire(start=start, end=end, owner=owner, pid=pid)
     return None
 
 
@@ -56,6 +59,8 @@ def policy_of(desc: LdlmLockDesc) -> Policy:
         policy = Extent(data.start, data.end, data.gid)
     elif kind == LDLM_IBITS and isinstance(data, LdlmInodebits):
         policy = Ibits(data.bits, data.try_bits)
+    elif kind == LDLM_FLOCK and isinstance(data, LdlmFlockWire):
+        policy = Flock(data.start, data.end, data.owner, data.pid)
     elif POLICIES.get(kind) is Plain:
         policy = Plain()
     if policy is None or not policy.valid or is_empty(policy):

@@ -28,6 +28,7 @@ from labsim.net.ptlrpc import Handlers, ServerRequest, handles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     ELDLM_LOCK_ABORTED,
+    LCK_NL,
     LDLM_EXTENT,
     LDLM_FL_AST_SENT,
     LDLM_FL_BLOCK_GRANTED,
@@ -36,6 +37,8 @@ from labsim.wire.constants import (
     LDLM_FL_LOCK_CHANGED,
     LDLM_FL_NO_EXPANSION,
     LDLM_FL_REPLAY,
+    LDLM_FL_TEST_LOCK,
+    LDLM_FLOCK,
     OBD_CONNECT_LVB_TYPE,
 )
 from labsim.wire.ldlm import LdlmLockDesc, LdlmReply
@@ -84,6 +87,8 @@ class LdlmHandlers(Handlers):
         lock = self._wanted_lock(req)
         if dlm_req.lock_flags & LDLM_FL_REPLAY:
             return self._replayed_lock(req, lock)
+        if lock.resource.kind == LDLM_FLOCK:
+            return self._flock(req, lock)
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT:
             return (yield from self._glimpse_lock(req, lock))
         if not lock.granted:
@@ -126,6 +131,24 @@ class LdlmHandlers(Handlers):
             else:
                 self.ldlm.start(lock)
         return req.reply(dlm_rep=_reply_of(lock, 0 if lock.granted else LDLM_FL_BLOCK_GRANTED))
+
+    def _flock(self, req: ServerRequest, lock: ServerLock) -> Message:
+        """A process wants to lock part of a file, to give it back, or to know who has it."""
+        name, mode = lock.resource.name, lock.mode
+        if lock.flags & LDLM_FL_TEST_LOCK:
+            found = self.ldlm.test_flock(lock)
+            mode, policy = (found.mode, found.policy) if found else (LCK_NL, lock.policy)
+            rep = LdlmReply(
+                lock_flags=LDLM_FL_LOCK_CHANGED, lock_desc=describe(name, mode, policy, mode)
+            )
+            return req.reply(dlm_rep=rep)
+        lock.handed = True
+        waiting = lock.cookie in lock.resource.waiting
+        granted = lock.granted or (not waiting and self.ldlm.ask_flock(lock))
+        desc = describe(name, mode, lock.policy, mode if granted else 0)
+        flags = 0 if granted else LDLM_FL_BLOCK_GRANTED
+        rep = LdlmReply(lock_flags=flags, lock_desc=desc, lock_handle=lock.cookie)
+        return req.reply(dlm_rep=rep)
 
     def _answer_lock(self, req: ServerRequest, lock: ServerLock) -> Message:
         flags = 0

@@ -3,8 +3,7 @@
 Pure values and functions. Does not know resources, clients, messages or time. Stands for
 ldlm_lock.c's mode table, ldlm_plain.c, ldlm_inodebits.c and the conflict rules of ldlm_extent.c.
 
-A policy says which part of a resource a lock is for. There is one class for each lock type; a new
-type (flock) is a class with the same methods and a row in `POLICIES`.
+A policy says which part of a resource a lock is for. There is one class for each lock type.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from labsim.wire.constants import (
     LCK_PR,
     LCK_PW,
     LDLM_EXTENT,
+    LDLM_FLOCK,
     LDLM_IBITS,
     LDLM_PLAIN,
     OBD_OBJECT_EOF,
@@ -156,11 +156,47 @@ class Plain(NamedTuple):
         return "all"
 
 
-Policy: TypeAlias = Extent | Ibits | Plain
+class Flock(NamedTuple):
+    """Bytes `start` to `end` of a file, both included, for a process.
 
-POLICIES: dict[int, type[Extent] | type[Ibits] | type[Plain]] = {
+    `owner` names who may lock them again (a process, or an open file), `pid` whom F_GETLK tells.
+    """
+
+    start: int = 0
+    end: int = OBD_OBJECT_EOF
+    owner: int = 0
+    pid: int = 0
+
+    @property
+    def kind(self) -> int:
+        """The lock type, as the wire has it."""
+        return LDLM_FLOCK
+
+    def meets(self, other: Any) -> bool:
+        """Do the two have a byte in common?"""
+        return bool(self.start <= other.end and other.start <= self.end)
+
+    def includes(self, other: Any) -> bool:
+        """Is every byte of `other` in this one, for the same owner?"""
+        inside = self.start <= other.start and self.end >= other.end
+        return bool(inside and self.owner == other.owner)
+
+    @property
+    def valid(self) -> bool:
+        """A range has at least one byte."""
+        return self.start <= self.end
+
+    def __str__(self) -> str:
+        end = "EOF" if self.end == OBD_OBJECT_EOF else str(self.end)
+        return f"[{self.start}-{end}] pid {self.pid} owner {self.owner:#x}"
+
+
+Policy: TypeAlias = Extent | Ibits | Plain | Flock
+
+POLICIES: dict[int, type[Extent] | type[Ibits] | type[Plain] | type[Flock]] = {
     LDLM_PLAIN: Plain,
     LDLM_EXTENT: Extent,
+    LDLM_FLOCK: Flock,
     LDLM_IBITS: Ibits,
 }
 """The policy class of each lock type that a resource may have."""

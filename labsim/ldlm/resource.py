@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from labsim.base.ids import Fid
 from labsim.ldlm.policy import Ibits, Policy, compatible, conflict, mode_name
+from labsim.wire.constants import LDLM_FLOCK
 
 ResName: TypeAlias = tuple[int, int, int, int]
 """struct ldlm_res_id: four u64."""
@@ -24,6 +25,11 @@ def fid_resource(fid: Fid) -> ResName:
 def entry_resource(parent: Fid, name_hash: int) -> ResName:
     """The resource of one name in a directory (parallel directory operations)."""
     return (parent.seq, parent.ver << 32 | parent.oid, 0, name_hash)
+
+
+def flock_resource(fid: Fid) -> ResName:
+    """The resource of the file locks on an MDT object: its last word is LDLM_FLOCK."""
+    return (fid.seq, fid.ver << 32 | fid.oid, 0, LDLM_FLOCK)
 
 
 def ost_resource(oid: int, seq: int = 0) -> ResName:

@@ -12,11 +12,12 @@ from typing import Any
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
-from labsim.ldlm.asts import Asts
 from labsim.ldlm.extent import ExtentResource
+from labsim.ldlm.flock import FlockResource
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE
 from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, mode_name, valid_mode
 from labsim.ldlm.resource import Lock, ResName, Resource
+from labsim.ldlm.server_flocks import ServerFlocks
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export
 from labsim.runtime.ports import Steps
@@ -26,18 +27,19 @@ from labsim.wire.constants import (
     LDLM_FL_BLOCK_NOWAIT,
     LDLM_FL_DENY_ON_CONTENTION,
     LDLM_FL_SPECULATIVE,
+    LDLM_FLOCK,
 )
 
 EAGAIN, EINVAL, EUSERS, ENOTCONN = 11, 22, 87, 107
 
-KINDS: dict[int, type[Resource]] = {LDLM_EXTENT: ExtentResource}
+KINDS: dict[int, type[Resource]] = {LDLM_EXTENT: ExtentResource, LDLM_FLOCK: FlockResource}
 """The resources of lock types that have rules of their own."""
 
 NEVER_WAITS = LDLM_FL_BLOCK_NOWAIT | LDLM_FL_SPECULATIVE
 """A lock that is granted at once or not at all, and calls nobody's back."""
 
 
-class ServerNamespace(Asts):
+class ServerNamespace(ServerFlocks):
     """One target's locks.
 
     `target` has `host`, `rpc` and `name` ("lustre-MDT0000"); an OST's also `lvb(resource)`.
@@ -189,6 +191,9 @@ class ServerNamespace(Asts):
     def reprocess(self) -> None:
         """Recovery is over: grant whoever can be granted, and call back for the others."""
         for resource in list(self._resources.values()):
+            if isinstance(resource, FlockResource):
+                self.advance_flocks(resource)
+                continue
             for lock in list(resource.waiting.values()):
                 assert isinstance(lock, ServerLock)
                 if resource.may_grant(lock):
@@ -253,10 +258,12 @@ class ServerNamespace(Asts):
         """The lock goes, granted or waiting; who waited for it is granted."""
         if lock.gone:
             return
-        self._forget(lock)
+        self.forget(lock)
         self._advance(lock.resource)
 
-    def _forget(self, lock: ServerLock) -> None:
+    def forget(self, lock: ServerLock) -> None:
+        """The lock goes; nobody is granted for that."""
+        self.stopped_waiting(lock)
         lock.gone = True
         lock.granted = False
         self.calm(lock)
@@ -272,6 +279,8 @@ class ServerNamespace(Asts):
 
         While clients may hold locks that they have not told of, only the server gets new ones.
         """
+        if isinstance(resource, FlockResource) and not self.recovering:
+            self.advance_flocks(resource)
         while not (self.recovering and _is_clients(resource.next)):
             lock = resource.next_granted()
             if lock is None:
@@ -295,7 +304,7 @@ class ServerNamespace(Asts):
         """Disconnected or evicted: all of its locks go at once, then the others move up."""
         locks = list(self._clients.pop(export.cookie, {}).values())
         for lock in locks:
-            self._forget(lock)
+            self.forget(lock)
         resources = {lock.resource.name: lock.resource for lock in locks}
         for resource in resources.values():
             self._advance(resource)
@@ -303,7 +312,7 @@ class ServerNamespace(Asts):
     def close(self) -> None:
         """The target stops; its clients have gone already."""
         for lock in list(self._locks.values()):
-            self._forget(lock)
+            self.forget(lock)
         self._resources.clear()
         self.unmount()
 

@@ -30,6 +30,7 @@ class ServerLock(Lock):
         "gone",
         "granted",
         "handed",
+        "outlived",
         "resource",
         "woken",
     )
@@ -53,6 +54,8 @@ class ServerLock(Lock):
         self.granted = False
         self.gone = False
         self.handed = False
+        self.outlived = False
+        """It has become part of another lock, and its client is still to hear of that."""
         self.asked = False
         """Somebody waits for it: the client has been told, or will be as soon as it may be."""
         self.asked_s = 0
@@ -61,6 +64,13 @@ class ServerLock(Lock):
         """When the client has to have given it back."""
         self.woken: Any = None
         """The event that a handler on this server waits for; None: the client is told instead."""
+
+    @property
+    def concerns_client(self) -> bool:
+        """Is there something to tell its client?"""
+        if not self.gone:
+            return True
+        return self.outlived and self.export is not None and not self.export.closed
 
     @property
     def client_key(self) -> int:
