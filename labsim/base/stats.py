@@ -57,9 +57,9 @@ class Stats:
         """Count one operation that took so many microseconds."""
         self._counter(name, "", OPERATION).add(usecs)
 
-    def tally(self, name: str, unit: str = "reqs") -> None:
-        """Count one event."""
-        self._counter(name, unit, EVENT).samples += 1
+    def tally(self, name: str, unit: str = "reqs", times: int = 1) -> None:
+        """Count an event, or several."""
+        self._counter(name, unit, EVENT).samples += times
 
     def add(self, name: str, value: int, unit: str = "usec") -> None:
         """Count one sample with a value: bytes, microseconds, queue lengths."""

@@ -13,6 +13,7 @@ from labsim.base.errors import LustreError
 from labsim.base.histogram import EXTENT_HEAD, EXTENTS_DISABLED, Histogram, extent_rows, header
 from labsim.base.params import Param
 from labsim.base.units import MIB
+from labsim.nodes.client import readahead
 from labsim.nodes.client.data import DataPath
 from labsim.nodes.client.mdc import Mdc
 from labsim.runtime.ports import Steps
@@ -123,7 +124,9 @@ class LliteParams(Component, tree="llite.{name}"):
     max_cached_bytes = Param.size_mb(
         RAM_MB // 2 * MIB, high=RAM_MB, help="clean and dirty pages this mount may cache"
     )
-    read_ahead_stats = Param.stats(help="what read-ahead was good for", word="pages")
+    read_ahead_stats = Param.stats(
+        help="what read-ahead was good for", order=readahead.COUNTERS, word="pages"
+    )
 
     def show_max_cached_mb(self) -> str:
         """Several lines; what is written back is a number only."""

@@ -1,0 +1,451 @@
+"""Read-ahead: which pages to fetch before anybody asks for them.
+
+Pure: page numbers in, page ranges out; does not know objects, locks or the cache. Stands for the
+read-ahead of llite/rw.c in 2.12: ll_ras_enter, ras_update, ll_readahead, ll_ra_count_get, with its
+stride detection and its counters (ra_stat_string). Pages that are mapped are not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from labsim.base.stats import Stats
+from labsim.base.units import PAGE_SIZE
+
+MAX_BRW_PAGES = (16 << 20) // PAGE_SIZE
+"""PTLRPC_MAX_BRW_PAGES: how large an RPC is taken to be before anybody has said."""
+NEAR = 8
+"""A page so near the last one is no jump."""
+
+HIT, MISS, DISTANT, IN_WINDOW = "hits", "misses", "readpage not consecutive", "miss inside window"
+NO_LOCK, DISCARDED, EMPTY = "failed lock match", "read but discarded", "zero length file"
+NO_WINDOW, AT_EOF, TOO_MUCH = "zero size window", "read-ahead to EOF", "hit max r-a issue"
+CUT_SHORT = "failed to reach end"
+COUNTERS = (
+    HIT, MISS, DISTANT, IN_WINDOW, "failed grab_cache_page", NO_LOCK, DISCARDED, EMPTY, NO_WINDOW,
+    AT_EOF, TOO_MUCH, "wrong page from grab_cache_page", CUT_SHORT,
+)  # fmt: skip
+"""The lines of llite.*.read_ahead_stats in their order."""
+
+Range = tuple[int, int]
+"""Pages [start, end)."""
+Covered = Callable[[int], int]
+"""The last page from this one on that may be fetched under one lock, -1: none."""
+
+
+class Limits(Protocol):
+    """The tunables of a mount, in bytes."""
+
+    @property
+    def max_read_ahead_bytes(self) -> int:
+        """Of all files together."""
+        ...
+
+    @property
+    def max_read_ahead_per_file_bytes(self) -> int:
+        """Of one file."""
+        ...
+
+    @property
+    def max_read_ahead_whole_bytes(self) -> int:
+        """Files up to here are read whole at their second read."""
+        ...
+
+
+class FileAhead:
+    """What is known of how one open file is read (struct ll_readahead_state); pages."""
+
+    __slots__ = (
+        "ahead", "consecutive_pages", "consecutive_requests", "last", "next", "request_index",
+        "requests", "rpc", "stride_length", "stride_offset", "stride_pages", "strides",
+        "window_len", "window_start",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.rpc = MAX_BRW_PAGES
+        self.ahead: list[Range] = []
+        """What was fetched and nobody has read yet: disjoint, in order."""
+        self.requests = self.request_index = 0
+        self.strides = self.stride_offset = self.stride_length = self.stride_pages = 0
+        self.reset(0)
+
+    def reset(self, index: int) -> None:
+        """Begin anew at a page."""
+        self.last = index
+        self.consecutive_requests = self.consecutive_pages = self.window_len = 0
+        self.window_start = self.align(index)
+        self.next = max(self.window_start, index + 1)
+
+    def reset_stride(self) -> None:
+        """It is no stride."""
+        self.strides = self.stride_length = self.stride_pages = 0
+
+    def align(self, index: int) -> int:
+        """The start of the RPC that a page falls into."""
+        return index - index % self.rpc
+
+    @property
+    def striding(self) -> bool:
+        """Reads come in a stride."""
+        return self.strides > 1
+
+    def in_stride(self, index: int) -> bool:
+        """Is this page where the stride has its next?"""
+        if not self.stride_length or not self.stride_pages:
+            return False
+        if self.stride_pages == self.stride_length:
+            return False
+        gap = index - self.last - 1
+        if gap == 0:
+            return self.consecutive_pages + 1 <= self.stride_pages
+        return (
+            self.stride_length - self.stride_pages == gap
+            and self.consecutive_pages == self.stride_pages
+        )
+
+    def detect_stride(self, index: int) -> None:
+        """A first jump: how long what was read is, and how far apart."""
+        if index <= self.last:
+            self.reset_stride()
+            return
+        self.stride_pages = self.consecutive_pages
+        self.stride_length = index - self.last - 1 + self.consecutive_pages
+
+    def counted(self, start: int, end: int) -> int:
+        """Pages of [start, end) that reads will want: all, or those in the stride."""
+        if not self.striding:
+            return end - start
+        return sum(stop - low for low, stop in self.parts(start, end))
+
+    def parts(self, start: int, end: int) -> list[Range]:
+        """[start, end), or of it what is in the stride."""
+        if not self.striding or self.stride_length <= self.stride_pages:
+            return [(start, end)] if end > start else []
+        found = []
+        begin = max(start, self.stride_offset)
+        block = self.stride_offset + (begin - self.stride_offset) // self.stride_length * (
+            self.stride_length
+        )
+        while block < end:
+            low, high = max(block, start), min(block + self.stride_pages, end)
+            if low < high:
+                found.append((low, high))
+            block += self.stride_length
+        return found
+
+    def grow_stride(self, limit: int) -> None:
+        """Make the window an RPC's worth of pages longer, gaps not counted."""
+        length, pages = self.stride_length, self.stride_pages
+        left = (self.window_start + self.window_len - self.stride_offset) % length
+        window = self.window_len - left
+        left = left + self.rpc if left < pages else pages + self.rpc
+        window += left // pages * length + left % pages
+        if self.counted(self.stride_offset, self.stride_offset + window) <= limit:
+            self.window_len = window
+
+    # ---- what was fetched
+
+    def holds(self, index: int) -> int:
+        """Where the fetched pages that begin at or before `index` end; 0 where it is none."""
+        for start, end in self.ahead:
+            if start <= index < end:
+                return end
+        return 0
+
+    def lacking(self, start: int, end: int) -> list[Range]:
+        """Of [start, end), what is not being fetched yet."""
+        found = []
+        for low, high in self.ahead:
+            if high <= start:
+                continue
+            if low >= end:
+                break
+            if low > start:
+                found.append((start, low))
+            start = high
+        if start < end:
+            found.append((start, end))
+        return found
+
+    def add(self, start: int, end: int) -> None:
+        """Pages are being fetched."""
+        merged: list[Range] = []
+        for low, high in sorted([*self.ahead, (start, end)]):
+            if merged and low <= merged[-1][1]:
+                merged[-1] = merged[-1][0], max(high, merged[-1][1])
+            else:
+                merged.append((low, high))
+        self.ahead = merged
+
+    def take(self, start: int, end: int) -> int:
+        """Pages are read, or gone; how many of them were fetched ahead."""
+        kept: list[Range] = []
+        taken = 0
+        for low, high in self.ahead:
+            if low < start:
+                kept.append((low, min(high, start)))
+            if high > end:
+                kept.append((max(low, end), high))
+            taken += max(min(high, end) - max(low, start), 0)
+        self.ahead = kept
+        return taken
+
+
+class ReadAhead:
+    """The read-ahead of one mount: its budget and its counters."""
+
+    __slots__ = ("current", "limits", "stats")
+
+    def __init__(self, limits: Limits, stats: Stats) -> None:
+        self.limits = limits
+        self.stats = stats
+        self.current = 0
+        """Pages fetched ahead and not yet read (ra_cur_pages)."""
+
+    def plan(
+        self, file: FileAhead, first: int, last: int, missing: Sequence[Range], pages: int,
+        rpc: int, covered: Covered,
+    ) -> list[Range]:  # fmt: skip
+        """A read of pages `first` to `last`: the ranges to fetch that it does not itself need.
+
+        `missing` are its pages that are not cached, in order; `pages` is how many the file has,
+        `rpc` how many go into one RPC.
+        """
+        if not (self.limits.max_read_ahead_bytes and self.limits.max_read_ahead_per_file_bytes):
+            return []
+        file.requests += 1
+        file.request_index = 0
+        file.consecutive_requests += 1
+        wanted: list[Range] = []
+        lost = iter(missing)
+        gap = next(lost, None)
+        at = first
+        while at <= last:
+            while gap is not None and gap[1] <= at:
+                gap = next(lost, None)
+            gone = gap is not None and gap[0] <= at
+            until = file.holds(at)
+            if gone and until and not _met(wanted, at):
+                assert gap is not None
+                self.discard(file, at, min(gap[1], until))
+                until = 0
+            if not until and not gone:
+                at = min([last + 1, *([gap[0]] if gap else []), *self._next_ahead(file, at)])
+                continue
+            at = self._read(file, at, min(until, last + 1), last, wanted, pages, rpc, covered)
+        return wanted
+
+    @staticmethod
+    def _next_ahead(file: FileAhead, at: int) -> list[int]:
+        return [start for start, _ in file.ahead if start > at][:1]
+
+    def _read(
+        self, file: FileAhead, at: int, until: int, last: int, wanted: list[Range], pages: int,
+        rpc: int, covered: Covered,
+    ) -> int:  # fmt: skip
+        """One page, and those after it that were fetched ahead; the page after them."""
+        hit = until > at
+        self._update(file, at, hit, pages)
+        self.current -= file.take(at, at + 1)
+        wanted += self._issue(file, hit, last, pages, rpc, covered)
+        at += 1
+        if not hit:
+            until = min(file.holds(at), last + 1)
+        while at < until and not file.striding and file.last == at - 1:
+            stop = min(until, file.align(at) + file.rpc)
+            self._pass(file, at, stop)
+            while at < stop:
+                at += 1
+                more = self._issue(file, True, last, pages, rpc, covered)
+                wanted += more
+                if not more:
+                    self._count(NO_WINDOW, stop - at)
+                    at = stop
+        return at
+
+    def discard(self, file: FileAhead, start: int, end: int) -> None:
+        """Pages that were fetched ahead are gone before anybody read them."""
+        count = file.take(start, end)
+        self.current -= count
+        self._count(DISCARDED, count)
+
+    def close(self, file: FileAhead) -> None:
+        """The file is closed: what was fetched for it counts no more."""
+        self.current -= file.take(0, 1 << 62)
+
+    def _count(self, name: str, times: int = 1) -> None:
+        if times:
+            self.stats.tally(name, "pages", times)
+
+    # ---- ras_update
+
+    def _pass(self, file: FileAhead, start: int, end: int) -> None:
+        """Pages [start, end) of one RPC are hits that come one after the other."""
+        self._count(HIT, end - start)
+        self.current -= file.take(start, end)
+        file.consecutive_pages += end - start
+        file.request_index += end - start
+        file.last = end - 1
+        file.window_start = file.align(start)
+        file.next = max(file.next, file.window_start)
+
+    def _update(self, file: FileAhead, index: int, hit: bool, pages: int) -> None:
+        """A page is wanted that nobody read since it was fetched, or that was not fetched."""
+        self._count(HIT if hit else MISS)
+        far = abs(index - file.last) > NEAR
+        missed = False
+        if far:
+            self._count(DISTANT)
+        elif not hit and file.window_len and index < file.next:
+            missed = file.window_start <= index <= file.window_start + file.window_len
+            self._count(IN_WINDOW, missed)
+        if self._whole(file, index, pages):
+            file.request_index += 1
+            return
+        detected = self._moved(file, index, far, missed)
+        if detected is not None:
+            self._advance(file, index, hit, detected)
+        file.request_index += 1
+
+    def _whole(self, file: FileAhead, index: int, pages: int) -> bool:
+        """A small file is read whole at its second read."""
+        most = self.limits.max_read_ahead_whole_bytes // PAGE_SIZE
+        if file.requests < 2 or file.request_index or not 0 < pages <= most:
+            return False
+        file.window_start = 0
+        file.next = index + 1
+        file.window_len = min(self.limits.max_read_ahead_per_file_bytes // PAGE_SIZE, most)
+        return True
+
+    def _moved(self, file: FileAhead, index: int, far: bool, missed: bool) -> bool | None:
+        """Whether a stride shows now; None where all begins anew."""
+        in_stride = file.in_stride(index)
+        if far and not in_stride:
+            if file.strides == 0 and file.request_index == 0:
+                file.detect_stride(index)
+                file.strides += 1
+            else:
+                file.reset_stride()
+            file.reset(index)
+            file.consecutive_pages += 1
+            return None
+        if far:
+            file.consecutive_pages = file.consecutive_requests = 0
+            file.strides += 1
+            return file.strides > 1
+        if missed and in_stride and file.striding:
+            file.reset(index)
+            if file.window_start < file.stride_offset:
+                file.reset_stride()
+        elif missed:
+            file.reset(index)
+            file.consecutive_pages += 1
+            file.reset_stride()
+            return None
+        elif file.striding and not in_stride:
+            file.reset_stride()
+            file.window_len = 0
+            file.next = index
+        return False
+
+    def _advance(self, file: FileAhead, index: int, hit: bool, detected: bool) -> None:
+        """Move the window on, and make it longer once for each request that goes on."""
+        file.consecutive_pages += 1
+        file.last = index
+        file.window_start = file.align(index)
+        if file.striding:
+            file.next = max(index, file.next)
+            file.window_start = max(file.stride_offset, file.window_start)
+        else:
+            file.next = max(file.next, file.window_start) if hit else index + 1
+        if file.strides == 2 and detected:
+            file.next = max(index, file.next)
+            file.stride_offset = index
+            file.window_start = max(index, file.window_start)
+        if (file.consecutive_requests > 1 or detected) and not file.request_index:
+            most = self.limits.max_read_ahead_per_file_bytes // PAGE_SIZE
+            if file.striding:
+                file.grow_stride(most)
+            else:
+                file.window_len = file.align(min(file.window_len + file.rpc, most))
+
+    # ---- ll_readahead
+
+    def _issue(
+        self, file: FileAhead, hit: bool, last: int, pages: int, rpc: int, covered: Covered
+    ) -> list[Range]:
+        """The ranges to fetch now that one more page of a request up to `last` was reached."""
+        if not pages:
+            self._count(EMPTY)
+            return []
+        start = max(file.next, file.stride_offset) if file.striding else file.next
+        end = file.window_start + file.window_len - 1 if file.window_len else 0
+        end = max(end, last)
+        eof = False
+        if end:
+            eof = pages - 1 <= end
+            end = min(end, pages - 1)
+            file.next = end + 1
+        count = file.counted(start, end + 1) if start <= end else 0
+        if not end or not count:
+            self._count(NO_WINDOW)
+            return []
+        least = 0
+        if not hit and last + 1 > start:
+            least = min(last + 1 - start, file.rpc - start % file.rpc)
+        room = self._reserve(count, least)
+        if room < count:
+            self._count(TOO_MUCH)
+        ranges, reached = self._fetch(file, start, end, start + least, eof, room, rpc, covered)
+        if reached == end == pages - 1:
+            self._count(AT_EOF)
+        if reached >= 0 and reached != end:
+            self._count(CUT_SHORT)
+            if reached <= file.next and 0 <= reached - file.window_start <= file.window_len:
+                file.next = reached + 1
+        return ranges
+
+    def _reserve(self, count: int, least: int) -> int:
+        """Pages that the budget allows: all or, below an RPC, none but those being read."""
+        room = min(self.limits.max_read_ahead_bytes // PAGE_SIZE - self.current, count)
+        if room < min(MAX_BRW_PAGES, count):
+            room = 0
+        return max(room, least)
+
+    def _fetch(
+        self, file: FileAhead, start: int, end: int, least: int, eof: bool, room: int, rpc: int,
+        covered: Covered,
+    ) -> tuple[list[Range], int]:  # fmt: skip
+        """What of [start, end] is fetched, and the last page of that, -1: none.
+
+        Not past the lock that covers the beginning; up to where an RPC ends.
+        """
+        limit = covered(start)
+        if limit < start:
+            self._count(NO_LOCK)
+            return [], -1
+        file.rpc = min(file.rpc, rpc) or 1
+        aligned = file.align(end + 1)
+        if aligned and not eof:
+            end = aligned - 1
+        end = min(max(end, least), limit)
+        ranges: list[Range] = []
+        reached = -1
+        for part in file.parts(start, end + 1):
+            for low, high in file.lacking(*part):
+                stop = min(high, low + room)
+                if stop > low:
+                    ranges.append((low, stop))
+                    file.add(low, stop)
+                    self.current += stop - low
+                    room -= stop - low
+                if stop < high:
+                    return ranges, stop - 1 if stop > start else -1
+            reached = part[1] - 1
+        return ranges, reached
+
+
+def _met(ranges: Sequence[Range], page: int) -> bool:
+    """Is a page in one of the ranges?"""
+    return any(start <= page < end for start, end in ranges)
