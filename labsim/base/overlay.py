@@ -45,8 +45,16 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """OBD_CONNECT_* that the tree has never heard of; its clients do not ask for them."""
     xattr_cache: bool = True
     """The client keeps extended attributes under XATTR inodebits locks."""
+    jobid_codes: str = "eghjpu"
+    """What jobid_name may have behind a percent sign; empty: it is taken as it is."""
+    jobid_sessions: bool = False
+    """jobid_var may be `session`, and jobid_this_session names its job."""
     lru_max_age_s: int = 3900
     """LDLM_DEFAULT_MAX_ALIVE: seconds that a lock may stay unused."""
+    flock_by_default: bool = False
+    """A client that is mounted without a word about it has file locks of the whole cluster."""
+    lock_convert: bool = True
+    """A client gives single inodebits of a lock back (OBD_CONNECT2_LOCK_CONVERT)."""
 
 
 class Kit:

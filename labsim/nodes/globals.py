@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from labsim.base.component import Component
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
 from labsim.nodes.debug_mask import DEBUG_WORDS, SUBSYSTEM_WORDS, mask_of, words_of
-from labsim.nodes.jobs import job_of
-from labsim.runtime.ports import Host
+from labsim.nodes.jobs import KERNEL, Task, job_of
+from labsim.runtime.ports import Host, Steps
+
+T = TypeVar("T")
 
 UINT_MAX = 2**32 - 1
 JOBID_VAR_LENGTH = 20
 """JOBSTATS_JOBID_VAR_MAX_LEN."""
 JOBID_NAME_LENGTH = 32
 """LUSTRE_JOBID_SIZE."""
+FIRST_PID = 1000
+"""Where the numbers of processes begin: what started with the machine has those below."""
 DEBUG_DEFAULT = "ioctl neterror warning error emerg ha config console lfsck"
 PRINTK_DEFAULT = "warning error emerg console"
 
@@ -61,6 +65,10 @@ class Globals(Component, tree=""):
     def __init__(self, host: Host, list_devices: Callable[[], list[Device]] = list) -> None:
         self.host = host
         self.list_devices = list_devices
+        self._tasks: dict[Any, Task] = {}
+        self._sessions: dict[int, str] = {}
+        self._pids = FIRST_PID
+        self.jobid_name = "%e.%u" if host.kit.traits.jobid_codes else ""
         self.sick: list[str] = []
         """Names of devices that report themselves unhealthy."""
         self.debug_mask = mask_of(DEBUG_DEFAULT, 0, DEBUG_WORDS)
@@ -157,9 +165,53 @@ class Globals(Component, tree=""):
         """Words, +word, -word or a number."""
         self.printk_mask = mask_of(text, self.printk_mask, DEBUG_WORDS)
 
+    # ---- processes and their jobs
+
+    def acting(self, task: Task, steps: Steps[T]) -> Steps[T]:
+        """Run `steps` as a process of that name, user and environment."""
+        process = self.host.env.active_process
+        before = self._tasks.get(process, KERNEL)
+        self._tasks[process] = task
+        try:
+            return (yield from steps)
+        finally:
+            if before is KERNEL:
+                del self._tasks[process]
+            else:
+                self._tasks[process] = before
+
+    def next_pid(self) -> int:
+        """The number of a new process."""
+        self._pids += 1
+        return self._pids
+
+    @property
+    def task(self) -> Task:
+        """Who runs just now."""
+        return self._tasks.get(self.host.env.active_process, KERNEL)
+
     def job(self) -> str:
-        """The job that this node's requests are for (lustre_get_jobid)."""
-        return job_of(self.jobid_var, self.jobid_name, self.host.name)
+        """The job that a request sent now is for (lustre_get_jobid)."""
+        var, traits, task = self.jobid_var, self.host.kit.traits, self.task
+        if var == "disable":
+            return ""
+        task = task._replace(session=self._sessions.get(task.uid, ""))
+        codes, sessions = traits.jobid_codes, traits.jobid_sessions
+        return job_of(var, self.jobid_name, task, self.host.name, codes, sessions)
+
+    @Param.computed(access="rw", help="the job of the session that reads or writes it")
+    def jobid_this_session(self) -> str:
+        """ENOENT where it was not set; a user has one session on a node."""
+        name = self._sessions.get(self.task.uid)
+        if name is None:
+            raise LustreError(errno.ENOENT, "jobid_this_session")
+        return f"{name}\n"
+
+    def store_jobid_this_session(self, text: str) -> None:
+        """Up to the first blank."""
+        if not text or len(text) > JOBID_NAME_LENGTH:
+            raise LustreError(errno.EINVAL, "jobid_this_session")
+        self._sessions[self.task.uid] = (text.split() or [""])[0]
 
     def set_jobid_var(self, value: str) -> None:
         """An empty name is none."""

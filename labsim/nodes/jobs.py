@@ -1,13 +1,12 @@
 """Jobs: which one a client works for, and what a target did for each.
 
-Does not know processes: a job's name is that of the node, as jobid_name has it. Stands for
-jobid.c and lprocfs_jobstats.c (obdclass).
+Does not know who starts processes. Stands for jobid.c and lprocfs_jobstats.c (obdclass).
 """
 
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, NamedTuple
 
 from labsim.base.component import Component
 from labsim.base.errors import LustreError
@@ -17,18 +16,73 @@ from labsim.wire.message import Message
 
 JOBID_SIZE = 32
 """LUSTRE_JOBID_SIZE: what pb_jobid has room for, with its closing NUL."""
+COMM_SIZE = 16
+"""TASK_COMM_LEN: a process's name, with its closing NUL."""
+KERNEL_THREADS = (
+    "ll_ping", "ptlrpc", "ldlm", "ll_sa", "kworker", "kswapd", "writeback", "irq", "ksoftirq",
+)  # fmt: skip
+"""Names that begin so work for nobody (jobid_name_is_valid)."""
 
 
-def job_of(var: str, name: str, node: str) -> str:
-    """The job that requests are sent for, by jobid_var and jobid_name; empty: none.
+class Task(NamedTuple):
+    """A process as jobid.c sees it."""
 
-    `nodelocal` takes the name, with %h the node's and %% a percent sign. Processes have neither a
-    name nor variables here, so whatever else jobid_var says leads to no job.
+    comm: str = "ptlrpcd_00_00"
+    pid: int = 0
+    uid: int = 0
+    gid: int = 0
+    environ: tuple[tuple[str, str], ...] = ()
+    session: str = ""
+    """What jobid_this_session says in its session."""
+
+
+KERNEL = Task()
+"""Who sends what no process asked for."""
+
+
+def job_of(var: str, name: str, task: Task, node: str, codes: str, sessions: bool) -> str:
+    """The job that a request is sent for (lustre_get_jobid); empty: none.
+
+    `var` and `name` are jobid_var and jobid_name, `codes` the letters that a release replaces
+    behind a percent sign (before 2.12 none: the name is taken as it is), `sessions` tells
+    whether it knows jobid_this_session (since 2.13).
     """
-    if var != "nodelocal":
+    if var == "disable":
         return ""
-    text = name.replace("%%", "\0").replace("%h", node).replace("\0", "%")
-    return text[: JOBID_SIZE - 1]
+    if var == "nodelocal":
+        found = expand(name, var, task, node, codes) if codes else name
+    elif var == "procname_uid":
+        found = f"{task.comm}.{task.uid}"
+    elif sessions and var == "session":
+        found = task.session or expand(name, var, task, node, codes)
+    elif task.comm.startswith(KERNEL_THREADS):
+        found = ""
+    else:
+        found = dict(task.environ).get(var, "") if "%j" not in name or not codes else ""
+        if not found and codes:
+            found = expand(name, var, task, node, codes)
+    return found[: JOBID_SIZE - 1]
+
+
+def expand(name: str, var: str, task: Task, node: str, codes: str) -> str:
+    """jobid_name with its codes replaced; blanks and unknown codes go (jobid_interpret_string)."""
+    values = {
+        "e": task.comm,
+        "g": str(task.gid),
+        "h": node,
+        "H": node.partition(".")[0],
+        "j": task.session if var == "session" else dict(task.environ).get(var, ""),
+        "p": str(task.pid),
+        "u": str(task.uid),
+    }
+    found, letters = [], iter(name)
+    for letter in letters:
+        if letter == "%":
+            code = next(letters, "")
+            found.append(values[code] if code and code in codes else "")
+        elif not letter.isspace():
+            found.append(letter)
+    return "".join(found)
 
 
 class Tally:
@@ -73,7 +127,10 @@ class JobStats(Component):
         raise NotImplementedError
 
     def count_job(self, req: ServerRequest, reply: Message) -> None:
-        """A request of a job has been done."""
+        """A request of a job has been done; what no line counts leaves no trace."""
+        counts = self.job_counters(req, reply)
+        if not counts:
+            return
         if self._jobs is None:
             self._jobs = {}
         name = req.body.jobid
@@ -82,7 +139,7 @@ class JobStats(Component):
             self._forget_idle()
             job = self._jobs[name] = Job(self.JOB_COUNTERS)
         job.last_s = self.rpc.now_s
-        for counter, value in self.job_counters(req, reply).items():
+        for counter, value in counts.items():
             job.tallies[counter].add(value)
 
     def _forget_idle(self) -> None:

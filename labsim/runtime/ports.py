@@ -28,6 +28,11 @@ class Env(Protocol):
         """Nanoseconds since the run began."""
         ...
 
+    @property
+    def active_process(self) -> Any:
+        """The process that runs just now, None where none does."""
+        ...
+
     def timeout(self, delay: int, value: Any = None) -> Any:
         """An event that happens after `delay` nanoseconds."""
         ...

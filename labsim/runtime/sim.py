@@ -124,6 +124,11 @@ class NodeEnvironment:
         now: int = self._env._now
         return now
 
+    @property
+    def active_process(self) -> Any:
+        """The process that runs just now."""
+        return self._env.active_process
+
     def process(self, generator: Any) -> Any:
         """Run a generator until it returns or the power goes."""
         if not self.powered:

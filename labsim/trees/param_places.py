@@ -94,6 +94,7 @@ PLACES: dict[str, dict[str, str]] = {
         ),
         "pppsssss": "health_check version pinger jobid_var",
         "-ppsssss": "jobid_name",
+        "-----ss-": "jobid_this_session",
         "pppddddd": "devices",
         "nnnemmmm": "debug_mb panic_on_lbug",
     },

@@ -21,14 +21,38 @@ SHORT_LIVED_SINCE: Version = (2, 8, 0)
 """Locks stay unused for 65 min, ten hours before; in which tag of 2.7.50 to 2.7.66 is unknown."""
 
 
+COMPLEX_JOBS_SINCE: Version = (2, 12, 0)
+"""jobid_name may be a pattern (manual, Lustre Jobstats); in which tag of 2.11.5x is unknown."""
+JOB_SESSIONS_SINCE: Version = (2, 13, 0)
+"""jobid_this_session (the same)."""
+SHORT_HOST_SINCE: Version = (2, 15, 0)
+"""%H beside %h: in jobid.c of 2.15 and not of 2.12; since when exactly is unknown."""
+
+FLOCK_SINCE: Version = (2, 13, 0)
+"""File locks without a mount option (LU-10885); in which tag of 2.12.50 to 2.12.99 is unknown."""
+
+LOCK_CONVERT_SINCE: Version = (2, 11, 0)
+"""Converting inodebits locks (LU-10175); in which tag of 2.10.50 to 2.10.99 is unknown."""
+
+
 def traits_of(version: Version) -> Traits:
     """The plain values that differ from release to release."""
     return Traits(
         ocd_version=ocd_version(version),
         connect_unknown=0 if version >= SHORT_IO_SINCE else OBD_CONNECT_SHORTIO,
         xattr_cache=version >= XATTR_CACHE_SINCE,
+        jobid_codes=_jobid_codes(version),
+        jobid_sessions=version >= JOB_SESSIONS_SINCE,
         lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,
+        flock_by_default=version >= FLOCK_SINCE,
+        lock_convert=version >= LOCK_CONVERT_SINCE,
     )
+
+
+def _jobid_codes(version: Version) -> str:
+    if version < COMPLEX_JOBS_SINCE:
+        return ""
+    return "eghHjpu" if version >= SHORT_HOST_SINCE else "eghjpu"
 
 
 def tree_of(at: Tag) -> Tree:

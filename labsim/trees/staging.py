@@ -24,7 +24,11 @@ def _tree(name: str, commit: str) -> Tree:
         note=f"client only; drivers/staging/lustre of torvalds/linux@{commit}",
         dialect=STAGING,
         traits=Traits(
-            ocd_version=ocd_version(_VERSION), connect_unknown=OBD_CONNECT_SHORTIO, xattr_cache=True
+            ocd_version=ocd_version(_VERSION),
+            connect_unknown=OBD_CONNECT_SHORTIO,
+            xattr_cache=True,
+            jobid_codes="",
+            lock_convert=False,
         ),
     )
 

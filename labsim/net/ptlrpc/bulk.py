@@ -76,6 +76,7 @@ class Transfer:
         self._left = 0
         self._got: dict[int, Payload] = {}
         self._done: Any = None
+        self._deadline: Any = None
         self._entries: list[Any] = []
 
     def pull(self, nbytes: int) -> Steps[Payload | None]:
@@ -119,20 +120,21 @@ class Transfer:
 
         return take
 
+    def _look(self) -> None:
+        """Has it taken too long? Else look again in a second at the latest."""
+        self._deadline = None
+        now, due_ns = self._rpc.env.now, self._patience_ns()
+        if due_ns > now:
+            at_ns = min(due_ns, now + NS_PER_S)
+            self._deadline = self._rpc.deadlines.add(at_ns, self._look)
+        elif not self._done.triggered:
+            self._done.succeed(False)
+
     def _finish(self) -> Steps[bool]:
-        deadlines, env = self._rpc.deadlines, self._rpc.env
-
-        def look() -> None:
-            nonlocal deadline
-            due_ns = self._patience_ns()
-            if due_ns > env.now:
-                deadline = deadlines.add(min(due_ns, env.now + NS_PER_S), look)
-            elif not self._done.triggered:
-                self._done.succeed(False)
-
-        deadline = deadlines.add(min(self._patience_ns(), env.now + NS_PER_S), look)
+        self._look()
         complete: bool = yield self._done
-        deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         for entry in self._entries:
             if entry is not None:
                 entry.unlink()

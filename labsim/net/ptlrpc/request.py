@@ -46,6 +46,7 @@ class Request:
         "fields",
         "flags",
         "format",
+        "jobid",
         "keep",
         "mbits",
         "modifying",
@@ -100,6 +101,8 @@ class Request:
         self.xid = 0
         self.mbits = 0
         self.tag = 0
+        self.jobid = ""
+        """Whose work it is, where that is not who sends it; empty: taken when it is sent first."""
         self.transno = 0
         self.pre_versions: tuple[int, ...] = NO_VERSIONS
         self.status = 0

@@ -100,6 +100,8 @@ class Sender:
         rpc.lnet.put(self.peer, request_portal, request.xid, message)
 
     def _body(self, request: Request, timeout_ns: int) -> PtlrpcBody:
+        if self.jobs_granted and not request.jobid:
+            request.jobid = self.rpc.jobid()
         return PtlrpcBody(
             handle=self.handle,
             type=PTL_RPC_MSG_REQUEST,
@@ -112,7 +114,7 @@ class Sender:
             conn_cnt=self.conn_cnt,
             timeout=timeout_ns // 1_000_000_000,
             mbits=request.mbits,
-            jobid=self.rpc.jobid() if self.jobs_granted else "",
+            jobid=request.jobid if self.jobs_granted else "",
         )
 
     def _last_replied(self) -> int:

@@ -93,13 +93,13 @@ class ServerRequest:
     def _transfer(self) -> Transfer:
         mbits = self.body.mbits or self.xid
         portal = ROUTES[self.opcode].bulk_portal
-        start_ns, limit_ns = self.rpc.env.now, self.rpc.timeouts.bulk_timeout * NS_PER_S
+        end_ns: int = self.rpc.env.now + self.rpc.timeouts.bulk_timeout * NS_PER_S
 
         def patience_ns() -> int:
             export = self.export
             if export.closed or export.conn_cnt > self.body.conn_cnt:
                 return 0
-            return min(start_ns + limit_ns, self.deadline_ns)
+            return min(end_ns, self.deadline_ns)
 
         return Transfer(self.rpc, self.peer, portal, mbits, patience_ns)
 

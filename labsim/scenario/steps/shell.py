@@ -1,27 +1,30 @@
 """The shell of a node: one command line, from its text to its Result.
 
-Does not know any verb, nor which runtime carries it. Redirections go to files of the file system,
-to /dev/null, or to /proc/sys/vm/drop_caches.
+Does not know any verb, nor which runtime carries it. Each command is a process of its own: its name
+is the first word, its environment what is assigned in front of it (`JOBENV=7 cp a b`).
+Redirections go to files of the file system, to /dev/null, or to /proc/sys/vm/drop_caches.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from labsim.base.errors import InputError, LustreError, ProtocolError
 from labsim.base.payload import Payload, tobytes
+from labsim.nodes.jobs import COMM_SIZE, Task
 from labsim.scenario import known_params
 from labsim.scenario.steps import system
-from labsim.scenario.steps.context import Context, Result
+from labsim.scenario.steps.context import Context, Result, basename
 from labsim.scenario.steps.registry import Verb, find
 from labsim.scenario.words import SyntaxProblem, Word, parse
 
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 NULL = "/dev/null"
-
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 PARAM_VERBS = {"lctl get_param", "lctl set_param", "lctl list_param"}
 
@@ -32,7 +35,7 @@ def check(text: str, role: str | None, params: bool = False) -> list[tuple[Word,
     Raises SyntaxProblem where the command is wrong; with `params` also for an unknown parameter.
     """
     command = parse(text)
-    _, words = _user(command.words)
+    _, words = _prefix(command.words)
     verb, rest = find(words, role)
     verb.bind(rest, len(text))
     if params and verb.name in PARAM_VERBS:
@@ -56,12 +59,16 @@ def execute(
     `values` are the variables it may use; `user` is root, UID or UID:GID (empty: root).
     """
     command = parse(text, values or {})
-    who, words = _user(command.words)
+    given, words = _prefix(command.words)
     verb, rest = find(words, role)
     operands, options = verb.bind(rest, len(text))
-    ctx = Context(node, host, role, who or identity(user))
+    who = given.who or identity(user)
+    ctx = Context(node, host, role, who)
+    comm = basename(words[0].text)[: COMM_SIZE - 1]
+    task = Task(comm, node.globals.next_pid(), *who, given.environ)
     try:
-        return (yield from _perform(ctx, command, verb, operands, options))
+        steps = _perform(ctx, command, verb, operands, options)
+        return (yield from node.globals.acting(task, steps))
     finally:
         if ctx.vfs is not None:
             ctx.vfs.exit()
@@ -98,6 +105,24 @@ def identity(user: str) -> tuple[int, int]:
 
 class _Refused(Exception):
     """The shell could not open the file of a redirection; it has said so."""
+
+
+class _Given(NamedTuple):
+    """What stands in front of a command."""
+
+    who: tuple[int, int] | None = None
+    environ: tuple[tuple[str, str], ...] = ()
+
+
+def _prefix(words: Sequence[Word]) -> tuple[_Given, Sequence[Word]]:
+    """`NAME=VALUE ...` and `runas -u UID [-g GID]` in front of a command, in this order."""
+    environ: list[tuple[str, str]] = []
+    while words and _ASSIGNMENT.match(words[0].text):
+        name, _, value = words[0].text.partition("=")
+        environ.append((name, value))
+        words = words[1:]
+    who, words = _user(words)
+    return _Given(who, tuple(environ)), words
 
 
 def _user(words: Sequence[Word]) -> tuple[tuple[int, int] | None, Sequence[Word]]:
