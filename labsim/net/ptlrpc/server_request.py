@@ -99,7 +99,8 @@ class ServerRequest:
             export = self.export
             if export.closed or export.conn_cnt > self.body.conn_cnt:
                 return 0
-            return min(end_ns, self.deadline_ns)
+            due_ns: int = self.deadline_ns
+            return min(end_ns, due_ns)
 
         return Transfer(self.rpc, self.peer, portal, mbits, patience_ns)
 
