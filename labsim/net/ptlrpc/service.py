@@ -23,7 +23,7 @@ from labsim.wire.message import Message
 from labsim.wire.negotiate import in_era
 from labsim.wire.opcodes import pb_version
 
-ENODEV, EPROTO, EOPNOTSUPP, ENOTCONN, EINVAL = 19, 71, 95, 107, 22
+ENODEV, EPROTO, ENOTCONN, EINVAL, ENOTSUPP = 19, 71, 107, 22, 524
 
 
 NOBODY: deque[ServerRequest] = deque(maxlen=0)
@@ -99,9 +99,6 @@ class Service:
         body = req.body
         if req.opcode in CONNECTS:
             return True
-        if body.version != pb_version(req.opcode):
-            self._send(req, req.fail_reply(EINVAL))
-            return False
         export = self._rpc.exports.get(body.handle)
         if export is None or export.nid != req.peer:
             self._send(req, req.fail_reply(ENOTCONN))
@@ -133,7 +130,10 @@ class Service:
         """Handle requests until none is waiting."""
         while True:
             start_ns = self._rpc.env.now
-            yield from self._handle(req)
+            if req.export is None or start_ns <= req.deadline_ns:
+                yield from self._handle(req)
+            else:
+                self._drop(req)
             self.handled += 1
             if self.observe is not None:
                 now = self._rpc.env.now
@@ -142,6 +142,12 @@ class Service:
                 break
             req = self._queue.popleft()
         self.busy -= 1
+
+    def _drop(self, req: ServerRequest) -> None:
+        """The client has given up while the request was queued (ptlrpc_server_handle_request)."""
+        self._rpc.trace.emit("rpc.late", req.opcode, req.xid, req.peer)
+        self.times.end(req)
+        req.export.running.pop(req.xid, None)
 
     def _handle(self, req: ServerRequest) -> Steps[None]:
         reply: Message | None
@@ -181,7 +187,9 @@ class Service:
             target = req.export.target
         handler = target.handler(req.opcode)
         if handler is None:
-            raise LustreError(EOPNOTSUPP, f"opcode {req.opcode}")
+            raise LustreError(ENOTSUPP, f"opcode {req.opcode}")
+        if req.body.version != pb_version(req.opcode):
+            raise LustreError(EINVAL, f"version {req.body.version:#x} of opcode {req.opcode}")
         return handler(req)
 
     def _send(self, req: ServerRequest, reply: Message) -> None:

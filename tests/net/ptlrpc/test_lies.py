@@ -121,7 +121,7 @@ def test_an_xid_that_was_replied_to_is_a_breach(world: World) -> None:
 
 
 def test_an_opcode_that_this_target_does_not_know(world: World) -> None:
-    assert status(world, change=body(opc=OST_GETATTR)) == [-95]
+    assert status(world, change=body(opc=OST_GETATTR)) == [-524]
 
 
 def test_a_connect_to_nobody(world: World) -> None:
