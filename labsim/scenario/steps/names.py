@@ -285,8 +285,12 @@ def is_dir(ctx: Context, name: str) -> Step:
 
 def children(ctx: Context, path: str) -> Step:
     """(name, type, inode) of a directory in byte order, without the two dots."""
-    found = yield from ctx.vfs.readdir(path)
-    return sorted((e for e in found if e[0] not in {".", ".."}), key=lambda e: e[0].encode(
+    return in_order((yield from ctx.vfs.readdir(path)))
+
+
+def in_order(entries: list[Any]) -> list[Any]:
+    """Entries in byte order of their names, without the two dots."""
+    return sorted((e for e in entries if e[0] not in {".", ".."}), key=lambda e: e[0].encode(
         "utf-8", "surrogateescape"))  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from labsim.base.errors import LustreError
 from labsim.base.units import MIB
 from labsim.scenario.steps import dates, modes
 from labsim.scenario.steps.context import MOUNT_POINT, Context, join
-from labsim.scenario.steps.names import children
+from labsim.scenario.steps.names import in_order
 from labsim.scenario.steps.registry import flag, verb
 from labsim.scenario.words import quote, quote_if_needed
 
@@ -173,22 +173,36 @@ class _Listing:
 
     def folder(self, folder: str, every: bool, almost: bool) -> Step:
         """List a directory; the directories in it."""
-        entries = yield from children(self.ctx, folder)
-        names = [name for name, *_ in entries if every or almost or not name.startswith(".")]
-        rows: list[tuple[str, Any]] = []
-        for name in ([".", ".."] if every else []) + names:
-            if not (self.long or self.inode):
-                rows.append((name, None))
-                continue
-            path = join(folder, name) if folder != "." else name
-            rows.append((name, (yield from self.ctx.vfs.stat(path, follow=False))))
+        entries, found = yield from self._look(folder, every, every or almost)
+        shown = set(found)
+        rows = [(name, found[name]) for name in (".", "..") if name in shown]
+        rows += [(name, found[name]) for name, *_ in entries if name in shown]
         if self.long:
             self.ctx.out(f"total {sum(row.blocks for _, row in rows) // 2}\n")
         yield from self.rows(rows, lambda name: name if folder == "." else join(folder, name))
-        shown = set(names)
         return [
             join(folder, name) for name, kind, *_ in entries if kind == st.S_IFDIR and name in shown
         ]
+
+    def _look(self, folder: str, dots: bool, hidden: bool) -> Step:
+        """The entries in byte order, and by name what is shown of them.
+
+        As ls does it: each is looked at in the order of the directory, while that is open.
+        """
+        vfs = self.ctx.vfs
+        file = yield from vfs.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            entries = yield from vfs.getdents(file)
+            found: dict[str, Any] = {}
+            for name, *_ in entries:
+                if name.startswith(".") and not (dots if name in {".", ".."} else hidden):
+                    continue
+                path = join(folder, name) if folder != "." else name
+                looks = self.long or self.inode
+                found[name] = (yield from vfs.stat(path, follow=False)) if looks else None
+        finally:
+            yield from vfs.close(file)
+        return in_order(entries), found
 
     def rows(self, rows: list[tuple[str, Any]], path_of: Callable[[str], str]) -> Step:
         cells = []
