@@ -41,6 +41,16 @@ def in_the_way(lock: Lock, others: Iterable[Lock]) -> Iterator[Lock]:
             yield other
 
 
+def _start(lock: Lock) -> int:
+    return range_of(lock).start
+
+
+def told(lock: Lock, found: Lock) -> Flock:
+    """What F_GETLK tells the owner of `lock` of one that is in its way."""
+    start, end, _, pid = range_of(found)
+    return range_of(lock)._replace(start=start, end=end, pid=pid)
+
+
 class Outcome(NamedTuple):
     """What became of a request: is it a lock of its own now, and which others are none any more."""
 
@@ -100,8 +110,8 @@ class FlockResource(Resource):
     __slots__ = ()
 
     def conflicting(self, lock: Lock) -> Iterator[Lock]:
-        """The granted locks that stand in the way of `lock`."""
-        return in_the_way(lock, self.granted)
+        """The granted locks that stand in the way of `lock`, the lowest first."""
+        return in_the_way(lock, sorted(self.granted, key=_start))
 
     def may_grant(self, lock: Lock) -> bool:
         """Is nothing granted in the way of `lock`? Who waits is not asked."""
@@ -109,10 +119,7 @@ class FlockResource(Resource):
 
     def owned(self, lock: Lock) -> list[Lock]:
         """The granted locks of the owner of `lock`, by their start."""
-        return sorted(
-            (other for other in self.granted if same_owner(other, lock)),
-            key=lambda other: range_of(other).start,
-        )
+        return sorted((other for other in self.granted if same_owner(other, lock)), key=_start)
 
     def take_in(self, lock: Lock, copy: Callable[[Lock, Flock], Lock]) -> Outcome:
         """Grant `lock`, which nothing is in the way of."""

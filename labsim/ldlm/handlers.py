@@ -22,6 +22,7 @@ from labsim.ldlm.desc import (
     request_of,
 )
 from labsim.ldlm.extent import ExtentResource
+from labsim.ldlm.flock import told
 from labsim.ldlm.server import NEVER_WAITS, ServerNamespace
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Handlers, ServerRequest, handles
@@ -137,7 +138,7 @@ class LdlmHandlers(Handlers):
         name, mode = lock.resource.name, lock.mode
         if lock.flags & LDLM_FL_TEST_LOCK:
             found = self.ldlm.test_flock(lock)
-            mode, policy = (found.mode, found.policy) if found else (LCK_NL, lock.policy)
+            mode, policy = (found.mode, told(lock, found)) if found else (LCK_NL, lock.policy)
             rep = LdlmReply(
                 lock_flags=LDLM_FL_LOCK_CHANGED, lock_desc=describe(name, mode, policy, mode)
             )

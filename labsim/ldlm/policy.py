@@ -211,7 +211,8 @@ def conflict(mode: int, policy: Policy, other_mode: int, other: Policy) -> bool:
         return group_of(policy) != group_of(other)
     if compatible(mode, other_mode):
         return False
-    return LCK_GROUP in (mode, other_mode) or policy.meets(other)
+    whole = LCK_GROUP in (mode, other_mode) and isinstance(policy, Extent)
+    return whole or policy.meets(other)
 
 
 def covers(mode: int, policy: Policy, wanted_modes: int, wanted: Policy) -> bool:

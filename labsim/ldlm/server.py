@@ -287,6 +287,10 @@ class ServerNamespace(ServerFlocks):
                 break
             assert isinstance(lock, ServerLock)
             self._granted(lock)
+        self.tidy(resource)
+
+    def tidy(self, resource: Resource) -> None:
+        """Forget a resource without locks."""
         if resource.idle:
             self._resources.pop(resource.name, None)
 

@@ -12,7 +12,7 @@ from labsim.base.errors import LustreError
 from labsim.ldlm.asts import Asts
 from labsim.ldlm.flock import FlockResource, range_of
 from labsim.ldlm.policy import Flock
-from labsim.ldlm.resource import Lock, ResName
+from labsim.ldlm.resource import Lock, Resource, ResName
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export
 from labsim.runtime.ports import Host
@@ -83,6 +83,10 @@ class ServerFlocks(Asts):
         """The lock goes; nobody is granted for that."""
         raise NotImplementedError
 
+    def tidy(self, resource: Resource) -> None:
+        """Forget a resource without locks."""
+        raise NotImplementedError
+
     def create(
         self,
         resource: ResName,
@@ -110,6 +114,7 @@ class ServerFlocks(Asts):
             self.forget(lock)
         if lock.mode == LCK_NL and outcome.overlapped:
             self.advance_flocks(resource)
+        self.tidy(resource)
 
     def _copy(self, lock: Lock, part: Flock) -> ServerLock:
         assert isinstance(lock, ServerLock)

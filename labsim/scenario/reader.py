@@ -6,14 +6,13 @@ expressions compiled, variables traced to the step that saves them.
 
 from __future__ import annotations
 
-import errno
 import re
 from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from labsim import trees
-from labsim.base.errors import InputError
+from labsim.base.errors import NAMES, InputError
 from labsim.base.units import parse_duration
 from labsim.scenario import fault_words, model, net_words, step_words, steps, suites
 from labsim.scenario.decode import WRONG, Decoder, blamed, items, place
@@ -218,7 +217,7 @@ class Reader:
         return outcome
 
     def _check_outcome(self, outcome: model.Outcome, nodes: dict[str, Node]) -> None:
-        known = set(errno.errorcode.values())
+        known = set(NAMES.values())
         if outcome.errno is not None and outcome.errno not in known:
             what = f"unknown errno '{outcome.errno}'{nearest(outcome.errno, known)}"
             self.decoder.wrong(nodes["errno"], what)

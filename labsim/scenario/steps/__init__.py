@@ -11,6 +11,7 @@ from labsim.scenario.steps import (
     lfs,
     names,
     owners,
+    processes,
     show,
     syscalls,
     system,
@@ -23,5 +24,5 @@ from labsim.scenario.steps.shell import check, execute
 
 __all__ = ["VERBS", "Context", "Result", "Verb", "check", "execute", "find"]
 
-MODULES = (data, lctl, lfs, names, owners, show, syscalls, system, utilities, xattrs)
+MODULES = (data, lctl, lfs, names, owners, processes, show, syscalls, system, utilities, xattrs)
 """Where the verbs are."""

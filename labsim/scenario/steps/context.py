@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from labsim.base.errors import LustreError
+from labsim.base.errors import NAMES, LustreError
 from labsim.base.payload import Payload, tobytes
 from labsim.scenario.topology import address
 
@@ -56,7 +56,7 @@ class Result(msgspec.Struct):
     @property
     def errno_name(self) -> str:
         """The errno's name, "ENODATA"; empty after success."""
-        return errno.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
+        return NAMES.get(self.errno, str(self.errno)) if self.errno else ""
 
 
 class Context:

@@ -26,6 +26,8 @@ _OPEN_FLAGS = (
 )
 FLAGS = {name: getattr(os, name) for name in _OPEN_FLAGS.split()}
 FLAGS |= {"XATTR_CREATE": 1, "XATTR_REPLACE": 2}
+FLAGS |= {"F_RDLCK": 0, "F_WRLCK": 1, "F_UNLCK": 2}
+FLAGS |= {"LOCK_SH": 1, "LOCK_EX": 2, "LOCK_NB": 4, "LOCK_UN": 8}
 
 
 class Call(NamedTuple):
@@ -66,28 +68,30 @@ def flags(text: str) -> int:
 _READERS: dict[str, Callable[[str], Any]] = {
     "flags": flags, "mode": number, "size": number, "length": parse_size, "offset": parse_size,
     "uid": number, "gid": number, "dev": number, "atime": number, "mtime": number,
-    "data": decode_value, "value": decode_value,
+    "data": decode_value, "value": decode_value, "kind": flags, "operation": flags,
 }  # fmt: skip
 
 
-def call(usage: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def call(
+    usage: str, table: dict[str, Call] = CALLS
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a system call: `@call("path name [size]")`; arguments are read by their names."""
     words = [(word.strip("[]"), word.startswith("[")) for word in usage.split()]
     arguments = tuple((name, _READERS.get(name, str), optional) for name, optional in words)
 
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
-        CALLS[run.__name__.strip("_")] = Call(run, arguments)
+        table[run.__name__.strip("_")] = Call(run, arguments)
         return run
 
     return register
 
 
-def _read(words: Sequence[str]) -> tuple[Call, list[Any]]:
+def read_call(words: Sequence[str], table: dict[str, Call] = CALLS) -> tuple[Call, list[Any]]:
     """A call's name and words as the call and its arguments."""
     name, *given = words
-    found = CALLS.get(name)
+    found = table.get(name)
     if found is None:
-        raise InputError(f"unknown system call '{name}'{nearest(name, CALLS)}")
+        raise InputError(f"unknown system call '{name}'{nearest(name, table)}")
     least = sum(not optional for *_, optional in found.arguments)
     if not least <= len(given) <= len(found.arguments):
         raise InputError(f"write sys {name} {found.usage}")
@@ -97,16 +101,21 @@ def _read(words: Sequence[str]) -> tuple[Call, list[Any]]:
     return found, values
 
 
-@verb("sys", check=_read)
+@verb("sys", check=read_call)
 def sys(ctx: Context, *call: str) -> Step:
     """Make one system call, print its value, or -1 and its errno.
 
     sys CALL ARGUMENT...
     sys setxattr PATH NAME VALUE [FLAGS], getxattr PATH NAME [SIZE], listxattr PATH [SIZE], ...
     """
-    found, values = _read(call)
+    found, values = read_call(call)
+    yield from perform(ctx, found.run(ctx, *values))
+
+
+def perform(ctx: Context, steps: Step) -> Step:
+    """Run a call, and print its value, or -1 and its errno."""
     try:
-        value = yield from found.run(ctx, *values)
+        value = yield from steps
     except LustreError as error:
         ctx.out(f"-1 {error.name} ({error.message})\n")
         ctx.note(error.errno)
@@ -128,7 +137,7 @@ def setxattr(ctx: Context, path: str, name: str, value: bytes, flags: int = 0) -
 def getxattr(ctx: Context, path: str, name: str, size: int = 65536) -> Step:
     """The value; with size 0 its length."""
     answer = yield from ctx.vfs.getxattr(path, name, size)
-    return answer if isinstance(answer, int) else _text(answer)
+    return answer if isinstance(answer, int) else text_of(answer)
 
 
 @call("path [size]")
@@ -210,7 +219,7 @@ def pread(ctx: Context, path: str, length: int, offset: int = 0) -> Step:
     """Opens, reads, closes; the value is the text that was read."""
     file = yield from ctx.vfs.open(path, os.O_RDONLY)
     try:
-        return _text((yield from ctx.vfs.read(file, length, offset)))
+        return text_of((yield from ctx.vfs.read(file, length, offset)))
     finally:
         yield from ctx.vfs.close(file)
 
@@ -236,5 +245,6 @@ def fsync(ctx: Context, path: str) -> Step:
         yield from ctx.vfs.close(file)
 
 
-def _text(data: Any) -> str:
+def text_of(data: Any) -> str:
+    """Bytes as a verb shows them."""
     return tobytes(data).decode("utf-8", "surrogateescape")
