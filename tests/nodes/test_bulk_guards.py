@@ -44,9 +44,13 @@ class World:
         return self.cluster.run(steps)
 
     def write(self, offset: int, data: Any) -> None:
+        """Into the cache, and on to the OST."""
         self.run(self.client.vfs.write(self.file, data, offset))
+        self.run(self.client.vfs.fsync(self.file))
 
     def read(self, offset: int, length: int) -> bytes:
+        """From the OST, not from the cache."""
+        self.run(self.client.data.drop(self.file.inode))
         return tobytes(self.run(self.client.vfs.read(self.file, length, offset)))
 
     def brws(self, opcode: int, reply: bool = False) -> list[Any]:

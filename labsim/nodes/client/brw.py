@@ -21,8 +21,6 @@ from labsim.nodes.client.grant import GrantAccount
 from labsim.runtime.ports import Host, Steps
 from labsim.wire import cksum
 from labsim.wire.constants import (
-    MSG_RESENT,
-    OBD_BRW_FROM_GRANT,
     OBD_CKSUM_ADLER,
     OBD_CONNECT_CKSUM,
     OBD_CONNECT_SHORTIO,
@@ -91,45 +89,53 @@ class BulkIo(Component):
     # ---- one bulk RPC
 
     def bulk(
-        self, opcode: int, oa: Obdo, offset: int, data: Payload | int, granted: bool = False
+        self,
+        opcode: int,
+        oa: Obdo,
+        ranges: list[tuple[int, int]],
+        data: Payload | None,
+        flags: int = 0,
     ) -> Steps[tuple[Request, Message, Payload]]:
-        """Write `data`, or read that many bytes; the request, the reply, and what was read.
+        """Write `data` to ranges (offset, length), or read one; request, reply, what was read.
 
-        Sent again, a second later each time, while its checksum says that it was damaged: EIO
-        after `resend_count` times. A repetition has no grant: the first try has used that up.
+        `flags` are of the niobufs. Sent again, a second later each time, while its checksum says
+        that it was damaged: EIO after `resend_count` times.
         """
         tries = 0
         while True:
-            request = yield from self._request(opcode, oa, offset, data, granted and not tries)
+            request = yield from self._request(opcode, oa, ranges, data, flags)
             reply = yield from self.call(request, opcode_name(opcode).lower())
             got = self._got(request, reply)
             intact, got = yield from self._check(request, reply, got)
             if intact:
                 return request, reply, got
-            self.host.trace.emit("osc.damaged", self.name, opcode, offset)
-            if opcode == OST_WRITE and not request.flags & MSG_RESENT:
-                self.grant.avail += reply["ost_body"].oa.grant
+            self.host.trace.emit("osc.damaged", self.name, opcode, ranges[0][0])
+            self.grant.avail += reply["ost_body"].oa.grant
             if self.resend_count and tries >= self.resend_count:
                 raise LustreError(errno.EIO, f"{self.name}: damaged {tries + 1} times")
             tries += 1
             yield self.host.env.timeout(tries * NS_PER_S)
-            flags = oa.flags | OBD_FL_RECOV_RESEND
-            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=flags, misc=0)
+            again = oa.flags | OBD_FL_RECOV_RESEND
+            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=again, misc=0)
 
     def _request(
-        self, opcode: int, oa: Obdo, offset: int, data: Payload | int, granted: bool
+        self,
+        opcode: int,
+        oa: Obdo,
+        ranges: list[tuple[int, int]],
+        data: Payload | None,
+        niobuf_flags: int,
     ) -> Steps[Request]:
-        write = not isinstance(data, int)
-        length = len(data) if write else data
+        length = sum(one for _, one in ranges)
         flags = valid = value = 0
-        short = length <= self.short_io_bytes and self.imp.granted(OBD_CONNECT_SHORTIO)
+        short = self._may_be_short(ranges, length)
         if short:
             flags |= OBD_FL_SHORT_IO
         if self.checksums:
             kind = self.cksum_type()
             flags |= cksum.to_flags(kind)
             valid |= OBD_MD_FLCKSUM
-            if write:
+            if data is not None:
                 value = cksum.checksum(kind, data)
                 if (yield from self._hit(points.OSC_CHECKSUM_SEND)):
                     value = value + 1 & 0xFFFFFFFF
@@ -137,20 +143,25 @@ class BulkIo(Component):
             valid |= OBD_MD_FLFLAGS
             oa = oa.replace(valid=oa.valid | valid, flags=oa.flags | flags, nlink=value)
         bulk: dict[str, Any] = {}
-        if short and write:
+        if short and data is not None:
             bulk["short_io"] = data
         elif not short:
-            bulk["bulk_out" if write else "bulk_in"] = data
+            bulk |= {"bulk_in": length} if data is None else {"bulk_out": data}
         last = 0 if short else max(1, -(-length // MIB)) - 1
         return Request(
             opcode,
             ost_body=OstBody(oa=oa),
-            obd_ioobj=[ObdIoobj(oid=oa.oi, max_brw=last << 16, bufcnt=1)],
+            obd_ioobj=[ObdIoobj(oid=oa.oi, max_brw=last << 16, bufcnt=len(ranges))],
             niobuf_remote=[
-                NiobufRemote(offset=offset, len=length, flags=OBD_BRW_FROM_GRANT if granted else 0)
+                NiobufRemote(offset=at, len=size, flags=niobuf_flags) for at, size in ranges
             ],
             **bulk,
         )
+
+    def _may_be_short(self, ranges: list[tuple[int, int]], length: int) -> bool:
+        """May the data travel inside the RPC? Only one range of it, and little."""
+        short = length <= self.short_io_bytes and len(ranges) == 1
+        return short and self.imp.granted(OBD_CONNECT_SHORTIO)
 
     def _got(self, request: Request, reply: Message) -> Payload:
         """What a read brought: its status says how much."""

@@ -47,7 +47,8 @@ class Client(Node):
         self.mdcs: list[Mdc] = []
         self.oscs: dict[int, Osc] = {}
         """MDTs and OSTs that the log has named so far, by index."""
-        self.mgc: Mgc = self.make(Mgc, self, config.fs.mgs)
+        requeue_min_s = config.fs.mgc_requeue_timeout_min
+        self.mgc: Mgc = self.make(Mgc, self, config.fs.mgs, requeue_min_s)
         self._mounted = False
         name = f"{config.fs.fsname}-{self.instance}"
         self.llite: Llite = self.make(Llite, self, name, self.uuid, self.mdcs)
@@ -79,6 +80,13 @@ class Client(Node):
         except LustreError as error:
             self.host.trace.emit("mount.refused", device.name, error.errno)
 
+    def _moved(self, kind: str, index: int, nids: tuple[int, ...], instance: int) -> None:
+        """A target has come up somewhere: go there at once (mgc_apply_recover_logs)."""
+        devices: list[Any] = [*(self.mdcs if kind == "mdt" else self.oscs.values())]
+        for device in devices:
+            if device.info.index == index:
+                any(device.imp.recover(nid, instance) for nid in nids)
+
     def _size_layouts(self) -> None:
         """The largest layout is one with a stripe on every OST (lov_mds_md_size)."""
         largest = LAYOUT_HEAD + LAYOUT_STRIPE * len(self.oscs)
@@ -101,16 +109,16 @@ class Client(Node):
     def start(self) -> Steps[None]:
         """Mount -t lustre: what the MGS's logs say, then connections, then the root.
 
-        ENOENT where the MGS knows no such file system.
+        ENOENT where the MGS knows no such file system, EIO where there is no MGS.
         """
         yield from super().start()
         self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL, CALLBACK_THREADS)
         fsname = self.config.fs.fsname
-        yield from self.mgc.start()
+        self.mgc.start()
         setup = self.make(Setup, self.host, PLACES, self._device)
         yield from self.mgc.follow(f"{fsname}-client", setup)
         yield from self.mgc.follow(PARAMS, setup)
-        yield from self.mgc.follow_recover(fsname)
+        yield from self.mgc.follow_recover(fsname, f"{fsname}-client", self._moved)
         if not self.mdcs:
             raise LustreError(errno.ENOENT, f"{fsname} has no MDT yet")
         self._mounted = True
@@ -150,7 +158,11 @@ class Client(Node):
         """
         if all(mdc.imp.state is State.FULL for mdc in self.mdcs):
             for file in list(self.llite.open_files):
-                yield from self.vfs.close(file)
+                try:
+                    yield from self.vfs.close(file)
+                except LustreError as error:
+                    self.host.trace.emit("umount.close", file.inode.fid, error.errno)
+        yield from self._write_back()
         devices: list[Any] = [*self.mdcs, *self.oscs.values()]
         for device in devices:
             yield from device.imp.disconnect()
@@ -159,6 +171,26 @@ class Client(Node):
         self.host.params.unmount(self.llite)
         yield from self.mgc.stop()
         yield from super().stop()
+
+    def _write_back(self) -> Steps[None]:
+        """Dirty pages go to the OSTs; one that does not answer is waited for as in any call."""
+        env = self.host.env
+        over = env.event()
+
+        def done() -> None:
+            if not over.triggered:
+                over.succeed()
+
+        def write_back() -> Steps[None]:
+            yield from self.data.write_back()
+            done()
+
+        env.process(write_back())
+        limit = self.rpc.deadlines.add(env.now + self.rpc.timeout_ns, done)
+        yield over
+        limit.cancel()
+        for osc in self.oscs.values():
+            osc.stop_flusher()
 
     # ---- processes
 

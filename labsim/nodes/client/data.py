@@ -6,7 +6,8 @@ pages with lov and osc below them (`fileio`).
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 from labsim.base.payload import Payload
 from labsim.nodes.client.inode import Inode
@@ -31,12 +32,30 @@ class DataPath(Protocol):
     does with its inode; `inode.data` is free for use. `inode.layout` may change between two calls.
     """
 
-    def read(self, inode: Inode, offset: int, length: int) -> Steps[Payload]:
-        """At most `length` bytes from `offset`; short at the end of the file."""
+    def get(self, inode: Inode, offset: int, length: int, reader: Any) -> Payload | None:
+        """Exactly these bytes, if nothing has to be waited for; None: use `read`."""
         ...
 
-    def write(self, inode: Inode, offset: int | None, payload: Payload) -> Steps[int]:
-        """Write at `offset`, None: at the end, under a lock on the whole file; the offset after."""
+    def put(self, inode: Inode, offset: int, payload: Payload) -> bool:
+        """Write, if nothing has to be waited for; False: nothing is done, use `write`."""
+        ...
+
+    def read(
+        self, inode: Inode, offset: int, length: int, reader: Any = None, direct: bool = False
+    ) -> Steps[Payload]:
+        """At most `length` bytes from `offset`; short at the end of the file.
+
+        `reader` is who reads on and on, for read-ahead: an open file. `direct` is O_DIRECT.
+        """
+        ...
+
+    def write(
+        self, inode: Inode, offset: int | None, payload: Payload, direct: bool = False
+    ) -> Steps[tuple[int, int]]:
+        """Write at `offset`, None: at the end, under a lock on the whole file.
+
+        (start, end) of what was written, which may be less than all if an OST is full.
+        """
         ...
 
     def truncate(self, inode: Inode, size: int) -> Steps[None]:
@@ -48,7 +67,18 @@ class DataPath(Protocol):
         ...
 
     def flush(self, inode: Inode) -> Steps[None]:
-        """Write dirty pages back and have the OSTs commit them (fsync)."""
+        """Write dirty pages back and have the OSTs commit them (fsync).
+
+        Raises what went wrong with writes that had been taken before.
+        """
+        ...
+
+    def closed(self, inode: Inode) -> int:
+        """The errno of a write that failed after it had been taken; told once."""
+        ...
+
+    def write_back(self) -> Steps[None]:
+        """Write back everything dirty of the mount, wherever it can be."""
         ...
 
     def glimpse(self, inode: Inode) -> Steps[Sizes]:
@@ -60,7 +90,7 @@ class DataPath(Protocol):
         ...
 
     def discard(self, inode: Inode) -> None:
-        """The file is gone: throw its pages away, dirty ones too."""
+        """The file has no name and nobody here has it open."""
         ...
 
     def guard(self, checksums: bool) -> None:
@@ -70,3 +100,25 @@ class DataPath(Protocol):
     def statfs(self) -> Steps[ObdStatfs]:
         """The sum over all OSTs."""
         ...
+
+
+class NoReadAhead:
+    """What is to be read before anybody asks for it: nothing.
+
+    `reader` is the open file that reads, None for the kernel itself. Offsets are of the file.
+    """
+
+    def hit(self, reader: Any, offset: int, length: int) -> bool:
+        """A read of cached bytes; False where `plan` should see it."""
+        return True
+
+    def plan(
+        self, reader: Any, offset: int, length: int, missing: list[tuple[int, int]], size: int,
+        covered: Callable[[int], int],
+    ) -> list[tuple[int, int]]:  # fmt: skip
+        """Ranges (start, end) to fetch that this read does not itself need.
+
+        `missing` of it is not cached; the file has at least `size` bytes; `covered(at)` says where
+        the lock ends that covers byte `at`, 0: none does.
+        """
+        return []

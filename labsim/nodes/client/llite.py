@@ -15,6 +15,7 @@ from labsim.ldlm.resource import fid_resource, resource_fid
 from labsim.nodes.client import lmv
 from labsim.nodes.client.cred import ROOT, S_IFDIR
 from labsim.nodes.client.data import DataPath
+from labsim.nodes.client.flock import FileLocks
 from labsim.nodes.client.inode import Dentry, Inode, InodeCache
 from labsim.nodes.client.llite_attrs import Attributes
 from labsim.nodes.client.llite_files import Files
@@ -22,6 +23,7 @@ from labsim.nodes.client.llite_names import Names
 from labsim.nodes.client.llite_params import LliteParams
 from labsim.nodes.client.mdc import Mdc
 from labsim.nodes.client.namei import Namei
+from labsim.nodes.client.statahead import Statahead
 from labsim.nodes.client.statfs import StatfsCache
 from labsim.nodes.client.xattr import Xattrs
 from labsim.nodes.client.xattr_cache import XattrCache
@@ -42,6 +44,9 @@ from labsim.wire.constants import (
 
 ROOT_VALID = OBD_MD_FLGETATTR | OBD_MD_FLMODEASIZE | OBD_MD_FLACL
 """What a mount asks to know of the root, without a lock."""
+
+FIRST_PID = 1000
+"""Processes of the node's own have the numbers below."""
 
 CACHED_BITS = (
     MDS_INODELOCK_LOOKUP | MDS_INODELOCK_PERM, MDS_INODELOCK_UPDATE, MDS_INODELOCK_XATTR,
@@ -73,11 +78,16 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
         self.xattrs: Xattrs = node.make(Xattrs, self, self.xattr_values)
         self.statfs_md: StatfsCache = node.make(StatfsCache, self.env, self._statfs_namespace)
         self.statfs_dt: StatfsCache = node.make(StatfsCache, self.env, self._statfs_data)
+        self.statahead: Statahead = node.make(Statahead, self)
         self.root = Dentry(None, "/", None)
         self.open_files: dict[Any, None] = {}
         """Every open file of this mount, in the order they were opened."""
         self.directories: dict[Any, Dentry] = {}
         """The working directories that are not the root, by process."""
+        self.turns = 0
+        """Reads and writes that needed no waiting."""
+        self.file_locks: FileLocks = node.make(FileLocks, self, self._flock_option(node))
+        self._pids = FIRST_PID
         self.user_xattr = self.acl = True
         self.space: Any = self.statfs_dt.cached
 
@@ -86,6 +96,17 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
 
     def _statfs_data(self) -> Steps[Any]:
         return (yield from self.data.statfs())
+
+    def _flock_option(self, node: Any) -> str:
+        """What the mount was told of file locks; the last word counts."""
+        told = [one for one in node.config.fs.mount_options if one.endswith("flock")]
+        default = "flock" if self.host.kit.traits.flock_by_default else "noflock"
+        return told[-1] if told else default
+
+    def new_pid(self) -> int:
+        """A number that no process of this client has had."""
+        self._pids += 1
+        return self._pids
 
     # ---- mounting
 

@@ -34,6 +34,7 @@ from labsim.wire.constants import (
 
 O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE = 0, 1, 2, 3
 O_CREAT, O_EXCL, O_NOCTTY, O_TRUNC, O_APPEND = 0o100, 0o200, 0o400, 0o1000, 0o2000
+O_DSYNC, O_DIRECT = 0o10000, 0o40000
 O_SYNC, O_FASYNC, O_DIRECTORY, O_NOFOLLOW = 0o4010000, 0o20000, 0o200000, 0o400000
 O_LOV_DELAY_CREATE = O_NOCTTY | O_FASYNC
 """Create without objects, so that the striping can be set afterwards (lustre_user.h)."""
@@ -74,6 +75,7 @@ class Files:
     mdc: Callable[..., Any]
     match: Callable[..., Any]
     release: Callable[..., Any]
+    turns: int
     retire: Callable[..., Any]
     new_fid: Callable[..., Any]
     masked: Callable[..., Any]
@@ -133,18 +135,24 @@ class Files:
 
     # ---- data
 
-    def read(self, inode: Inode, offset: int, length: int) -> Steps[Payload]:
+    def read(
+        self, inode: Inode, offset: int, length: int, reader: Any = None, direct: bool = False
+    ) -> Steps[Payload]:
         """At most `length` bytes of a regular file; without objects only the MDT knows its size."""
         if inode.layout is None:
             yield from self.layout(inode, ROOT)
         if not inode.layout:
             yield from self.namei.revalidate(inode, ROOT)
-        payload: Payload = yield from self.data.read(inode, offset, length)
+        payload: Payload = yield from self.data.read(inode, offset, length, reader, direct)
         if len(payload):
-            self.stats.add("read_bytes", len(payload), "bytes")
-            self.tally_extent(False, len(payload))
-            self.touch_atime(inode)
+            self.was_read(inode, len(payload))
         return payload
+
+    def was_read(self, inode: Inode, length: int) -> None:
+        """Count a read."""
+        self.stats.add("read_bytes", length, "bytes")
+        self.tally_extent(False, length)
+        self.touch_atime(inode)
 
     def touch_atime(self, inode: Inode) -> None:
         """relatime: the time of reading moves when it is older than a change, or than a day."""
@@ -153,14 +161,19 @@ class Files:
         if inode.atime <= changed or now - inode.atime >= DAY_S:
             inode.atime = now
 
-    def write(self, inode: Inode, offset: int | None, payload: Payload) -> Steps[int]:
-        """Write at `offset`, or at the end where it is None; the offset after it."""
+    def write(
+        self, inode: Inode, offset: int | None, payload: Payload, direct: bool = False
+    ) -> Steps[tuple[int, int]]:
+        """Write at `offset`, or at the end where it is None; (start, end) of what was written."""
         if inode.layout is None:
             yield from self.layout(inode, ROOT)
-        end: int = yield from self.data.write(inode, offset, payload)
-        self.stats.add("write_bytes", len(payload), "bytes")
-        self.tally_extent(True, len(payload))
-        return end
+        wrote: tuple[int, int] = yield from self.data.write(inode, offset, payload, direct)
+        return wrote
+
+    def was_written(self, length: int) -> None:
+        """Count a write."""
+        self.stats.add("write_bytes", length, "bytes")
+        self.tally_extent(True, length)
 
     def fsync(self, inode: Inode) -> Steps[None]:
         """Data to the OSTs and metadata to the MDT, both on disk when this returns."""

@@ -6,6 +6,7 @@ Pure functions over a layout; sends nothing. Stands for lov_pack.c, lov_offset.c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from labsim.base.errors import LustreError, ProtocolError
@@ -94,6 +95,18 @@ def runs(layout: Layout, offset: int, length: int) -> list[Run]:
         Run(stripe, starts[stripe], sum(take for _, take in parts[stripe]), tuple(parts[stripe]))
         for stripe in sorted(parts)
     ]
+
+
+def pieces(layout: Layout, offset: int, length: int) -> Iterator[tuple[int, int, int, int]]:
+    """(stripe, offset on its object, start in the range, length), in the order of the file."""
+    size, count = layout.stripe_size, len(layout.stripes)
+    at, end = offset, offset + length
+    while at < end:
+        take = end - at if count == 1 else min(size - at % size, end - at)
+        block = at // size
+        on_object = at if count == 1 else block // count * size + at % size
+        yield block % count, on_object, at - offset, take
+        at += take
 
 
 def file_size(layout: Layout, stripe: int, object_size: int) -> int:

@@ -1,7 +1,8 @@
 """One OST as a client sees it: objects, and the bulk RPCs that move their bytes.
 
-Knows objects, not files or stripes. Stands for lustre/osc (osc_request.c, osc_cache.c) without its
-page cache: what is written goes out at once, under the lock that the caller holds.
+Knows objects, not files or stripes. Stands for lustre/osc: connecting, attributes and parameters
+are here (osc_request.c, lproc_osc.c), bytes in `osc_io`, dirty pages in `writeback` and
+`osc_object`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.base.ids import Fid, Nid
+from labsim.base.ids import Nid
 from labsim.base.params import Param
-from labsim.base.payload import Payload, join, piece
 from labsim.base.units import MIB, PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
-from labsim.net.ptlrpc import Import, Request
-from labsim.nodes.client.brw import BulkIo
+from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import ImportFiles
-from labsim.nodes.client.rpc_stats import RpcStats
+from labsim.nodes.client.osc_io import OscIo
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
-from labsim.runtime.sync import Permits, gather
 from labsim.wire import cksum
 from labsim.wire.constants import (
-    MSG_RESENT,
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
@@ -48,8 +45,6 @@ from labsim.wire.constants import (
     OBD_MD_FLATIME,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLCTIME,
-    OBD_MD_FLFID,
-    OBD_MD_FLGRANT,
     OBD_MD_FLGROUP,
     OBD_MD_FLHANDLE,
     OBD_MD_FLID,
@@ -64,16 +59,14 @@ from labsim.wire.opcodes import (
     OST_CONNECT,
     OST_DISCONNECT,
     OST_PUNCH,
-    OST_READ,
     OST_SETATTR,
     OST_STATFS,
     OST_SYNC,
-    OST_WRITE,
 )
 from labsim.wire.ost import Obdo, ObdStatfs, OstBody
 from labsim.wire.schema import OstId
 
-ERANGE, EAGAIN = 34, 11
+EIO, EAGAIN = 5, 11
 
 MAX_BRW_PAGES = 16 * MIB // PAGE_SIZE
 """PTLRPC_MAX_BRW_PAGES: the most that any BRW may ask for."""
@@ -87,7 +80,7 @@ WANTED = (
 )  # fmt: skip
 
 
-class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
+class Osc(OscIo, ImportFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
@@ -113,7 +106,6 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
         self.info = info
         self.name = name
         self.grant = GrantAccount()
-        self.dirty = 0
         self.imp = Import(
             node.rpc,
             name=name,
@@ -126,7 +118,8 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
         self.imp.on_active.append(self._connected)
-        self._slots: Permits | None = None
+        self.imp.on_evicted.append(self._evicted)
+        self._start_io()
 
     # ---- connecting
 
@@ -146,6 +139,10 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
         self.grant.connected(granted.grant)
         self.max_pages_per_rpc = min(self.max_pages_per_rpc, self.brw_pages() or 1)
 
+    def _evicted(self) -> None:
+        """What was dirty is lost; fsync will say so."""
+        self.lose(EIO)
+
     def brw_pages(self) -> int:
         """Pages in the largest BRW that the server takes; 0 until it was asked."""
         return self.imp.connect_data.brw_size // PAGE_SIZE
@@ -157,6 +154,11 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
     def rpc_bytes(self) -> int:
         """Bytes of one full BRW."""
         return self.max_pages_per_rpc * PAGE_SIZE
+
+    @property
+    def usable(self) -> bool:
+        """Connected, and not switched off."""
+        return self.active and self.imp.state is State.FULL
 
     # ---- calling
 
@@ -175,109 +177,6 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
     def _obdo(self, oi: OstId, **fields: Any) -> Obdo:
         valid = fields.pop("valid", 0) | OBD_MD_FLID | OBD_MD_FLGROUP
         return Obdo(valid=valid, oi=oi, **fields)
-
-    def _brw_obdo(self, oi: OstId, parent: Fid, handle: int, **fields: Any) -> Obdo:
-        """The obdo of a BRW: whose object it is, which lock covers it, and what grant is held."""
-        return self._obdo(
-            oi,
-            valid=OBD_MD_FLFID | OBD_MD_FLGRANT | OBD_MD_FLBLOCKS | OBD_MD_FLHANDLE
-            | fields.pop("valid", 0),
-            parent_seq=parent.seq,
-            parent_oid=parent.oid,
-            parent_ver=parent.ver,
-            handle=handle,
-            blocks=self.dirty,
-            mode=self.grant.wanted(
-                self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight
-            ),
-            grant=self.grant.avail,
-            misc=self.grant.announce(),
-            **fields,
-        )  # fmt: skip
-
-    def _slot(self) -> Permits:
-        if self._slots is None:
-            self._slots = Permits(self.host.env, self.max_rpcs_in_flight)
-        elif self._slots.size != self.max_rpcs_in_flight:
-            self._slots.resize(self.max_rpcs_in_flight)
-        return self._slots
-
-    def _chunks(self, offset: int, length: int) -> list[tuple[int, int]]:
-        """(start, length) of the BRWs for a range; their bounds are multiples of a full BRW."""
-        full = self.rpc_bytes()
-        chunks = []
-        at, end = offset, offset + length
-        while at < end:
-            take = min(full - at % full, end - at)
-            chunks.append((at, take))
-            at += take
-        return chunks
-
-    # ---- bulk
-
-    def write(self, oi: OstId, parent: Fid, handle: int, offset: int, data: Payload) -> Steps[None]:
-        """Write `data` at byte `offset` of an object, as several BRWs at once where it is long."""
-        yield from gather(
-            self.host.env,
-            [
-                self._write_one(
-                    oi, parent, handle, at, piece(data, at - offset, at - offset + take)
-                )
-                for at, take in self._chunks(offset, len(data))
-            ],
-        )
-
-    def _write_one(
-        self, oi: OstId, parent: Fid, handle: int, offset: int, data: Payload
-    ) -> Steps[None]:
-        slots = self._slot()
-        yield from slots.take()
-        span = offset % PAGE_SIZE + len(data)
-        granted = self.grant.reserve(span)
-        now = self.host.clock.seconds()
-        oa = self._brw_obdo(
-            oi, parent, handle, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=now, ctime=now
-        )
-        self.bulk_sent(True, offset, len(data))
-        try:
-            request, reply, _ = yield from self.bulk(OST_WRITE, oa, offset, data, granted)
-        finally:
-            self.bulk_done(True)
-            slots.give()
-            self.grant.answered(oa.misc)
-            if granted:
-                self.grant.used(span)
-        if not request.flags & MSG_RESENT:
-            self.grant.avail += reply["ost_body"].oa.grant
-        failed = next((code for code in reply["rcs"] if code), 0)
-        if failed:
-            raise LustreError(abs(failed), f"{self.name}: write at {offset}")
-
-    def read(self, oi: OstId, parent: Fid, handle: int, offset: int, length: int) -> Steps[Payload]:
-        """Read up to `length` bytes of an object; short where it ends."""
-        parts: list[Payload] = yield from gather(
-            self.host.env,
-            [
-                self._read_one(oi, parent, handle, at, take)
-                for at, take in self._chunks(offset, length)
-            ],
-        )
-        return join(parts)
-
-    def _read_one(
-        self, oi: OstId, parent: Fid, handle: int, offset: int, length: int
-    ) -> Steps[Payload]:
-        slots = self._slot()
-        yield from slots.take()
-        oa = self._brw_obdo(oi, parent, handle)
-        self.bulk_sent(False, offset, length)
-        try:
-            _, _, got = yield from self.bulk(OST_READ, oa, offset, length)
-        finally:
-            self.bulk_done(False)
-            slots.give()
-            self.grant.answered(oa.misc)
-        return got
 
     # ---- attributes
 
@@ -308,12 +207,17 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
     @Param.computed(unit="bytes", help="dirty data this OSC holds")
     def cur_dirty_bytes(self) -> int:
         """Bytes dirty."""
-        return self.dirty
+        return self.grant.dirty
 
     @Param.computed(unit="bytes", help="grant this OSC holds")
     def cur_grant_bytes(self) -> int:
         """Bytes of grant."""
-        return self.grant.avail + self.grant.reserved
+        return self.grant.avail
+
+    @Param.computed(unit="bytes", help="grant that lies under dirty pages")
+    def cur_dirty_grant_bytes(self) -> int:
+        """Bytes of grant in use."""
+        return self.grant.dirty
 
     @Param.computed(unit="bytes", help="grant lost to partly written pages, not yet given back")
     def cur_lost_grant_bytes(self) -> int:
@@ -331,7 +235,9 @@ class Osc(RpcStats, BulkIo, ImportFiles, tree="osc.{name}"):
             "name": self.name,
             "target": self.info.name,
             "state": self.imp.state.name,
-            "grant": self.grant.avail + self.grant.reserved,
+            "grant": self.grant.held,
+            "grants": self.grant.snapshot(),
+            "objects": [obj.snapshot() for obj in self.objects.values()],
             "locks": self.ldlm.snapshot(),
         }
 

@@ -30,6 +30,10 @@ class RpcStats(Component):
     _directions: tuple[Direction, Direction] | None = None
     _counted_since_ns = 0
 
+    def pending_pages(self) -> int:
+        """Dirty pages that are in no RPC yet."""
+        return 0
+
     def bulk_sent(self, write: bool, at: int, nbytes: int) -> None:
         """A bulk RPC of `nbytes` at byte `at` of an object goes out."""
         if self._directions is None:
@@ -47,14 +51,14 @@ class RpcStats(Component):
 
     @Param.computed(access="rw", help="bulk RPCs by size, by number in flight and by offset")
     def rpc_stats(self) -> str:
-        """The file's text; nothing waits as pending pages, since nothing is cached."""
+        """The file's text; reads never wait as pending pages, they are sent at once."""
         read, write = self._directions or (Direction(), Direction())
         return "".join(
             [
                 self._rpc_header(),
                 f"read RPCs in flight:  {read.in_flight}\n",
                 f"write RPCs in flight: {write.in_flight}\n",
-                "pending write pages:  0\n",
+                f"pending write pages:  {self.pending_pages()}\n",
                 "pending read pages:   0\n",
                 rpc_table("pages per rpc", power, read.pages, write.pages),
                 rpc_table("rpcs in flight", str, read.rpcs, write.rpcs),

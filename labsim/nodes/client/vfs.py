@@ -35,6 +35,7 @@ from labsim.nodes.client.llite_files import (
 )
 from labsim.nodes.client.vfs_attrs import AttrCalls
 from labsim.nodes.client.vfs_io import IoCalls
+from labsim.nodes.client.vfs_locks import LockCalls
 from labsim.nodes.client.vfs_lov import StripeCalls
 from labsim.nodes.client.vfs_names import NameCalls
 from labsim.nodes.client.vfs_xattrs import XattrCalls
@@ -45,9 +46,15 @@ ENOENT, EACCES, EEXIST, ENOTDIR, EISDIR, ENXIO, ELOOP = 2, 13, 17, 20, 21, 6, 40
 
 
 class File:
-    """An open file: flags, position, and the handle that the MDT knows it by (0: none)."""
+    """An open file: flags, position, and the handle that the MDT knows it by (0: none).
 
-    __slots__ = ("closed", "dentry", "flags", "handle", "pos", "wrote")
+    `inode` is what is open. `failed`: the last write or fsync told of an error, so close need not.
+    """
+
+    __slots__ = (
+        "closed", "dentry", "failed", "flags", "handle", "inode", "pos", "readable", "serial",
+        "writable", "wrote",
+    )  # fmt: skip
 
     def __init__(self, dentry: Dentry, flags: int, handle: int) -> None:
         self.dentry = dentry
@@ -55,27 +62,18 @@ class File:
         self.handle = handle
         self.pos = 0
         self.wrote = False
+        self.serial = 0
+        """Tells its flock locks from other files'; 0: it never had any."""
+        self.failed = False
         self.closed = False
-
-    @property
-    def inode(self) -> Inode:
-        """What is open."""
-        inode = self.dentry.inode
+        inode = dentry.inode
         assert inode is not None
-        return inode
-
-    @property
-    def readable(self) -> bool:
-        """Opened for reading."""
-        return self.flags & O_ACCMODE != O_WRONLY
-
-    @property
-    def writable(self) -> bool:
-        """Opened for writing."""
-        return self.flags & O_ACCMODE != O_RDONLY
+        self.inode: Inode = inode
+        self.readable = flags & O_ACCMODE != O_WRONLY
+        self.writable = flags & O_ACCMODE != O_RDONLY
 
 
-class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
+class Vfs(LockCalls, IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
     """One process: who it is, its directory, and the calls it can make.
 
     `node` is the client; its `llite` knows the open files and directories of all processes.
@@ -152,6 +150,8 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
             if not handle:
                 yield from self._open_handle(file, created)
             self.files[file] = None
+            if file.inode.is_dir:
+                self.llite.statahead.opens(file, self.walker)
             if flags & O_TRUNC and file.inode.is_reg and not created:
                 yield from self.llite.truncate(file.inode, 0, self.cred, opening=True)
         except LustreError:
@@ -239,6 +239,7 @@ class Vfs(IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
     def _abandon(self, file: File) -> Steps[None]:
         """An open that failed half-way gives its handle back."""
         self.files.pop(file, None)
+        self.llite.statahead.closes(file)
         file.closed = True
         if file.handle:
             yield from self.llite.close(file.inode, file.handle, False, self.cred)

@@ -10,12 +10,19 @@ from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.base.payload import Payload
-from labsim.nodes.client.cred import MAY_WRITE, Cred, check
-from labsim.nodes.client.llite_files import O_APPEND
+from labsim.base.units import PAGE_SIZE
+from labsim.nodes.client.cred import MAY_WRITE, S_ISGID, S_ISUID, Cred, check
+from labsim.nodes.client.llite_files import O_APPEND, O_DIRECT, O_DSYNC
 from labsim.nodes.client.walk import Walker
 from labsim.runtime.ports import Steps
 
-EBADF, EISDIR, EINVAL = 9, 21, 22
+EIO, EBADF, EISDIR, EINVAL = 5, 9, 21, 22
+
+NOT_SIMPLE = O_APPEND | O_DIRECT | O_DSYNC
+SET_ID = S_ISUID | S_ISGID
+
+TURN = 31
+"""After so many reads or writes from the cache others have their turn; a mask."""
 
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 
@@ -35,48 +42,93 @@ class IoCalls:
     files: dict[Any, None]
 
     def close(self, file: Any) -> Steps[None]:
-        """System call close: the server's answer does not reach the caller."""
+        """System call close: EIO where a write went wrong after it had been taken.
+
+        The MDT's answer does not reach the caller.
+        """
         self._check_open(file)
         file.closed = True
         self.files.pop(file, None)
+        if file.inode.is_dir:
+            self.llite.statahead.closes(file)
+        failed = file.inode.is_reg and self.llite.data.closed(file.inode)
         yield from self.llite.close(file.inode, file.handle, file.wrote, self.cred)
+        if failed and not file.failed:
+            raise LustreError(EIO, "a write before this failed")
 
     def read(self, file: Any, length: int, offset: int | None = None) -> Steps[Payload]:
         """System call read, or pread(2) where `offset` is given; empty at the end of the file."""
-        self._check_open(file)
-        if not file.readable:
+        if file.closed or not file.readable:
             raise LustreError(EBADF)
-        inode = file.inode
+        inode, llite = file.inode, self.llite
         at = file.pos if offset is None else offset
         if at < 0 or at + length > MAX_BYTES:
             raise LustreError(EINVAL)
         if inode.is_dir:
             raise LustreError(EISDIR)
-        payload: Payload = yield from self.llite.read(inode, at, length)
+        payload: Payload | None = None
+        if length and not file.flags & O_DIRECT:
+            payload = llite.data.get(inode, at, length, file)
+        if payload is None:
+            payload = yield from self._read(file, at, length)
+        else:
+            llite.was_read(inode, length)
+            llite.turns += 1
+            if not llite.turns & TURN:
+                yield llite.env.timeout(0)
         if offset is None:
             file.pos = at + len(payload)
         return payload
 
+    def _read(self, file: Any, at: int, length: int) -> Steps[Payload]:
+        """What has to wait for locks or servers."""
+        direct = bool(file.flags & O_DIRECT)
+        if direct and (at | length) % PAGE_SIZE:
+            raise LustreError(EINVAL)
+        return (yield from self.llite.read(file.inode, at, length, file, direct))
+
     def write(self, file: Any, payload: Payload, offset: int | None = None) -> Steps[int]:
-        """System call write, or pwrite(2) where `offset` is given; how many bytes.
+        """System call write, or pwrite(2) where `offset` is given; how many bytes were taken.
 
         With O_APPEND data goes to the end, wherever the position or `offset` is.
         """
-        self._check_open(file)
-        if not file.writable:
+        if file.closed or not file.writable:
             raise LustreError(EBADF)
-        at = file.pos if offset is None else offset
-        if at < 0 or at + len(payload) > MAX_BYTES:
+        at, length = file.pos if offset is None else offset, len(payload)
+        if at < 0 or at + length > MAX_BYTES:
             raise LustreError(EINVAL)
-        if not len(payload):
+        if not length:
             return 0
-        where = None if file.flags & O_APPEND else at
         file.wrote = True
-        yield from self.llite.drop_privileges(file.inode, self.cred)
-        end: int = yield from self.llite.write(file.inode, where, payload)
+        inode, llite = file.inode, self.llite
+        simple = not file.flags & NOT_SIMPLE and not inode.mode & SET_ID
+        if simple and llite.data.put(inode, at, payload):
+            llite.turns += 1
+            if not llite.turns & TURN:
+                yield llite.env.timeout(0)
+            end = at + length
+        else:
+            start, end = yield from self._write(file, at, payload)
+            length = end - start
+        llite.was_written(length)
         if offset is None:
             file.pos = end
-        return len(payload)
+        return length
+
+    def _write(self, file: Any, at: int, payload: Payload) -> Steps[tuple[int, int]]:
+        """What has to wait for locks, room, servers or the disk; start and end of what it took."""
+        flags, inode = file.flags, file.inode
+        direct = bool(flags & O_DIRECT)
+        if direct and (at | len(payload)) % PAGE_SIZE:
+            raise LustreError(EINVAL)
+        yield from self.llite.drop_privileges(inode, self.cred)
+        file.failed = True
+        where = None if flags & O_APPEND else at
+        wrote: tuple[int, int] = yield from self.llite.write(inode, where, payload, direct)
+        if flags & O_DSYNC:
+            yield from self.llite.fsync(inode)
+        file.failed = False
+        return wrote
 
     def lseek(self, file: Any, offset: int, whence: int = SEEK_SET) -> Steps[int]:
         """System call lseek; the new position."""
@@ -100,7 +152,9 @@ class IoCalls:
     def fsync(self, file: Any) -> Steps[None]:
         """System call fsync: data and metadata are on disk when it returns."""
         self._check_open(file)
+        file.failed = True
         yield from self.llite.fsync(file.inode)
+        file.failed = False
 
     def ftruncate(self, file: Any, size: int) -> Steps[None]:
         """System call ftruncate."""

@@ -1,0 +1,186 @@
+"""A file's objects, and the extent locks that an operation holds on them.
+
+Knows layouts and locks, not bytes. Stands for cl_lock and lov_lock (lov_lock.c, osc_lock.c) and for
+the glimpse: how an operation comes to hold the locks of all stripes that it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from labsim.base.errors import LustreError
+from labsim.base.units import PAGE_SIZE
+from labsim.ldlm.client_lock import ClientLock
+from labsim.ldlm.policy import Extent
+from labsim.nodes.client.file_ranges import FileRanges
+from labsim.nodes.client.inode import Inode
+from labsim.nodes.client.lov import Run, Stripe, file_size, parse, runs
+from labsim.nodes.client.osc import Osc
+from labsim.nodes.client.osc_object import OscObject, unpack_lvb
+from labsim.nodes.client.page_lru import PageLru
+from labsim.runtime.ports import Host, Steps
+from labsim.wire.constants import LCK_PR, LDLM_FL_HAS_INTENT, OBD_OBJECT_EOF
+from labsim.wire.ost import OstLvb
+
+EIO, ENODATA = 5, 61
+
+EOF = OBD_OBJECT_EOF
+WHOLE = Extent(0, EOF)
+
+
+class FileState:
+    """The data path's part of an inode: its layout read, its objects as this client has them."""
+
+    __slots__ = ("count", "ea", "layout", "objects", "ranges")
+
+    def __init__(self, ea: bytes) -> None:
+        self.ea = ea
+        self.layout = parse(ea)
+        self.count = len(self.layout.stripes)
+        self.objects: list[OscObject | None] = [None] * self.count
+        self.ranges = FileRanges()
+
+
+class Grip(NamedTuple):
+    """A lock that an operation holds on one object, which is pinned as long."""
+
+    stripe: int
+    obj: OscObject
+    lock: ClientLock
+
+
+class FileLocks:
+    """The part of FileData that finds objects and takes locks."""
+
+    def __init__(self, node: Any, oscs: dict[int, Osc]) -> None:
+        self.node = node
+        self.host: Host = node.host
+        self.env = node.host.env
+        self.clock = node.host.clock
+        self.oscs = oscs
+        self.lru = PageLru()
+
+    # ---- objects
+
+    def state(self, inode: Inode) -> FileState:
+        """The file's objects; ENODATA where it has none."""
+        if not inode.layout:
+            raise LustreError(ENODATA, f"{inode.fid} has no objects")
+        state: FileState | None = inode.data
+        if state is None or state.ea != inode.layout:
+            state = inode.data = FileState(inode.layout)
+        state.ea = inode.layout
+        return state
+
+    def osc(self, stripe: Stripe) -> Osc:
+        """The device of a stripe's OST; EIO where there is none."""
+        osc = self.oscs.get(stripe.index)
+        if osc is None:
+            raise LustreError(EIO, f"no OST{stripe.index:04x}")
+        return osc
+
+    def object(self, inode: Inode, state: FileState, number: int) -> OscObject:
+        """One of the file's objects."""
+        obj = state.objects[number]
+        if obj is None or obj.gone:
+            stripe = state.layout.stripes[number]
+            obj = self.osc(stripe).object(self.lru, stripe.oi, inode.fid)
+            state.objects[number] = obj
+        return obj
+
+    # ---- locks
+
+    def lock(
+        self, inode: Inode, state: FileState, number: int, mode: int, start: int, end: int
+    ) -> Steps[Grip]:
+        """An extent lock over the pages of [start, end), one that is here already or a new one."""
+        obj = self.object(inode, state, number)
+        osc = obj.osc
+        extent = Extent(start - start % PAGE_SIZE, min(-(-end // PAGE_SIZE) * PAGE_SIZE - 1, EOF))
+        obj.users += 1
+        try:
+            lock: ClientLock | None = osc.ldlm.match(obj.resource, mode, extent=extent)
+            if lock is None:
+                lock, _ = yield from osc.ldlm.enqueue(
+                    obj.resource, mode, extent=extent,
+                    blocking=obj.blocking, glimpse=obj.glimpsed, data=obj,
+                )  # fmt: skip
+            if lock is None:
+                raise LustreError(EIO, f"{osc.name}: no lock")
+        except BaseException:
+            self._unpin(obj)
+            raise
+        grip = Grip(number, obj, lock)
+        try:
+            obj.learn(lock)
+        except LustreError:
+            self.release([grip])
+            raise
+        obj.use(lock)
+        return grip
+
+    def match(self, state: FileState, run: Run, mode: int) -> Grip | None:
+        """A lock that is here already and covers the start of a run."""
+        obj = state.objects[run.stripe]
+        if obj is None or obj.gone:
+            return None
+        page = run.offset - run.offset % PAGE_SIZE
+        lock = obj.osc.ldlm.match(obj.resource, mode, extent=Extent(page, page + PAGE_SIZE - 1))
+        if lock is None:
+            return None
+        obj.users += 1
+        return Grip(run.stripe, obj, lock)
+
+    def hold(
+        self, inode: Inode, state: FileState, offset: int, length: int, mode: int, grips: list[Grip]
+    ) -> Steps[None]:
+        """Lock all that bytes of the file lie on, in the order of the stripes, into `grips`."""
+        if length == EOF:
+            for number in range(state.count):
+                grips.append((yield from self.lock(inode, state, number, mode, 0, EOF)))
+            return
+        for run in runs(state.layout, offset, length):
+            end = run.offset + run.length
+            grips.append((yield from self.lock(inode, state, run.stripe, mode, run.offset, end)))
+
+    def release(self, grips: Iterable[Grip]) -> None:
+        """Let go of locks and objects."""
+        for grip in grips:
+            grip.obj.osc.ldlm.put(grip.lock)
+            self._unpin(grip.obj)
+
+    def _unpin(self, obj: OscObject) -> None:
+        obj.users -= 1
+        if not obj.users and not obj.bytes.total and not obj.locks():
+            obj.osc.forget(obj)
+
+    # ---- sizes
+
+    def known_size(self, state: FileState) -> int:
+        """How long the file is at least, by what this client's locks guarantee."""
+        return max(
+            file_size(state.layout, number, obj.size) if obj is not None else 0
+            for number, obj in enumerate(state.objects)
+        )
+
+    def glimpse_object(self, inode: Inode, state: FileState, number: int) -> Steps[OstLvb]:
+        """An object's size and times: what a lock of ours guarantees, else what the OST answers."""
+        obj = self.object(inode, state, number)
+        if obj.size_is_known():
+            return obj.lvb()
+        obj.users += 1
+        lock: ClientLock | None = None
+        try:
+            lock, reply = yield from obj.osc.ldlm.enqueue(
+                obj.resource, LCK_PR, extent=WHOLE, flags=LDLM_FL_HAS_INTENT,
+                blocking=obj.blocking, glimpse=obj.glimpsed, data=obj,
+            )  # fmt: skip
+            if lock is None:
+                return obj.merged(unpack_lvb(reply["dlm_lvb"]))
+            obj.learn(lock)
+            return obj.lvb()
+        finally:
+            if lock is not None:
+                obj.osc.ldlm.put(lock)
+            self._unpin(obj)

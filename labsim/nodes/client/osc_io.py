@@ -1,0 +1,213 @@
+"""Moving the bytes of objects: the bulk reads and writes of one OSC.
+
+Knows cached objects and BRWs, not files; what is dirty and when it goes is `writeback`'s. Stands
+for osc_build_rpc, brw_interpret and osc_announce_cached (osc_request.c).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.base.errors import LustreError
+from labsim.base.ids import Fid
+from labsim.base.payload import Payload, join, piece
+from labsim.base.units import PAGE_SIZE
+from labsim.ldlm.client import ClientNamespace
+from labsim.ldlm.client_lock import ClientLock
+from labsim.nodes.client.brw import BulkIo
+from labsim.nodes.client.dirty import DirtyExtent, page_bytes
+from labsim.nodes.client.osc_object import OscObject
+from labsim.nodes.client.page_lru import PageLru
+from labsim.nodes.client.rpc_stats import RpcStats
+from labsim.nodes.client.writeback import Writeback
+from labsim.runtime.ports import Steps
+from labsim.runtime.sync import Permits, gather
+from labsim.wire.constants import (
+    OBD_BRW_ASYNC,
+    OBD_BRW_FROM_GRANT,
+    OBD_BRW_SYNC,
+    OBD_MD_FLBLOCKS,
+    OBD_MD_FLCTIME,
+    OBD_MD_FLFID,
+    OBD_MD_FLGRANT,
+    OBD_MD_FLGROUP,
+    OBD_MD_FLHANDLE,
+    OBD_MD_FLID,
+    OBD_MD_FLMTIME,
+)
+from labsim.wire.message import Message
+from labsim.wire.opcodes import OST_READ, OST_WRITE
+from labsim.wire.ost import Obdo
+from labsim.wire.schema import OstId
+
+BRW_VALID = (
+    OBD_MD_FLID | OBD_MD_FLGROUP | OBD_MD_FLFID | OBD_MD_FLGRANT | OBD_MD_FLBLOCKS | OBD_MD_FLHANDLE
+)
+
+
+class OscIo(Writeback, RpcStats, BulkIo):
+    """The part of an Osc that reads and writes."""
+
+    ldlm: ClientNamespace
+    max_rpcs_in_flight: int
+    max_pages_per_rpc: int
+
+    def _start_io(self) -> None:
+        """Called when the OSC is made."""
+        self.objects: dict[Any, OscObject] = {}
+        """What is cached, by resource; an object is here as long as it has locks or is in use."""
+        self._slots: Permits | None = None
+        self._start_writeback()
+
+    # ---- objects
+
+    def object(self, lru: PageLru, oi: OstId, fid: Fid) -> OscObject:
+        """The object `oi`, of file `fid`, as this client has it."""
+        new = OscObject(self, lru, oi, fid)
+        known = self.objects.get(new.resource)
+        if known is None:
+            known = self.objects[new.resource] = new
+        return known
+
+    def forget(self, obj: OscObject) -> None:
+        """No lock is left on an object: nothing is cached, so it need not be remembered."""
+        if obj.users or obj.dirty or obj.error or obj.async_rc or obj.bytes.total:
+            return
+        obj.gone = True
+        obj.lru.remove(obj)
+        self.objects.pop(obj.resource, None)
+
+    def pending_pages(self) -> int:
+        """Dirty pages that are in no RPC yet."""
+        waiting = [one for obj in self.objects.values() for one in obj.dirty.waiting]
+        return sum(one.bytes for one in waiting) // PAGE_SIZE
+
+    # ---- limits
+
+    def slots(self) -> Permits:
+        """One for each bulk RPC that may be on the wire."""
+        if self._slots is None:
+            self._slots = Permits(self.host.env, self.max_rpcs_in_flight)
+        elif self._slots.size != self.max_rpcs_in_flight:
+            self._slots.resize(self.max_rpcs_in_flight)
+        return self._slots
+
+    def chunks(self, start: int, end: int) -> list[tuple[int, int]]:
+        """(start, end) of the BRWs for a range; their bounds are multiples of a full BRW."""
+        full = self.rpc_bytes()
+        chunks = []
+        while start < end:
+            stop = min(start - start % full + full, end)
+            chunks.append((start, stop))
+            start = stop
+        return chunks
+
+    def _brw_obdo(self, obj: OscObject, lock: ClientLock, **fields: Any) -> Obdo:
+        """The obdo of a BRW: whose object it is, which lock covers it, and what grant is held."""
+        return Obdo(
+            valid=BRW_VALID | fields.pop("valid", 0),
+            oi=obj.oi,
+            parent_seq=obj.fid.seq,
+            parent_oid=obj.fid.oid,
+            parent_ver=obj.fid.ver,
+            handle=lock.server_handle,
+            blocks=self.grant.dirty,
+            mode=self.grant.wanted(
+                self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight
+            ),
+            grant=self.grant.avail + self.grant.reserved,
+            misc=self.grant.announce(),
+            **fields,
+        )
+
+    # ---- writing
+
+    def send_write(
+        self, obj: OscObject, extents: list[DirtyExtent], parts: list[Payload]
+    ) -> Steps[list[tuple[DirtyExtent, int]]]:
+        """Write dirty ranges in one BRW; those that failed, with their errnos."""
+        oa = self._dated_obdo(obj, extents[-1].lock)
+        ranges = [(one.start, one.end - one.start) for one in extents]
+        self.bulk_sent(True, extents[0].start, sum(one.bytes for one in extents))
+        try:
+            xid, reply = yield from self._write(
+                oa, ranges, join(parts), OBD_BRW_FROM_GRANT | OBD_BRW_ASYNC
+            )
+        except LustreError as error:
+            return [(one, error.errno) for one in extents]
+        finally:
+            self.bulk_done(True)
+        self._settle(obj, xid, reply)
+        return [(one, abs(rc)) for one, rc in zip(extents, reply["rcs"], strict=True) if rc]
+
+    def write_through(
+        self, obj: OscObject, lock: ClientLock, at: int, payload: Payload
+    ) -> Steps[None]:
+        """Write at once and without grant; on disk when this returns (OBD_BRW_SYNC)."""
+        yield from self.flush(obj, at, at + len(payload))
+        yield from gather(
+            self.host.env,
+            [
+                self._write_one(obj, lock, start, piece(payload, start - at, end - at))
+                for start, end in self.chunks(at, at + len(payload))
+            ],
+        )
+
+    def _write_one(
+        self, obj: OscObject, lock: ClientLock, start: int, data: Payload
+    ) -> Steps[None]:
+        slots = self.slots()
+        yield from slots.take()
+        now = self.host.clock.seconds()
+        obj.mtime, obj.ctime = now, now
+        self.bulk_sent(True, start, page_bytes(start, start + len(data)))
+        try:
+            oa = self._dated_obdo(obj, lock)
+            xid, reply = yield from self._write(oa, [(start, len(data))], data, OBD_BRW_SYNC)
+        except LustreError:
+            obj.force_sync = True
+            raise
+        finally:
+            self.bulk_done(True)
+            slots.give()
+        self._settle(obj, xid, reply)
+        failed = next((code for code in reply["rcs"] if code), 0)
+        if failed:
+            obj.force_sync = True
+            raise LustreError(abs(failed), f"{self.name}: write at {start}")
+
+    def _dated_obdo(self, obj: OscObject, lock: ClientLock) -> Obdo:
+        return self._brw_obdo(
+            obj, lock, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=obj.mtime, ctime=obj.ctime
+        )
+
+    def _write(
+        self, oa: Obdo, ranges: list[tuple[int, int]], data: Payload, flags: int
+    ) -> Steps[tuple[int, Message]]:
+        request, reply, _ = yield from self.bulk(OST_WRITE, oa, ranges, data, flags)
+        self.grant.avail += reply["ost_body"].oa.grant
+        return request.xid, reply
+
+    def _settle(self, obj: OscObject, xid: int, reply: Message) -> None:
+        """What a good answer says: the object's blocks, and that writes may be cached again."""
+        oa = reply["ost_body"].oa
+        if oa.valid & OBD_MD_FLBLOCKS:
+            obj.blocks = oa.blocks
+        if obj.force_sync and xid >= obj.min_xid:
+            obj.force_sync = False
+
+    # ---- reading
+
+    def fetch(self, obj: OscObject, lock: ClientLock, start: int, end: int) -> Steps[Payload]:
+        """Read [start, end) of one BRW from the OST; short where the object ends."""
+        slots = self.slots()
+        yield from slots.take()
+        oa = self._brw_obdo(obj, lock)
+        self.bulk_sent(False, start, page_bytes(start, end))
+        try:
+            _, reply, got = yield from self.bulk(OST_READ, oa, [(start, end - start)], None)
+        finally:
+            self.bulk_done(False)
+            slots.give()
+        self.grant.avail += reply["ost_body"].oa.grant
+        return got
