@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.base.faults import Dropped
 from labsim.ldlm import lvb, points
 from labsim.ldlm.desc import (
     describe,
@@ -71,12 +70,7 @@ class LdlmHandlers(Handlers):
         """A client wants a lock, maybe with an operation on the way to it."""
         yield from self.ldlm.at(points.LDLM_ENQUEUE_NET)
         reply = yield from self._enqueue_lock(req)
-        try:
-            yield from self.ldlm.at(points.LDLM_REPLY)
-        except Dropped:
-            if req.has("ldlm_intent"):
-                req.export.replies[req.xid] = reply
-            raise
+        yield from self.ldlm.at(points.LDLM_REPLY)
         return reply
 
     def _enqueue_lock(self, req: ServerRequest) -> Steps[Message]:

@@ -6,19 +6,28 @@ lu_target (target/tgt_main.c, tgt_lastrcvd.c).
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from labsim.base.component import Component
+from labsim.base.errors import LustreError
 from labsim.base.faults import Point
-from labsim.net.ptlrpc import Export, Exports, Handlers, ServerRequest, handles
+from labsim.base.ids import Fid, Nid
+from labsim.base.params import Param
+from labsim.net.ptlrpc import Export, Exports, Handlers, Recovery, Reply, ServerRequest, handles
+from labsim.net.ptlrpc import points as tgt
+from labsim.nodes import recovery_files
 from labsim.nodes.config import TargetInfo
-from labsim.nodes.last_rcvd import LastRcvd
+from labsim.nodes.last_rcvd import LastRcvd, Slot
 from labsim.nodes.node import Node
+from labsim.nodes.reply_data import ReplyData
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Osd, Tx
+from labsim.wire.constants import OBD_CONNECT_MULTIMODRPCS
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
+    MDS_CLOSE,
     MDS_CONNECT,
     MDS_DISCONNECT,
     OBD_PING,
@@ -26,18 +35,23 @@ from labsim.wire.opcodes import (
     OST_DISCONNECT,
 )
 
+ABSENT = 1
+"""ENOENT_VERSION: the version of an object that is not there (lustre_idl.h)."""
+
 
 class Target(Component, Handlers):
     """Base of Mdt and Ofd: clients come and go, changes get numbers, numbers get committed.
 
     A subclass names what it can do in `supported` (OBD_CONNECT_*) and `supported2`, refines
-    `negotiate`, and has `on_connect` / `on_disconnect` called for its clients.
+    `negotiate`, and has `on_connect` / `on_disconnect` called for its clients, `on_recovered` when
+    those that were here before a restart have had their chance. Without `replayable` a restart
+    forgets all clients.
     """
 
     supported = 0
     supported2 = 0
-    recovering = False
-    """Clients that were here before a restart are still replaying (obd_recovering)."""
+    replayable = False
+    ldlm: Any
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         self.node = node
@@ -47,41 +61,133 @@ class Target(Component, Handlers):
         self.name = info.name
         self.uuid = info.uuid
         self.osd: Osd = node.host.osd[info.name]
-        self.exports = Exports(node.rpc, self, self._negotiate)
-        self.last_rcvd = LastRcvd(self.osd, info.uuid)
+        self.exports = Exports(node.rpc, self, self._negotiate, self.replayable)
+        self.last_rcvd = LastRcvd(self.osd, info.uuid, info.kind, info.index)
+        self.reply_data = ReplyData(self.osd)
         self.last_transno = 0
         self.last_committed = 0
-        self._slots: dict[int, int] = {}
+        self.stopping = False
+        self._recovery: Recovery | None = None
+        self._connecting: dict[str, None] = {}
+        self._soft_s = self._hard_s = 0
 
     # ---- life
 
     def start(self) -> Steps[None]:
-        """Open the storage and take requests."""
-        yield from self.last_rcvd.open()
+        """Open the storage and take requests; those that it knows may replay first."""
+        yield from self.last_rcvd.open(self.replayable)
+        yield from self._remember_clients()
         self.last_transno = self.last_committed = self.last_rcvd.last_transno
         self.host.trace.emit("target.start", self.name, self.last_transno)
+        if len(self.exports):
+            self._recovery = self.exports.recovery = Recovery(
+                self.rpc, self, self.last_committed + 1, self.at, self._recovered
+            )
+            self.host.env.process(self._recovery.run())
+        else:
+            yield from self._new_epoch()
         self.rpc.targets[self.uuid] = self
 
-    def stop(self) -> Steps[None]:
-        """Take no more requests, forget the clients, write everything back."""
+    def _remember_clients(self) -> Steps[None]:
+        """Make the exports of those that were connected, with what they may ask for again."""
+        slots: dict[int, Export] = {}
+        for slot in self.last_rcvd.clients:
+            export = self.exports.remember(slot.uuid)
+            export.slot = slot
+            export.on_close.append(self._gone)
+            export.last_committed = slot.transno
+            slots[slot.generation] = export
+        for generation, reply in (yield from self.reply_data.open()):
+            known = slots.get(generation)
+            if known is None:
+                self.reply_data.give(reply.place)
+                continue
+            known.replies[reply.xid] = reply
+            known.slot.multi = True
+            known.last_committed = max(known.last_committed, reply.transno)
+            self.last_rcvd.last_transno = max(self.last_rcvd.last_transno, reply.transno)
+
+    def _new_epoch(self) -> Steps[None]:
+        """From now on transnos are in a new epoch: none is ever given out twice."""
+        tx = self.osd.transaction()
+        self.last_transno = self.last_rcvd.new_epoch(tx, self.last_transno)
+        yield from tx.stop(sync=True)
+
+    def _recovered(self) -> Steps[None]:
+        """Recovery ends: normal service may begin as soon as this returns."""
+        yield from self._new_epoch()
+        self.host.env.process(self._after_recovery())
+
+    def _after_recovery(self) -> Steps[None]:
+        self.ldlm.reprocess()
+        yield from self.on_recovered()
+
+    def on_recovered(self) -> Steps[None]:
+        """The clients that were here before a restart have replayed, or are gone."""
+        return
+        yield
+
+    def stop(self, failover: bool = True) -> Steps[None]:
+        """Take no more requests, forget the clients, write everything back.
+
+        With `failover` (as umount does it) the clients may come back to where the target starts
+        again and go on; without (umount -f) they have been evicted then.
+        """
+        self.stopping = True
         self.rpc.targets.pop(self.uuid, None)
+        if self._recovery is not None:
+            self._recovery.stop()
+        if not failover and self.replayable:
+            tx = self.osd.transaction()
+            for export in self.exports:
+                self.last_rcvd.remove(tx, export.slot)
+            yield from tx.stop()
         self.exports.close()
         yield from self.osd.sync()
+
+    @property
+    def recovering(self) -> bool:
+        """Are clients that were here before a restart still replaying? (obd_recovering)"""
+        return self.exports.recovery is not None
 
     # ---- clients
 
     @handles(MDS_CONNECT, OST_CONNECT)
-    def connect(self, req: ServerRequest) -> Message:
+    def connect(self, req: ServerRequest) -> Steps[Message]:
         """A client comes, or comes back."""
-        return self.exports.connect(req)
+        uuid: str = req["cluuid"]
+        if uuid in self._connecting:
+            raise LustreError(errno.EALREADY, f"{uuid} is connecting")
+        self._connecting[uuid] = None
+        try:
+            known = self.exports.find(uuid)
+            yield from self.at(tgt.TGT_DELAY_RECONNECT if known else tgt.TGT_DELAY_CONNECT)
+            reply = self.exports.connect(req)
+            if self.replayable and req.export is not known:
+                yield from self._write_slot(req.export)
+        finally:
+            del self._connecting[uuid]
+        return reply
+
+    def _write_slot(self, export: Export) -> Steps[None]:
+        """Note a new client; until that is on disk, its changes do not wait (exp_need_sync)."""
+        export.unsafe = True
+        tx = self.osd.transaction()
+        self.last_rcvd.write(tx, export.slot)
+        if export.slot.multi:
+            self.last_rcvd.multiple(tx)
+        tx.on_commit(lambda: setattr(export, "unsafe", False))
+        yield from tx.stop()
 
     def _negotiate(self, export: Export, want: ObdConnectData) -> ObdConnectData:
         """What this target grants: never more than was asked for."""
-        if export.cookie not in self._slots:
-            self._slots[export.cookie] = self.last_rcvd.take_slot()
-            export.on_close.append(self._gone)
+        if not export.connected:
+            if export.slot is None:
+                export.slot = self.last_rcvd.new_client(export.client_uuid)
+                export.on_close.append(self._gone)
             self.on_connect(export, want)
         flags = want.connect_flags & self.supported & ~self.host.kit.traits.connect_unknown
+        export.slot.multi = bool(flags & OBD_CONNECT_MULTIMODRPCS)
         granted = want.replace(
             connect_flags=flags, connect_flags2=want.connect_flags2 & self.supported2
         )
@@ -94,14 +200,28 @@ class Target(Component, Handlers):
         return granted
 
     def on_connect(self, export: Export, want: ObdConnectData) -> None:
-        """A new client; a reconnect does not call this."""
+        """A client connects for the first time since the start; a reconnect does not call this."""
 
     def on_disconnect(self, export: Export) -> None:
         """A client has gone: it said so, was evicted, or the target stops."""
 
     def _gone(self, export: Export) -> None:
-        self.last_rcvd.give_slot(self._slots.pop(export.cookie))
+        """Unless the target stops, its slot and its replies are free now."""
         self.on_disconnect(export)
+        if self.replayable and not self.stopping:
+            replies = [*export.replies.values(), *([export.released] if export.released else [])]
+            for reply in replies:
+                self.free_reply(reply)
+            self.host.env.process(self._free_slot(export))
+
+    def _free_slot(self, export: Export) -> Steps[None]:
+        try:
+            yield from self.at(tgt.TGT_CLIENT_DEL)
+        except LustreError:
+            return
+        tx = self.osd.transaction()
+        self.last_rcvd.remove(tx, export.slot)
+        yield from tx.stop()
 
     @handles(MDS_DISCONNECT, OST_DISCONNECT)
     def disconnect(self, req: ServerRequest) -> Message:
@@ -117,41 +237,182 @@ class Target(Component, Handlers):
 
     # ---- changing
 
-    def begin(self, req: ServerRequest | None = None) -> Tx:
+    def begin(self, req: ServerRequest | None = None, changed: Fid | None = None) -> Tx:
         """A transaction on behalf of `req`, or of the target itself.
 
-        When it is stopped it gets the next transno, which is also noted in last_rcvd and in the
-        reply; once it is durable, last_committed has reached that transno.
+        When it is stopped it gets the next transno (that of a replay is its old one), which is also
+        noted with the client and in the reply, and becomes the version of the object `changed`;
+        once it is durable, last_committed has reached that transno.
         """
         tx = self.osd.transaction()
-        tx.before_join(lambda: self._number(tx, req))
+        if req is not None and req.export.unsafe:
+            tx.sync = True
+        tx.before_join(lambda: self._number(tx, req, changed))
         return tx
 
-    def _number(self, tx: Tx, req: ServerRequest | None) -> None:
-        self.last_transno += 1
-        transno = self.last_transno
+    def _number(self, tx: Tx, req: ServerRequest | None, changed: Fid | None) -> None:
+        transno = req.body.transno if req is not None else 0
+        if req is None and self.recovering:
+            return  # the next numbers are those that the replays have
+        if transno:
+            self.last_transno = max(self.last_transno, transno)
+        else:
+            transno = self.last_transno = self.last_transno + 1
+        export: Export | None = None
         if req is not None and not req.export.closed:
             req.transno = transno
             export = req.export
-            slot = self._slots[export.cookie]
-            self.last_rcvd.record(tx, slot, export.client_uuid, transno, req.xid, 0)
+            self._note(tx, req, transno)
         else:
             self.last_rcvd.note_transno(tx, transno)
-        tx.on_commit(lambda: self._committed(transno))
+        if changed is not None:
+            tx.stamp(changed, transno)
+        tx.on_commit(lambda: self._committed(transno, export))
 
-    def _committed(self, transno: int) -> None:
-        assert transno > self.last_committed, "commits came out of order"
-        self.last_committed = transno
+    def _committed(self, transno: int, export: Export | None) -> None:
+        """A transaction is on disk; replays of what was on disk before have lower numbers."""
+        self.last_committed = max(self.last_committed, transno)
+        if export is not None and transno > export.last_committed:
+            export.last_committed = transno
+
+    # ---- what a client may ask for again
+
+    def _note(self, tx: Tx, req: ServerRequest, transno: int) -> None:
+        """Keep what `req` was answered, with the client's slot or in reply_data."""
+        slot = req.export.slot
+        if slot.multi:
+            self._add_reply(tx, req, transno)
+            return
+        if transno < slot.transno:
+            return
+        if req.opcode == MDS_CLOSE:
+            slot.close_transno, slot.close_xid = transno, req.xid
+        else:
+            slot.last_transno, slot.last_xid, slot.last_data = transno, req.xid, req.opdata
+            slot.pre_versions = req.pre_versions
+        self.last_rcvd.write(tx, slot)
+
+    def _add_reply(self, tx: Tx, req: ServerRequest, transno: int) -> None:
+        replies = req.export.replies
+        older = replies.get(req.xid)
+        index = older.place if older is not None else self.reply_data.take()
+        reply = Reply(
+            index, req.body.tag, req.xid, transno, 0, req.opdata, req.pre_versions
+        )
+        replies[req.xid] = reply
+        self.reply_data.write(tx, reply, req.export.slot.generation)
+
+    def free_reply(self, reply: Reply) -> None:
+        """Nobody will ask for it any more."""
+        self.reply_data.give(reply.place)
+
+    def saved(self, req: ServerRequest) -> Reply | None:
+        """What a request that comes again was answered, if it was done (req_can_reconstruct).
+
+        The reply to `req` gets its transno and versions from then.
+        """
+        if not req.resent:
+            return None
+        slot: Slot = req.export.slot
+        found: Reply | None = None
+        if slot.multi:
+            found = req.export.replies.get(req.xid)
+        elif req.xid == slot.close_xid:
+            found = Reply(0, 0, req.xid, slot.close_transno)
+        elif req.xid == slot.last_xid:
+            found = Reply(
+                0, 0, req.xid, slot.last_transno, 0, slot.last_data, slot.pre_versions
+            )
+        if found is not None:
+            self.host.trace.emit("rpc.again", req.opcode, req.xid)
+            req.transno = found.transno if not found.result else 0
+            req.pre_versions = found.pre_versions
+        return found
+
+    # ---- versions
+
+    def version(self, req: ServerRequest, place: int, fid: Fid | None) -> None:
+        """Tell in the reply which version an object had before the change (None: it is absent).
+
+        A replay must find the version that its client was told: EOVERFLOW where somebody who is
+        missing now has changed the object in between, and the client is evicted in the end.
+        """
+        found = ABSENT
+        if fid is not None and self.osd.exists(fid):
+            found = self.osd.attrs(fid).version
+        if req.replay:
+            told = req.body.pre_versions[place]
+            if told and told != found:
+                if req.export.part is not None:
+                    req.export.part.vbr_failed = True
+                self.host.trace.emit("recovery.version", self.name, req.xid, place, told, found)
+                raise LustreError(errno.EOVERFLOW, f"version {found:#x}, not {told:#x}")
+        versions = list(req.pre_versions)
+        versions[place] = found
+        req.pre_versions = (versions[0], versions[1], versions[2], versions[3])
 
     def at(self, point: Point) -> Steps[None]:
         """Visit a fault point: pass, wait or raise."""
         return self.host.faults.visit(point)
 
+    # ---- parameters
+
+    @Param.computed(help="how far recovery has come")
+    def recovery_status(self) -> str:
+        """As lprocfs_recovery_status_seq_show has it."""
+        return recovery_files.status(self._recovery)
+
+    @Param.computed(unit="s", access="rw", help="how long clients are waited for")
+    def recovery_time_soft(self) -> int:
+        """Three times obd_timeout where nobody said otherwise; grows while clients replay."""
+        if self._recovery is not None and self.recovering:
+            return self._recovery.soft_s
+        return self._soft_s or 3 * self.rpc.timeouts.timeout
+
+    def store_recovery_time_soft(self, text: str) -> None:
+        """Takes effect with the next recovery, or with the next extension of this one."""
+        self._soft_s = recovery_files.seconds(text)
+        if self._recovery is not None:
+            self._recovery.soft_s = self._soft_s
+
+    @Param.computed(unit="s", access="rw", help="how long clients are waited for at most")
+    def recovery_time_hard(self) -> int:
+        """Nine times obd_timeout where nobody said otherwise."""
+        return self._hard_s or 9 * self.rpc.timeouts.timeout
+
+    def store_recovery_time_hard(self, text: str) -> None:
+        """Takes effect at once."""
+        self._hard_s = recovery_files.seconds(text)
+        if self._recovery is not None:
+            self._recovery.hard_s = self._hard_s
+
+    @Param.trigger(unit="uuid", help='evict a client: "UUID", "uuid:UUID" or "nid:NID"')
+    def evict_client(self, text: str) -> None:
+        """Throw a client out; EINVAL for one that is not there."""
+        wanted = text.strip()
+        found = [export for export in self.exports if wanted in _names(export)]
+        if not found:
+            raise LustreError(errno.EINVAL, wanted)
+        for export in found:
+            export.evict("by an administrator")
+
+    def abort_recovery(self) -> None:
+        """Evict who is not through with recovery now (OBD_IOC_ABORT_RECOVERY)."""
+        if self.exports.recovery is not None:
+            self.exports.recovery.abort()
+
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the invariants."""
         return {
             "name": self.name,
+            "recovering": self.recovering,
             "last_transno": self.last_transno,
             "last_committed": self.last_committed,
             "exports": sorted(export.client_uuid for export in self.exports),
         }
+
+
+def _names(export: Export) -> tuple[str, ...]:
+    """What an administrator may call a client."""
+    nid = str(Nid(export.nid))
+    return export.client_uuid, f"uuid:{export.client_uuid}", f"nid:{nid}"

@@ -121,7 +121,7 @@ class Tx:
     that was handed over must not change any more.
     """
 
-    __slots__ = ("_before", "_osd", "callbacks", "nbytes", "ops")
+    __slots__ = ("_before", "_osd", "callbacks", "nbytes", "ops", "sync")
 
     def __init__(self, osd: Joinable) -> None:
         self._osd = osd
@@ -130,6 +130,8 @@ class Tx:
         self.callbacks: list[Callable[[], object]] = []
         self.nbytes = 0
         """Bytes of object data written."""
+        self.sync = False
+        """Whoever stops it, it waits until it is durable (th_sync)."""
 
     def create(self, fid: Fid, attrs: Attrs) -> None:
         """Make an object; EEXIST."""
@@ -168,6 +170,18 @@ class Tx:
         """Set the size: data behind it goes, a longer object reads as zeros there."""
         self.ops.append(("truncate", fid, size))
 
+    def stamp(self, fid: Fid, version: int) -> None:
+        """Give the object this `Attrs.version`, unless it is destroyed here (dt_version_set)."""
+        for at, op in enumerate(self.ops):
+            if op[1] != fid:
+                continue
+            if op[0] == "destroy":
+                return
+            if op[0] == "create":
+                self.ops[at] = ("create", fid, changed(op[2], {"version": version}))
+                return
+        self.ops.append(("set_attrs", fid, {"version": version}))
+
     def before_join(self, call: Callable[[], object]) -> None:
         """Call this right before the changes happen, with no wait in between; it may add some.
 
@@ -187,7 +201,7 @@ class Tx:
     def stop(self, sync: bool = False) -> Steps[None]:
         """Apply the changes to the running transaction; with `sync` wait until it is durable."""
         yield from self._osd.join(self)
-        if sync:
+        if sync or self.sync:
             yield from self._osd.sync()
 
 

@@ -68,7 +68,7 @@ def same_object(self: Osp) -> Any:
     yield
 
 
-def too_early(self: Target, transno: int) -> None:
+def too_early(self: Target, transno: int, _export: object) -> None:
     """A target that says something is durable before it is."""
     self.last_committed = transno + 100
 

@@ -6,9 +6,10 @@ A node has one `PtlRpc`; a client's way to a target is an `Import`, a target's v
 `Export`; a `Service` takes requests off a portal and runs the handlers of the export's target.
 """
 
-from labsim.net.ptlrpc.exports import Export, Exports
+from labsim.net.ptlrpc.exports import Export, Exports, Reply
 from labsim.net.ptlrpc.handlers import Handlers, handles
 from labsim.net.ptlrpc.imports import Import
+from labsim.net.ptlrpc.recovery import Recovery
 from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.server_request import ServerRequest
@@ -21,6 +22,8 @@ __all__ = [
     "Handlers",
     "Import",
     "PtlRpc",
+    "Recovery",
+    "Reply",
     "Request",
     "ServerRequest",
     "Service",

@@ -13,6 +13,9 @@ from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.net.ptlrpc.timeouts import EARLY_SIZE, SERVICE_GUESS_S, Estimate
 from labsim.wire.constants import (
+    MSG_LOCK_REPLAY_DONE,
+    MSG_REPLAY,
+    MSG_REQ_REPLAY_DONE,
     MSG_RESENT,
     MSGHDR_AT_SUPPORT,
     PTL_RPC_MSG_ERR,
@@ -21,6 +24,9 @@ from labsim.wire.constants import (
 )
 from labsim.wire.lustre_msg import PtlrpcBody
 from labsim.wire.message import Message, body_checksum
+
+RECOVERING = MSG_REPLAY | MSG_REQ_REPLAY_DONE | MSG_LOCK_REPLAY_DONE
+"""What waits for other clients says nothing of how long the service takes."""
 
 
 class ServiceTimes:
@@ -75,7 +81,8 @@ class ServiceTimes:
         now_s = self._rpc.now_s
         took_s = max(now_s - req.arrival_s, 1)
         body = reply.body
-        telling = body.type != PTL_RPC_MSG_ERR and not req.body.flags & MSG_RESENT
+        again = req.body.flags & (MSG_RESENT | RECOVERING)
+        telling = body.type != PTL_RPC_MSG_ERR and not again
         if telling and self._measured != (took_s, now_s):
             self._measured = (took_s, now_s)
             self.estimate.measured(took_s, now_s, self._rpc.timeouts)
@@ -107,19 +114,31 @@ class ServiceTimes:
     def _ask(self, req: ServerRequest) -> bool:
         """Send one early reply; False where no more time can be had."""
         rpc = self._rpc
-        now_s, limits = rpc.now_s, rpc.timeouts
-        if not limits.at_max or req.deadline_ns < rpc.env.now:
+        now_s = rpc.now_s
+        if not rpc.timeouts.at_max or req.deadline_ns < rpc.env.now:
             return False
         took_s = now_s - req.arrival_s
-        self.estimate.measured(limits.at_extra + took_s, now_s, limits)
-        estimate_s = self.estimate.get(limits)
-        deadline_ns = req.arrival_ns + estimate_s * NS_PER_S
+        deadline_ns, estimate_s = self._extension(req, took_s)
         if req.deadline_ns >= deadline_ns:
             return False
         req.deadline_ns = deadline_ns
         rpc.trace.emit("rpc.early", req.opcode, req.xid, req.peer, estimate_s)
         rpc.lnet.put(req.peer, req.reply_portal, req.xid, _early(req, estimate_s, max(took_s, 1)))
         return True
+
+    def _extension(self, req: ServerRequest, took_s: int) -> tuple[int, int]:
+        """(new deadline, what the client is told that it takes).
+
+        While clients recover at least four early replies fit into the window.
+        """
+        limits = self._rpc.timeouts
+        recovery = req.export.target.exports.recovery if req.body.flags & RECOVERING else None
+        if recovery is not None:
+            more_s = min(limits.at_extra, recovery.soft_s // 4)
+            return self._rpc.env.now + more_s * NS_PER_S, took_s + more_s
+        self.estimate.measured(limits.at_extra + took_s, self._rpc.now_s, limits)
+        estimate_s = self.estimate.get(limits)
+        return req.arrival_ns + estimate_s * NS_PER_S, estimate_s
 
 
 def _early(req: ServerRequest, estimate_s: int, took_s: int) -> Message:

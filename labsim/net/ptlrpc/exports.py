@@ -1,15 +1,17 @@
 """Exports: a target's view of its clients.
 
-Knows connections, not what clients do over them. Stands for struct obd_export,
-target_handle_connect (ldlm/ldlm_lib.c) and the pinger's evictor.
+Knows connections, not what clients do over them. Stands for struct obd_export with what a client
+may ask for again (tg_export_data), target_handle_connect (ldlm/ldlm_lib.c) and the pinger's
+evictor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from labsim.base.errors import LustreError
+from labsim.net.ptlrpc.recovery import Part, Recovery
 from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import NOTHING_GRANTED, PtlRpc
 from labsim.net.ptlrpc.sender import Sender
@@ -21,8 +23,13 @@ from labsim.wire.constants import (
     LDLM_CB_REQUEST_PORTAL,
     MSG_CONNECT_INITIAL,
     MSG_CONNECT_RECONNECT,
+    MSG_CONNECT_RECOVERING,
+    MSG_CONNECT_REPLAYABLE,
+    MSG_CONNECT_TRANSNO,
     OBD_CONNECT_AT,
+    OBD_CONNECT_LIGHTWEIGHT,
     OBD_CONNECT_MDS,
+    OBD_CONNECT_MDS_MDS,
 )
 from labsim.wire.eras import DECLARED, era_of
 from labsim.wire.lustre_msg import ObdConnectData
@@ -55,13 +62,28 @@ class Reverse(Sender):
         return reply
 
 
+class Reply(NamedTuple):
+    """What is kept of an answer to a modifying request (struct tg_reply_data).
+
+    `place` is where a target keeps it on disk, `data` an open's disposition.
+    """
+
+    place: int
+    tag: int
+    xid: int
+    transno: int
+    result: int = 0
+    data: int = 0
+    pre_versions: tuple[int, ...] = (0, 0, 0, 0)
+
+
 class Export:
     """One client of one target; or, on a client, its own end for callbacks."""
 
     __slots__ = (
         "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
-        "last_heard_ns", "last_xid", "nid", "on_close", "replies", "reverse", "rpc", "running",
-        "target",
+        "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part", "released",
+        "replies", "reverse", "rpc", "running", "slot", "target", "unsafe",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, target: Any, client_uuid: str, cookie: int, nid: int) -> None:
@@ -78,8 +100,18 @@ class Export:
         self.last_xid = 0
         self.running: dict[int, ServerRequest] = {}
         """Requests being handled, by xid: a second copy of one is dropped."""
-        self.replies: dict[int, Message] = {}
-        """What was answered and may be asked for again, until the client says it has it."""
+        self.replies: dict[int, Reply] = {}
+        """What was done and may be asked for again, by xid, until the client says it knows."""
+        self.released: Reply | None = None
+        """The last that the client does not need any more; its transno is worth keeping."""
+        self.slot: Any = None
+        """Where its target keeps this client on disk."""
+        self.unsafe = False
+        """The slot is not on disk yet: what the client changes is committed at once."""
+        self.last_committed = 0
+        """The client's last transno that is on disk (exp_last_committed)."""
+        self.part: Part | None = None
+        """Its part in the recovery of its target, while that lasts."""
         self.closed = False
         self.on_close: list[Callable[[Export], None]] = []
         self.reverse: Reverse | None = None
@@ -96,12 +128,23 @@ class Export:
         """True when the connect flag was negotiated."""
         return bool(self.connect_data.connect_flags & flag)
 
-    def forget_replies(self, last_xid: int) -> None:
-        """The client has every reply up to `last_xid`."""
-        if last_xid > self.last_xid:
-            self.last_xid = last_xid
-            for xid in [xid for xid in self.replies if xid <= last_xid]:
-                del self.replies[xid]
+    @property
+    def connected(self) -> bool:
+        """Has it connected since the target started? Else it is only known from before."""
+        return self.reverse is not None
+
+    def forget_replies(self, last_xid: int, tag: int = 0) -> None:
+        """The client has every reply up to `last_xid`, and the one that had this tag before."""
+        self.last_xid = max(self.last_xid, last_xid)
+        if self.replies:
+            for reply in [
+                one for one in self.replies.values()
+                if one.xid <= last_xid or (tag and one.tag == tag)
+            ]:  # fmt: skip
+                del self.replies[reply.xid]
+                if self.released is not None:
+                    self.target.free_reply(self.released)
+                self.released = reply
 
     def evict(self, why: str) -> None:
         """Throw the client out: its locks and open files go, its next request gets ENOTCONN."""
@@ -111,19 +154,26 @@ class Export:
 
 
 class Exports:
-    """The clients of one target, and how they come and go."""
+    """The clients of one target, and how they come and go.
+
+    `replayable` says that clients may replay what a crash took (obd_replayable).
+    """
 
     def __init__(
         self,
         rpc: PtlRpc,
         target: Any,
         negotiate: Callable[[Export, ObdConnectData], ObdConnectData],
+        replayable: bool = False,
     ) -> None:
         self._rpc = rpc
         self._target = target
         self._negotiate = negotiate
+        self._replayable = replayable
         self._by_uuid: dict[str, Export] = {}
         self._watch: Any = None
+        self.recovery: Recovery | None = None
+        """The recovery of the target, while it lasts."""
 
     def __iter__(self) -> Iterator[Export]:
         return iter(list(self._by_uuid.values()))
@@ -131,40 +181,66 @@ class Exports:
     def __len__(self) -> int:
         return len(self._by_uuid)
 
+    def find(self, uuid: str) -> Export | None:
+        """The client of that uuid."""
+        return self._by_uuid.get(uuid)
+
+    def remember(self, uuid: str) -> Export:
+        """A client that was connected before the target went down; it may come back."""
+        export = Export(self._rpc, self._target, uuid, self._rpc.cookie(), 0)
+        self._by_uuid[uuid] = export
+        return export
+
+    # ---- connecting
+
     def connect(self, req: ServerRequest) -> Message:
         """Handle a connect request: a new client, or one that comes back."""
         uuid: str = req["cluuid"]
         export = self._by_uuid.get(uuid)
-        if export is not None and _mds_restarted(req):
+        if export is not None and export.connected and _mds_restarted(req):
             export.evict("the MDS has started anew")
             export = None
-        op_flags = 0
+        light = bool(req["connect_data"].connect_flags & OBD_CONNECT_LIGHTWEIGHT)
+        op_flags = MSG_CONNECT_REPLAYABLE if self._replayable else 0
         if export is not None:
             self._check_again(export, req)
-            op_flags = MSG_CONNECT_RECONNECT
-        else:
+        if self.recovery is not None and not light:
+            if export is None or not export.connected:
+                self.recovery.heard(req, new=export is None)
+            if export is None and not _between_mdts(req):
+                self.recovery.deny(uuid)
+                raise LustreError(EBUSY, f"{self._target.name} waits for the clients it knows")
+            op_flags |= MSG_CONNECT_RECOVERING
+        if export is None:
             export = Export(self._rpc, self._target, uuid, self._rpc.cookie(), req.peer)
+        elif export.connected:
+            op_flags |= MSG_CONNECT_RECONNECT
         granted = self._negotiate(export, req["connect_data"])
         self._install(export, req, granted)
+        if self.recovery is not None and not light:
+            told = req.body.op_flags & MSG_CONNECT_TRANSNO
+            self.recovery.join(export, req["connect_data"].transno if told else 0)
         req.export = export
         reply = req.reply(connect_data=granted)
         reply.body.op_flags = op_flags
         return reply
 
     def _check_again(self, export: Export, req: ServerRequest) -> None:
-        """Refuse a reconnect that is stale, or that comes while requests of it still run."""
-        fresh = bool(req.body.op_flags & MSG_CONNECT_INITIAL)
-        if fresh or req.body.conn_cnt <= export.conn_cnt:
+        """Refuse a reconnect that is stale, or a namesake's while requests still run."""
+        moved = export.connected and export.nid != req.peer
+        if moved and req.body.op_flags & MSG_CONNECT_INITIAL:
+            raise LustreError(EALREADY, f"{export.client_uuid} is connected from elsewhere")
+        if export.running and req.body.handle != export.cookie:
+            raise LustreError(EBUSY, f"{export.client_uuid} has requests under way")
+        if req.body.conn_cnt == 1 or req.body.conn_cnt <= export.conn_cnt:
             raise LustreError(EALREADY, f"{export.client_uuid} is connected")
-        if any(not one.resent for one in export.running.values() if one.export is export):
-            busy = len(export.running)
-            self._rpc.trace.emit("export.busy", self._target.name, export.client_uuid, busy)
 
     def _install(self, export: Export, req: ServerRequest, granted: ObdConnectData) -> None:
         export.connect_data = granted
         export.era = era_of(min(req["connect_data"].version, granted.version))
         export.conn_cnt = req.body.conn_cnt
         export.nid = req.peer
+        export.last_xid = 0
         export.last_heard_ns = self._rpc.env.now
         export.reverse = self._reverse(export, req)
         self._by_uuid[export.client_uuid] = export
@@ -181,6 +257,8 @@ class Exports:
         reverse.at_granted = export.granted(OBD_CONNECT_AT)
         return reverse
 
+    # ---- leaving
+
     def remove(self, export: Export) -> None:
         """Drop a client; what it held is released by the hooks that were left on the export."""
         if export.closed:
@@ -188,6 +266,8 @@ class Exports:
         export.closed = True
         self._by_uuid.pop(export.client_uuid, None)
         self._rpc.exports.pop(export.cookie, None)
+        if self.recovery is not None:
+            self.recovery.leave(export)
         for hook in export.on_close:
             hook(export)
 
@@ -207,7 +287,7 @@ class Exports:
         """Evict who has said nothing for six ping intervals (ping_evictor_main)."""
         limit_ns = self._rpc.env.now - EVICT_INTERVALS * self._rpc.ping_interval_ns
         for export in self:
-            if export.last_heard_ns < limit_ns:
+            if export.part is None and export.connected and export.last_heard_ns < limit_ns:
                 export.evict("silent")
         self._watch = None
         if self._by_uuid:
@@ -218,3 +298,9 @@ def _mds_restarted(req: ServerRequest) -> bool:
     """An MDS keeps its uuid: where it connects for the first time again, its last life is over."""
     fresh = req.body.op_flags & MSG_CONNECT_INITIAL
     return bool(fresh and req["connect_data"].connect_flags & OBD_CONNECT_MDS)
+
+
+def _between_mdts(req: ServerRequest) -> bool:
+    """MDTs need one another to recover, so a new one may come meanwhile."""
+    fresh = req.body.op_flags & MSG_CONNECT_INITIAL
+    return bool(fresh and req["connect_data"].connect_flags & OBD_CONNECT_MDS_MDS)

@@ -13,6 +13,7 @@ from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc.bulk import Transfer
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
+    MSG_REPLAY,
     MSG_RESENT,
     MSGHDR_AT_SUPPORT,
     PTL_RPC_MSG_ERR,
@@ -41,6 +42,7 @@ class ServerRequest:
         "hooks",
         "msg",
         "opcode",
+        "opdata",
         "peer",
         "pre_versions",
         "pushed",
@@ -66,6 +68,8 @@ class ServerRequest:
         """The client may be asked for more time."""
         self.export: Any = None
         self.transno = 0
+        self.opdata = 0
+        """What is kept besides the status for one who asks again (an open's disposition)."""
         self.pre_versions = (0, 0, 0, 0)
         self.pushed = False
         self.hooks: list[Any] = []
@@ -87,6 +91,15 @@ class ServerRequest:
     def resent(self) -> bool:
         """True when the client sends this for a second time (MSG_RESENT)."""
         return bool(self.body.flags & MSG_RESENT)
+
+    @property
+    def replay(self) -> bool:
+        """True when the client repeats what a restart may have lost (MSG_REPLAY)."""
+        return bool(self.body.flags & MSG_REPLAY)
+
+    def renewed(self, copy: ServerRequest) -> None:
+        """The client has sent it again: its bulk is under other match bits now."""
+        self.body.mbits = copy.body.mbits
 
     # ---- bulk
 

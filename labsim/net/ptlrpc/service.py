@@ -18,13 +18,22 @@ from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.sender import CONNECTS
 from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.runtime.ports import Steps
-from labsim.wire.constants import PTL_RPC_MSG_REQUEST
+from labsim.wire.constants import (
+    MSG_REPLAY,
+    MSG_REQ_REPLAY_DONE,
+    MSG_RESENT,
+    PTL_RPC_MSG_REQUEST,
+)
 from labsim.wire.message import Message
 from labsim.wire.negotiate import in_era
 from labsim.wire.opcodes import pb_version
 
 ENODEV, EPROTO, ENOTCONN, EINVAL, ENOTSUPP = 19, 71, 107, 22, 524
 
+
+AGAIN = MSG_RESENT | MSG_REPLAY
+RECOVERING = MSG_REPLAY | MSG_REQ_REPLAY_DONE
+"""What makes sense only while the target recovers."""
 
 NOBODY: deque[ServerRequest] = deque(maxlen=0)
 """The queue of a service that never had one: most of a thousand clients' stay that way."""
@@ -86,6 +95,15 @@ class Service:
         req = ServerRequest(self._rpc, packet.src, packet.match, msg, self._reply_portal)
         if not self._admit(req):
             return
+        export = req.export
+        if export is not None and export.part is not None:
+            recovery = export.target.exports.recovery
+            self._rpc.env.process(recovery.take(self, req))
+        else:
+            self.run(req)
+
+    def run(self, req: ServerRequest) -> None:
+        """Give an admitted request to a thread, or queue it."""
         if self.busy < self.threads:
             self.busy += 1
             self._rpc.env.process(self._thread(req))
@@ -109,21 +127,39 @@ class Service:
         req.export = export
         req.msg = in_era(req.msg, export.era)
         export.last_heard_ns = self._rpc.env.now
-        if req.xid in export.running:
+        misplaced = body.transno or body.flags & RECOVERING
+        if misplaced and export.part is None and export.connected:
+            self._send(req, req.fail_reply(ENODEV))
+            export.evict("replays, and nobody recovers")
+            return False
+        first = export.running.get(req.xid)
+        if first is not None:
             self._rpc.trace.emit("rpc.duplicate", req.opcode, req.xid)
-            self.times.again(export.running[req.xid], req)
+            first.renewed(req)
+            self.times.again(first, req)
             return False
-        if not export.last_xid < req.xid > body.last_xid:
-            self._rpc.trace.emit("rpc.old_xid", req.opcode, req.xid, body.last_xid)
-            self._send(req, req.fail_reply(EPROTO))
-            return False
-        export.forget_replies(body.last_xid)
-        if req.resent and req.xid in export.replies:
-            self._rpc.trace.emit("rpc.again", req.opcode, req.xid)
-            self._send(req, export.replies[req.xid])
+        if not self._in_order(req, export):
             return False
         export.running[req.xid] = req
         self.times.begin(req)
+        return True
+
+    def _in_order(self, req: ServerRequest, export: Any) -> bool:
+        """Does the xid fit to what the client said it has (process_req_last_xid)?
+
+        What is known by its xid must say that it comes again (tgt_handle_recovery).
+        """
+        body = req.body
+        again = body.flags & AGAIN
+        if not export.last_xid < req.xid > body.last_xid and not again & MSG_REPLAY:
+            self._rpc.trace.emit("rpc.old_xid", req.opcode, req.xid, body.last_xid)
+            self._send(req, req.fail_reply(EPROTO))
+            return False
+        if body.last_xid > export.last_xid or (body.tag and not again):
+            export.forget_replies(body.last_xid, 0 if again else body.tag)
+        if not again and req.xid in export.replies:
+            self._send(req, req.fail_reply(ENOTCONN))
+            return False
         return True
 
     def _thread(self, req: ServerRequest) -> Steps[None]:
@@ -131,9 +167,10 @@ class Service:
         while True:
             start_ns = self._rpc.env.now
             if req.export is None or start_ns <= req.deadline_ns:
-                yield from self._handle(req)
-            else:
-                self._drop(req)
+                yield from self.execute(req)
+            else:  # the client has given up while it was queued (ptlrpc_server_handle_request)
+                self._rpc.trace.emit("rpc.late", req.opcode, req.xid, req.peer)
+                self.drop(req)
             self.handled += 1
             if self.observe is not None:
                 now = self._rpc.env.now
@@ -143,13 +180,19 @@ class Service:
             req = self._queue.popleft()
         self.busy -= 1
 
-    def _drop(self, req: ServerRequest) -> None:
-        """The client has given up while the request was queued (ptlrpc_server_handle_request)."""
-        self._rpc.trace.emit("rpc.late", req.opcode, req.xid, req.peer)
+    def refuse(self, req: ServerRequest, errno: int) -> None:
+        """Answer an admitted request with an error, without doing it."""
+        self.drop(req)
+        if not self._stopped:
+            self._send(req, req.fail_reply(errno))
+
+    def drop(self, req: ServerRequest) -> None:
+        """Forget an admitted request; its client may send it again."""
         self.times.end(req)
         req.export.running.pop(req.xid, None)
 
-    def _handle(self, req: ServerRequest) -> Steps[None]:
+    def execute(self, req: ServerRequest) -> Steps[None]:
+        """Do an admitted request and answer it."""
         reply: Message | None
         try:
             reply = self._dispatch(req)
@@ -173,8 +216,6 @@ class Service:
             export.running.pop(req.xid, None)
             if req.body.jobid and reply is not None and reply.status >= 0:
                 export.target.count_job(req, reply)
-            if reply is not None and not req.pushed and req.opcode not in CONNECTS:
-                export.replies[req.xid] = reply
         if reply is not None and not self._stopped:
             self._send(req, reply)
 
@@ -195,7 +236,7 @@ class Service:
     def _send(self, req: ServerRequest, reply: Message) -> None:
         target = req.export.target if req.export is not None else None
         if target is not None:
-            reply.body.last_committed = target.last_committed
+            reply.body.last_committed = req.export.last_committed
             reply = in_era(reply, req.export.era)
         rpc = self._rpc
         offset = self.times.stamp(req, reply)

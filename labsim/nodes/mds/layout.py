@@ -160,6 +160,16 @@ def pack(fid: Fid, wanted: Wanted, stripes: Sequence[Stripe]) -> bytes:
     return LovMdsMdV1(magic=LOV_MAGIC_V1, **common).pack()
 
 
+def has_objects(value: bytes) -> bool:
+    """Is it a layout with its objects, rather than a wish for one?"""
+    magic = int.from_bytes(value[:4], "little")
+    if magic not in (LOV_MAGIC_V1, LOV_MAGIC_V3):
+        return False
+    head = (LovMdsMdV3 if magic == LOV_MAGIC_V3 else LovMdsMdV1).size
+    count = int.from_bytes(value[28:30], "little")
+    return count > 0 and len(value) >= head + count * LovOstDataV1.size
+
+
 def parse(value: bytes) -> tuple[int, list[Stripe]]:
     """(stripe size, stripes) of a file's lov EA."""
     v3 = int.from_bytes(value[:4], "little") == LOV_MAGIC_V3

@@ -157,6 +157,13 @@ class Lod(Component, tree="lod.{name}"):
         for stripe in allocation.stripes:
             self.osps[stripe.ost].use(tx, stripe.oid)
 
+    def adopt(self, tx: Tx, fid: Fid, ea: bytes) -> None:
+        """Give a file the layout that a replay brings: its objects were in use before."""
+        tx.set_xattr(fid, layout.NAME, ea)
+        for stripe in layout.parse(ea)[1]:
+            if stripe.ost in self.osps:
+                self.osps[stripe.ost].adopt(tx, stripe.oid)
+
     def size_objects(self, allocation: Allocation, size: int) -> Steps[None]:
         """Give the objects the size that their file was truncated to before it had any.
 

@@ -138,6 +138,8 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         self.host.params.mount(osp, name=osp.name)
         if self._running:
             osp.load()
+            if not self.recovering:
+                osp.mdt_recovered()
             osp.start()
         return osp
 
@@ -151,8 +153,9 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         for osp in self.osps.values():
             osp.load()
         yield from super().start()
-        yield from self.destroy_orphans()
         self._running = True
+        if not self.recovering:
+            yield from self.on_recovered()
         if self.master is not None:
             self.host.env.process(self.master.connect())
         for osp in self.osps.values():
@@ -167,10 +170,15 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         self.mdd.make_root(tx, self.host.clock.seconds())
         yield from tx.stop(sync=True)
 
-    def stop(self) -> Steps[None]:
+    def on_recovered(self) -> Steps[None]:
+        """Nobody comes back for files without a name; objects that no replay named may go."""
+        for osp in self.osps.values():
+            osp.mdt_recovered()
+        yield from self.destroy_orphans()
+
+    def stop(self, failover: bool = True) -> Steps[None]:
         """Let the clients go, write back, take leave of the OSTs."""
-        self.stopping = True
-        yield from super().stop()
+        yield from super().stop(failover)
         for osp in self.osps.values():
             yield from osp.stop()
         if self.master is not None:
@@ -181,7 +189,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     def connect(self, req: ServerRequest) -> Steps[Message]:
         """A client comes, or comes back."""
         yield from self.at(MDS_CONNECT_NET)
-        return super().connect(req)
+        return (yield from super().connect(req))
 
     def disconnect(self, req: ServerRequest) -> Steps[Message]:
         """A client leaves."""
@@ -301,11 +309,6 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         """Connected clients."""
         return len(self.exports)
 
-    @Param.computed(help="how far recovery has come; there is none without clients to wait for")
-    def recovery_status(self) -> str:
-        """As lprocfs_recovery_status_seq_show has it."""
-        return "status: INACTIVE"
-
     def store_root_squash(self, text: str) -> None:
         """Take "UID:GID"; 0:0 leaves root what it is."""
         uid, gid = squash.parse_ids(text)
@@ -322,16 +325,6 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         if squash.matches(squash.parse_nids(self.nosquash_nids), nid):
             return cred
         return squash.squashed(cred, *squash.parse_ids(self.root_squash))
-
-    @Param.trigger(unit="uuid", help='evict a client: "UUID", "uuid:UUID" or "nid:NID"')
-    def evict_client(self, text: str) -> None:
-        """Throw a client out; EINVAL for one that is not there."""
-        wanted = text.strip()
-        found = [export for export in self.exports if wanted in _names(export)]
-        if not found:
-            raise LustreError(errno.EINVAL, wanted)
-        for export in found:
-            export.evict("by an administrator")
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the invariants: names, layouts, opens, locks."""
@@ -379,9 +372,3 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
             return []
         ea = self.ea(fid)
         return [[stripe.ost, stripe.oid] for stripe in layout.parse(ea)[1]] if ea else []
-
-
-def _names(export: Export) -> tuple[str, ...]:
-    """What an administrator may call a client."""
-    nid = str(Nid(export.nid))
-    return export.client_uuid, f"uuid:{export.client_uuid}", f"nid:{nid}"

@@ -28,22 +28,26 @@ from labsim.wire.opcodes import MDS_CLOSE
 class MdtClose(MdtOpen):
     """MDS_CLOSE, and the end of orphans."""
 
-    stopping = False
-
     @handles(MDS_CLOSE)
     def close(self, req: ServerRequest) -> Steps[Message]:
         """Give an open handle back; ESTALE for one that is not the client's."""
         yield from self.at(MDS_CLOSE_NET)
         yield from self.at(MDS_CLOSE_PACK)
-        handle = req["mdt_epoch"].open_handle
-        file = self.opens.get(req.export.cookie, handle)
+        if self.saved(req) is not None:
+            reply_body = MdtBody()
+        else:
+            reply_body = yield from self._close_handle(req, req["mdt_epoch"].open_handle)
+        return (yield from self.answer(req.reply(mdt_body=reply_body), MDS_CLOSE_NET_REP))
+
+    def _close_handle(self, req: ServerRequest, handle: int) -> Steps[MdtBody]:
+        """Close what is open; one who replays or resends may know it by its handle of before."""
+        file = self.opens.get(req.export.cookie, handle, again=req.replay or req.resent)
         if file is None:
             raise LustreError(errno.ESTALE, f"handle {handle:#x}")
         reply_body = self._last_look(file)
         yield from self._close(file, req)
         self.md_stats.tally("close")
-        reply = req.reply(mdt_body=reply_body)
-        return (yield from self.answer(req, reply, MDS_CLOSE_NET_REP))
+        return reply_body
 
     def _last_look(self, file: OpenFile) -> MdtBody:
         if not self.osd.exists(file.fid):
@@ -51,15 +55,21 @@ class MdtClose(MdtOpen):
         return self.describe(file.fid)
 
     def _close(self, file: OpenFile, req: ServerRequest | None = None) -> Steps[None]:
-        """The open is over: its access time is stored, and an orphan goes with its last opener."""
+        """The open is over: its access time is stored, and an orphan goes with its last opener.
+
+        A client's close has a transno also where nothing changes (mdt_empty_transno): as long as
+        it is not on disk the client may replay the open, and then the close with it.
+        """
         last = self.opens.remove(file)
-        if not self.osd.exists(file.fid):
+        there = self.osd.exists(file.fid)
+        orphan = there and last and self.osd.attrs(file.fid).nlink == 0
+        if req is None and not orphan:
             return
         tx = self.begin(req)
-        if last and self.osd.attrs(file.fid).nlink == 0:
+        if orphan and not self.recovering:
             self.mdd.destroy_orphan(tx, file.fid)
-        elif req is None or not self.store_times(tx, file.fid, req.get("rec_reint")):
-            return
+        elif there and req is not None:
+            self.store_times(tx, file.fid, req.get("rec_reint"))
         yield from tx.stop()
 
     def store_times(self, tx: Tx, fid: Fid, record: Any) -> bool:
@@ -80,7 +90,10 @@ class MdtClose(MdtOpen):
                 self.host.env.process(self._close(file))
 
     def destroy_orphans(self) -> Steps[None]:
-        """At start: nobody has a file without a name open any more (orph_index_iterate)."""
+        """After recovery: who still had a file without a name open has said so by now.
+
+        Stands for orph_index_iterate. A close that was replayed has left its orphan to this.
+        """
         for fid in self.mdd.orphans():
             if not self.opens.is_open(fid):
                 tx = self.begin()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from labsim.base.errors import LustreError
-from labsim.base.faults import Dropped, Point
+from labsim.base.faults import Point
 from labsim.base.ids import Fid
 from labsim.ldlm.desc import first_handle, name_of
 from labsim.ldlm.resource import fid_resource, resource_fid
@@ -65,15 +65,11 @@ class MdtIntents(MdtXattrs):
         if method is None:
             raise LustreError(errno.EOPNOTSUPP, f"intent {req['ldlm_intent'].opc:#x}")
         reply = yield from getattr(self, method)(req)
-        return (yield from self.answer(req, reply, MDS_LDLM_REPLY_NET))
+        return (yield from self.answer(reply, MDS_LDLM_REPLY_NET))
 
-    def answer(self, req: ServerRequest, reply: Message, point: Point) -> Steps[Message]:
+    def answer(self, reply: Message, point: Point) -> Steps[Message]:
         """A reply that may get lost on its way: the operation stands, and is not done again."""
-        try:
-            yield from self.at(point)
-        except Dropped:
-            req.export.replies[req.xid] = reply
-            raise
+        yield from self.at(point)
         return reply
 
     def lock_for(

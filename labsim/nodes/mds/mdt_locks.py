@@ -133,6 +133,11 @@ class MdtLocks(LdlmHandlers, Target):
 
     # ---- changing
 
+    def name_version(self, req: ServerRequest, place: int, parent: Fid, name: bytes) -> None:
+        """As `version`, of what a name stands for (mdt_lookup_version_check)."""
+        found = self.mdd.find(parent, name)
+        self.version(req, place, found[0] if found else None)
+
     def commit(self, req: ServerRequest, tx: Tx, sync: bool = False) -> Steps[None]:
         """Let the changes happen; a reply that reports a failure carries no transno."""
         try:

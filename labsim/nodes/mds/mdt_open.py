@@ -15,10 +15,11 @@ from labsim.base.ids import NO_FID, Fid
 from labsim.base.payload import tobytes
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import ServerRequest
-from labsim.nodes.mds import objects
+from labsim.nodes.mds import layout, objects
 from labsim.nodes.mds.cred import APPEND_FL, MAY_EXEC, MAY_READ, MAY_WRITE, Cred
 from labsim.nodes.mds.lod import Allocation
 from labsim.nodes.mds.mdt_rename import MdtRename
+from labsim.nodes.mds.opens import OpenFile
 from labsim.nodes.mds.points import MDS_LL_BLOCK, MDS_OPEN_PACK, MDS_PAUSE_OPEN
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Attrs
@@ -93,6 +94,14 @@ class Opening:
         return tobytes(self.req["eadata"]) if self.has(MDS_OPEN_HAS_EA) else None
 
     @property
+    def layout(self) -> bytes:
+        """The layout that the file had, objects and all, where a replay brings it back."""
+        if not self.req.replay or not self.req.has("eadata"):
+            return b""
+        value = tobytes(self.req["eadata"])
+        return value if layout.has_objects(value) else b""
+
+    @property
     def wants_objects(self) -> bool:
         """Must the file have OST objects from now on? (md_should_create)"""
         return self.has(MDS_FMODE_WRITE) and not self.has(MDS_OPEN_DELAY_CREATE)
@@ -110,7 +119,8 @@ class MdtOpen(MdtRename):
             raise LustreError(errno.EPROTO, f"an open with a record of reint {record.opcode}")
         opening = Opening(req, record, self.cred_of_record(req, record))
         try:
-            yield from self._open(opening)
+            if not (yield from self._open_again(opening)):
+                yield from self._open(opening)
         except LustreError as error:
             return self._not_opened(opening, error.errno)
         except BaseException:
@@ -149,6 +159,47 @@ class MdtOpen(MdtRename):
             yield from self._open_found(opening)
         else:
             yield from self._open_name(opening)
+
+    # ---- again
+
+    def _open_again(self, opening: Opening) -> Steps[bool]:
+        """Open what this request has made before, or opened before a restart.
+
+        False where it must be done as if for the first time (mdt_reconstruct_open,
+        mdt_open_by_fid).
+        """
+        req, fid = opening.req, opening.record.fid2
+        if req.replay:
+            return (yield from self._replay_open(opening, fid))
+        saved = self.saved(req)
+        if saved is None:
+            return False
+        opening.disposition |= saved.data
+        if not saved.data & DISP_OPEN_CREATE or not self.osd.exists(fid):
+            return False
+        opening.fid, opening.created = fid, True
+        yield from self._open_found(opening)
+        return True
+
+    def _replay_open(self, opening: Opening, fid: Fid) -> Steps[bool]:
+        """Open an object by its FID without asking again whether that is allowed; no lock."""
+        if not self.osd.exists(fid):
+            if not opening.has(MDS_OPEN_CREAT):
+                raise LustreError(errno.EFAULT, f"{fid} is gone, and nobody says to make it")
+            return False
+        opening.fid = fid
+        opening.disposition |= DISP_LOOKUP_POS
+        if opening.layout and not self.ea(fid):
+            yield from self._adopt_layout(opening)
+        self._tell(opening)
+        yield from self._hold(opening)
+        return True
+
+    def _adopt_layout(self, opening: Opening) -> Steps[None]:
+        """The file has the objects that it had before the restart; its opener knows them."""
+        tx = self.begin(opening.req, opening.fid)
+        self.lod.adopt(tx, opening.fid, opening.layout)
+        yield from self.commit(opening.req, tx)
 
     # ---- by name
 
@@ -196,15 +247,21 @@ class MdtOpen(MdtRename):
         self.mdd.may_create(opening.parent, opening.name, opening.cred)
         new = self.new_object(opening.req, opening.record)
         allocation = None
-        if opening.wants_objects:
+        opening.disposition |= DISP_OPEN_CREATE
+        opening.req.opdata = opening.disposition
+        if opening.wants_objects and not opening.req.replay:
             wish = self.lod.wanted(opening.parent, opening.asked)
             allocation = yield from self.lod.allocate(new.fid, wish)
-        tx = self.begin(opening.req)
+        self.version(opening.req, 0, opening.parent)
+        self.version(opening.req, 1, new.fid)
+        tx = self.begin(opening.req, new.fid)
         try:
             self.mdd.create(tx, opening.parent, opening.name, new, opening.cred)
             self.add_security_context(tx, opening.req, new.fid)
             if allocation is not None:
                 self.lod.assign(tx, allocation)
+            elif opening.layout:
+                self.lod.adopt(tx, new.fid, opening.layout)
             yield from self.commit(opening.req, tx)
         except LustreError:
             if allocation is not None:
@@ -212,7 +269,6 @@ class MdtOpen(MdtRename):
             raise
         opening.fid = new.fid
         opening.created = True
-        opening.disposition |= DISP_OPEN_CREATE
         self.md_stats.tally("mknod")
 
     # ---- an object that is there
@@ -228,7 +284,8 @@ class MdtOpen(MdtRename):
             opening.req.transno = 0
             return
         self.check_open(opening, attrs)
-        if stat.S_ISREG(attrs.mode) and opening.wants_objects and not self.ea(opening.fid):
+        bare = stat.S_ISREG(attrs.mode) and opening.wants_objects and not self.ea(opening.fid)
+        if bare and not opening.req.replay:
             yield from self._make_layout(opening)
             self._tell(opening)
         yield from self._hold(opening)
@@ -307,7 +364,7 @@ class MdtOpen(MdtRename):
 
     def _take_open_lock(self, opening: Opening, attrs: Attrs) -> Steps[None]:
         mode, bits, optional = self.open_lock(opening, attrs)
-        if not bits | optional:
+        if not bits | optional or opening.req.replay:
             return
         lock = yield from self.lock_for(opening.req, opening.fid, mode, bits, optional)
         opening.lock = lock
@@ -337,7 +394,7 @@ class MdtOpen(MdtRename):
             opening.disposition |= DISP_OPEN_STRIPE
 
     def _store_layout(self, opening: Opening, allocation: Allocation) -> Steps[None]:
-        tx = self.begin(opening.req)
+        tx = self.begin(opening.req, opening.fid)
         try:
             self.lod.assign(tx, allocation)
             yield from self.commit(opening.req, tx)
@@ -351,11 +408,27 @@ class MdtOpen(MdtRename):
     def _hold(self, opening: Opening) -> Steps[None]:
         """The open itself: a handle, and a transno so that the client can replay it."""
         req = opening.req
+        owner = req.export.cookie
+        opening.disposition |= DISP_OPEN_OPEN
+        file = self.opens.made_by(owner, req.xid) if req.resent else None
+        if file is None:
+            file = yield from self._hold_anew(opening)
+        body = opening.fields["mdt_body"]
+        opening.fields["mdt_body"] = body.replace(open_handle=file.handle)
+
+    def _hold_anew(self, opening: Opening) -> Steps[OpenFile]:
+        req, owner = opening.req, opening.req.export.cookie
+        req.opdata = opening.disposition
         if not req.transno:
+            if not opening.created:
+                self.version(req, 0, opening.parent)
+                self.version(req, 1, opening.fid)
             yield from self.commit(req, self.begin(req))
         if req.export.closed:
             raise LustreError(errno.ENOTCONN, "the client has gone")
-        file = self.opens.add(req.export.cookie, opening.fid, opening.flags, req.xid)
-        body = opening.fields["mdt_body"]
-        opening.fields["mdt_body"] = body.replace(open_handle=file.handle)
-        opening.disposition |= DISP_OPEN_OPEN
+        before = opening.record.open_handle_old if req.replay else 0
+        known = self.opens.get(owner, before, again=True) if before else None
+        file = self.opens.add(owner, opening.fid, opening.flags, req.xid, before)
+        if known is not None:
+            self.opens.remove(known)
+        return file

@@ -78,8 +78,21 @@ class MdtReints(MdtIntents):
             raise LustreError(errno.EOPNOTSUPP, f"reint {record.opcode}")
         self.cancel_early(req)
         self.check_writable(req)
-        reply = yield from getattr(self, method)(req, record)
-        return (yield from self.answer(req, reply, MDS_REINT_NET_REP))
+        if self.saved(req) is not None:
+            reply = self.reconstructed(req, record)
+        else:
+            reply = yield from getattr(self, method)(req, record)
+        return (yield from self.answer(reply, MDS_REINT_NET_REP))
+
+    def reconstructed(self, req: ServerRequest, record: Any) -> Message:
+        """The reply to what was done already (mdt_reconstruct): attributes as they are now.
+
+        Only of what was made or changed; of other operations the status is all there is.
+        """
+        fid = {REINT_CREATE: "fid2", REINT_SETATTR: "fid"}.get(record.opcode)
+        if fid is None or not self.osd.exists(getattr(record, fid)):
+            return req.reply(mdt_body=MdtBody())
+        return req.reply(mdt_body=self.describe(getattr(record, fid)))
 
     # ---- create
 
@@ -91,7 +104,10 @@ class MdtReints(MdtIntents):
         new = self.new_object(req, record)
         locks = yield from self.lock_name(record.fid1, name, write=True)
         try:
-            tx = self.begin(req)
+            self.version(req, 0, record.fid1)
+            self.name_version(req, 1, record.fid1, name)
+            self.version(req, 2, new.fid)
+            tx = self.begin(req, new.fid)
             self.mdd.create(tx, record.fid1, name, new, cred)
             self.add_security_context(tx, req, new.fid)
             if stat.S_ISDIR(new.mode):
@@ -133,7 +149,10 @@ class MdtReints(MdtIntents):
         locks = yield from self.lock_name(parent, name, write=True)
         try:
             locks.append((yield from self.lock(fid, LCK_EX, LINK_BITS)))
-            tx = self.begin(req)
+            self.version(req, 0, parent)
+            self.version(req, 1, fid)
+            self.name_version(req, 2, parent, name)
+            tx = self.begin(req, fid)
             cred = self.cred_of_record(req, record)
             self.mdd.link(tx, parent, name, fid, cred, self.now(record.time))
             yield from self.commit(req, tx)
@@ -159,13 +178,19 @@ class MdtReints(MdtIntents):
         return req.reply(**self.tell_victim(victim))
 
     def _unlink(self, req: ServerRequest, record: Any, name: bytes, fid: Fid) -> Steps[Victim]:
-        tx = self.begin(req)
+        self.version(req, 0, record.fid1)
+        self.version(req, 1, fid)
+        tx = self.begin(req, fid)
         victim = self.mdd.unlink(
             tx, record.fid1, name, fid, self.cred_of_record(req, record), self.now(record.time),
-            folder=stat.S_ISDIR(record.mode), open_=self.opens.is_open(fid),
+            folder=stat.S_ISDIR(record.mode), open_=self.maybe_open(fid),
         )  # fmt: skip
         yield from self.commit(req, tx)
         return victim
+
+    def maybe_open(self, fid: Fid) -> bool:
+        """Has anybody the file open, or may still say so while clients recover?"""
+        return self.recovering or self.opens.is_open(fid)
 
     def tell_victim(self, victim: Victim | None) -> dict[str, Any]:
         """The reply's buffers about an object that has lost a name (mdt_handle_last_unlink)."""

@@ -82,8 +82,10 @@ class MdtRename(MdtSetattr):
         locks.append((yield from self.lock(fid, LCK_EX, MOVE_BITS)))
         if replaced is not None:
             locks.append((yield from self.lock(replaced, LCK_EX, UNLINK_BITS)))
-        tx = self.begin(req)
-        open_ = replaced is not None and self.opens.is_open(replaced)
+        for place, one in enumerate((source.parent, target.parent, fid, replaced)):
+            self.version(req, place, one)
+        tx = self.begin(req, fid)
+        open_ = replaced is not None and self.maybe_open(replaced)
         victim = self.mdd.rename(
             tx, source, target, fid, replaced, cred, self.now(record.time), open_
         )

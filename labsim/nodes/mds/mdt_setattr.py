@@ -84,7 +84,8 @@ class MdtSetattr(MdtReints):
             attrs = self.osd.attrs(fid)
             if "size" in change.fields and self._sized_elsewhere(fid, attrs):
                 change = change._replace(fields=_without(change.fields, "size"))
-            tx = self.begin(req)
+            self.version(req, 0, fid)
+            tx = self.begin(req, fid)
             stored = self.mdd.set_attrs(tx, fid, change, cred)
             sync = self.mdd.sync_permission and needs_sync(attrs, stored)
             yield from self.commit(req, tx, sync)
@@ -113,7 +114,8 @@ class MdtSetattr(MdtReints):
             if not stat.S_ISDIR(attrs.mode):
                 raise LustreError(errno.EINVAL, f"{fid} is no directory")
             self.mdd.check_xattr(attrs, "trusted.lov", cred)
-            tx = self.begin(req)
+            self.version(req, 0, fid)
+            tx = self.begin(req, fid)
             self.lod.set_folder_default(tx, fid, asked)
             yield from self.commit(req, tx)
         finally:

@@ -146,7 +146,8 @@ class MdtXattrs(MdtAttributes):
             return req.reply(mdt_body=MdtBody())
         lock = yield from self.lock(record.fid, *self.xattr_lock(name))
         try:
-            tx = self.begin(req)
+            self.version(req, 0, record.fid)
+            tx = self.begin(req, record.fid)
             self.change_xattr(tx, record, name, value, cred)
             yield from self.commit(req, tx)
         finally:

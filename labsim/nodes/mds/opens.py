@@ -12,13 +12,17 @@ from labsim.base.ids import Fid
 
 
 class OpenFile(NamedTuple):
-    """One open: its handle, the file, how it was opened, by which export and request."""
+    """One open: its handle, the file, how it was opened, by which export and request.
+
+    `old_handle` is what its client called it before this MDT started anew.
+    """
 
     handle: int
     fid: Fid
     flags: int
     owner: int
     xid: int
+    old_handle: int = 0
 
 
 class OpenFiles:
@@ -36,20 +40,28 @@ class OpenFiles:
     def __len__(self) -> int:
         return len(self._files)
 
-    def add(self, owner: int, fid: Fid, flags: int, xid: int) -> OpenFile:
+    def add(self, owner: int, fid: Fid, flags: int, xid: int, old_handle: int = 0) -> OpenFile:
         """A new open; its handle is 64 bits that nobody can guess."""
         handle = self._rng.getrandbits(64)
         while not handle or handle in self._files:
             handle = self._rng.getrandbits(64)
-        file = OpenFile(handle, fid, flags, owner, xid)
+        file = OpenFile(handle, fid, flags, owner, xid, old_handle)
         self._files[handle] = file
         self._owned.setdefault(owner, {})[handle] = file
         self._counts[fid] = self._counts.get(fid, 0) + 1
         return file
 
-    def get(self, owner: int, handle: int) -> OpenFile | None:
-        """An open by its handle, if it is that export's."""
-        return self._owned.get(owner, {}).get(handle)
+    def get(self, owner: int, handle: int, again: bool = False) -> OpenFile | None:
+        """An open by its handle, if it is that export's; with `again` by an old one as well."""
+        owned = self._owned.get(owner, {})
+        found = owned.get(handle)
+        if found is None and again and handle:
+            found = next((one for one in owned.values() if one.old_handle == handle), None)
+        return found
+
+    def made_by(self, owner: int, xid: int) -> OpenFile | None:
+        """What a request of that export has opened already."""
+        return next((one for one in self.of(owner) if one.xid == xid), None)
 
     def remove(self, file: OpenFile) -> bool:
         """The open is over; True where it was the file's last."""

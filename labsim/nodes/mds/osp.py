@@ -109,6 +109,7 @@ class Osp(Component, tree="osp.{name}"):
         self._confirming = False
         self._life = 0
         self._changed = Gate(self.env)
+        self._recovered = Gate(self.env)
         self.slots = Permits(self.env, self.max_rpcs_in_flight)
         self.doomed: dict[int, int] = {}
         """Objects to be destroyed, by the number of their note."""
@@ -175,21 +176,29 @@ class Osp(Component, tree="osp.{name}"):
 
     # ---- making objects in advance
 
+    def mdt_recovered(self) -> None:
+        """Every client of the MDT has said which objects its lost files had."""
+        self._recovered.open()
+
     def _came_up(self) -> None:
         """(Re)connected: sort out which objects are ours, then go on destroying."""
         self._life += 1
         self._clean = False
         self._earlier.update(self._unconfirmed)
         self._unconfirmed.clear()
-        keep = max([self.last_used, *self.reserved])
-        self.free = deque(oid for oid in self.free if oid <= keep)
-        self.env.process(self._clean_up(self._life, keep))
+        self.env.process(self._clean_up(self._life))
 
-    def _clean_up(self, life: int, keep: int) -> Steps[None]:
+    def _clean_up(self, life: int) -> Steps[None]:
         """Have the OST destroy what nobody ever used (osp_precreate_cleanup_orphans).
 
-        It makes again what it lost of the objects up to `keep`.
+        It makes again what it lost of the objects up to the last one used. As long as clients may
+        replay creates to this MDT, that one is not known.
         """
+        yield from self._recovered.passed()
+        if life != self._life:
+            return
+        keep = max([self.last_used, *self.reserved])
+        self.free = deque(oid for oid in self.free if oid <= keep)
         try:
             last = yield from self._create(keep, OBD_FL_DELORPHAN)
         except LustreError as error:
@@ -276,6 +285,12 @@ class Osp(Component, tree="osp.{name}"):
         self.reserved.pop(oid, None)
         self.last_used = max(self.last_used, oid)
         tx.insert(objects.OBJIDS, _INDEX.pack(self.index), _ID.pack(self.last_used), replace=True)
+
+    def adopt(self, tx: Tx, oid: int) -> None:
+        """In the replay of such a transaction: the object was in use before a restart."""
+        if oid in self.free:
+            self.free.remove(oid)
+        self.use(tx, oid)
 
     # ---- destroying
 

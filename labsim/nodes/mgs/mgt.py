@@ -63,6 +63,7 @@ class MgsTarget(LdlmHandlers, Target):
     """The MGT of a management server."""
 
     supported = MGS_CONNECT_SUPPORTED
+    replayable = False
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
@@ -84,9 +85,9 @@ class MgsTarget(LdlmHandlers, Target):
     # ---- clients
 
     @handles(MGS_CONNECT)
-    def connect_mgc(self, req: ServerRequest) -> Message:
+    def connect_mgc(self, req: ServerRequest) -> Steps[Message]:
         """A node comes, or comes back."""
-        return self.connect(req)
+        return (yield from self.connect(req))
 
     @handles(MGS_DISCONNECT)
     def disconnect_mgc(self, req: ServerRequest) -> Message:

@@ -141,7 +141,7 @@ class Ofd(ObjectHandlers, JobStats):
         yield from self.at(points.OST_ENOSPC)
         yield from self.at(points.OST_EROFS)
         yield from self.at(points.OST_BRW_PAUSE_BULK)
-        fid = self.fid(oa)
+        fid = yield from self.changing(req, oa)
         lock = yield from self._server_lock(oa, niobufs, LCK_PW)
         try:
             yield from self.at(points.OST_BRW_WRITE_BULK2)

@@ -53,6 +53,7 @@ class Toy(Handlers):
         rpc.targets["lustre-OST0000_UUID"] = self
 
     def negotiate(self, export: Any, want: ObdConnectData) -> ObdConnectData:
+        export.last_committed = self.last_committed
         return want.replace(connect_flags=want.connect_flags & self.grants)
 
     @handles(OST_CONNECT)
