@@ -60,6 +60,8 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     """OSTs in all, dealt out round robin; 0: one on each OSS."""
     servers: ServerSpec = ServerSpec()
     hz: int = 1000
+    options: list[str] = []
+    """What the clients' mount -o is told: flock, localflock, noflock."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""

@@ -196,6 +196,7 @@ def cluster_of(
         tree=named(spec.servers.tree),
         client_trees=clients,
         hz=[client.hz or spec.hz for client in spec.clients],
+        mount_options=spec.options,
         mount=[client.mount for client in spec.clients],
         server_hz=spec.servers.hz or spec.hz,
         overlays={f"c{n}": kits.overlay_files(scenario, name) for n, name in enumerate(clients)},
