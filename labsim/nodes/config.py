@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+MGC_TIMEOUT_MIN_SECONDS = 5
+
 
 class TargetInfo(msgspec.Struct, frozen=True):
     """One MDT, OST or MGT ("MGS"), as configuration logs name it."""
@@ -25,6 +27,8 @@ class TargetInfo(msgspec.Struct, frozen=True):
     index: int
     nid: str
     """The NID of the server it runs on: "10.0.0.3@tcp"; read it with `Nid.parse`."""
+    failover: tuple[str, ...] = ()
+    """NIDs of the servers that it may run on instead (mkfs.lustre --failnode)."""
 
 
 class FsConfig(msgspec.Struct, frozen=True):
@@ -35,6 +39,11 @@ class FsConfig(msgspec.Struct, frozen=True):
     """The NID of the MGS: "10.0.0.1@tcp"."""
     params: tuple[tuple[str, str], ...] = ()
     """For the MGS: (pattern, text) to begin with, as if given to `lctl set_param -P` in turn."""
+    mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS
+    """Seconds after which a node reads a log that has changed, at the earliest; as much again at
+    random on top (a module parameter of mgc)."""
+    mount_options: tuple[str, ...] = ()
+    """What every client's mount -o is told: flock, localflock, noflock."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True):

@@ -1,12 +1,14 @@
 """The MGC: how a node learns from the MGS what its file system is made of, and goes on learning.
 
 Knows logs and the locks they are followed under, not what their commands do. Stands for lustre/mgc:
-a log is read under a CR lock; when the MGS takes the lock back the log has grown, and the node
-comes again and reads on from where it was.
+a log is read under a CR lock; when the MGS takes the lock back the log has changed, and some
+seconds later the node comes again and reads on from where it was. A target that starts while the
+MGS is away reads its own copy, and catches up later.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +20,13 @@ from labsim.base.payload import tobytes
 from labsim.base.units import NS_PER_MS, NS_PER_S
 from labsim.ldlm.client import ClientNamespace
 from labsim.ldlm.resource import ResName, config_resource
-from labsim.net.ptlrpc import Import, Request
+from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.config_copy import ConfigCopies
 from labsim.nodes.globals import Device
+from labsim.nodes.points import MGC_PAUSE_PROCESS_LOG
 from labsim.runtime.ports import Host, Steps
-from labsim.storage.llog import CHUNK, records_of
+from labsim.storage.llog import CHUNK, Record, records_of
 from labsim.wire import config_log
 from labsim.wire.config_log import Command
 from labsim.wire.constants import (
@@ -34,7 +38,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_IMP_RECOV,
     OBD_CONNECT_VERSION,
 )
-from labsim.wire.llog import LlogdBody, LlogLogid
+from labsim.wire.llog import LlogdBody, LlogLogHdr, LlogLogid
 from labsim.wire.llog_flags import (
     CM_SKIP,
     CM_START,
@@ -60,51 +64,65 @@ from labsim.wire.opcodes import (
     MGS_TARGET_REG,
 )
 
-ENOENT, ESHUTDOWN = 2, 108
 PARAMS = "params"
 """The log of `lctl set_param -P`, which every node follows."""
 WANTED = OBD_CONNECT_VERSION | OBD_CONNECT_FULL20 | OBD_CONNECT_AT | OBD_CONNECT_IMP_RECOV
 
-REQUEUE_NS = NS_PER_MS
-"""How long after its lock was taken back a log is read again: what mgc_requeue_timeout_min=0 means.
-
-Lustre's own default is five seconds and a random time on top.
-"""
-RETRY_NS = 5 * NS_PER_S
-"""How long after a failure."""
 READ_BITS, READ_UNITS = 12, 4
 """The buffer of one MGS_CONFIG_READ: pages of 4 KiB (CONFIG_READ_NRPAGES)."""
+SERVER_LIMIT_NS = 5 * NS_PER_S
+"""How long a server waits for the MGS before it reads its own copy (mgc_enqueue)."""
+REG_LIMIT_NS = 10 * NS_PER_S
+"""MGC_TARGET_REG_LIMIT: how long a target waits to be registered again."""
+FIRST_LIMIT_NS = 60 * NS_PER_S
+"""MGC_TARGET_REG_LIMIT_MAX (RECONNECT_DELAY_MAX): the same for one that has no copy yet."""
+
+Moved = Callable[[str, int, tuple[int, ...], int], None]
+"""moved(kind, index, nids, instance): a target is up, for the `instance`th time."""
 
 
 class Followed:
     """A log that the node follows, and how far it has come (struct config_llog_data)."""
 
-    __slots__ = ("apply", "index", "name", "offset", "resource", "skipping")
+    __slots__ = ("apply", "copies", "index", "name", "offset", "resource", "skipping")
 
-    def __init__(self, name: str, resource: ResName, apply: Callable[[Command], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        resource: ResName,
+        apply: Callable[[Command], None],
+        copies: ConfigCopies | None = None,
+    ) -> None:
         self.name = name
         self.resource = resource
         self.apply = apply
+        self.copies = copies
         self.index = 0
         self.offset = CHUNK
         self.skipping = False
 
 
 class Recover(Followed):
-    """The recover table: `index` is the version that was seen last."""
+    """The recover table of a mount or an MDT: `index` is the version that was seen last."""
 
-    __slots__ = ()
+    __slots__ = ("moved", "of")
+
+    def __init__(self, name: str, resource: ResName, of: str, moved: Moved) -> None:
+        super().__init__(name, resource, _no_command)
+        self.of = of
+        self.moved = moved
 
 
 class Mgc(Component, tree="mgc.{name}"):
     """A node's way to its MGS; `name` is MGCnid."""
 
-    def __init__(self, node: Any, nid: str) -> None:
+    def __init__(self, node: Any, nid: str, requeue_min_s: int = 5) -> None:
         self.host: Host = node.host
         self.env = node.host.env
         self.rpc = node.rpc
         self.name = f"MGC{nid}"
         self.uuid = f"{node.host.rng.getrandbits(64):016x}"
+        self.requeue_min_s = requeue_min_s
         self.imp = Import(
             node.rpc,
             name=self.name,
@@ -116,9 +134,14 @@ class Mgc(Component, tree="mgc.{name}"):
             want=self._wanted,
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, self.name)
+        self.imp.on_active.append(self._came_up)
         self.followed: list[Followed] = []
         self.versions: dict[str, int] = {}
         """By target: at which version of the recover table it was seen."""
+        self._lost: dict[Followed, None] = {}
+        """Logs whose locks were taken back: to be read again."""
+        self._requeueing = False
+        self._waiting: list[Any] = []
         self._stopping = False
         self.host.params.mount(self, name=self.name)
 
@@ -133,69 +156,165 @@ class Mgc(Component, tree="mgc.{name}"):
 
     # ---- life
 
-    def start(self) -> Steps[None]:
-        """Connect; waits for the MGS."""
-        yield from self.imp.connect()
+    def start(self) -> None:
+        """Begin to connect; who needs the MGS waits for it as long as is right for it."""
+        self.env.process(self._connect())
+
+    def _connect(self) -> Steps[None]:
+        try:
+            yield from self.imp.connect()
+        except LustreError as error:
+            self.host.trace.emit("mgc.refused", self.name, error.errno)
+
+    def _came_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            if not event.triggered:
+                event.succeed()
+
+    def _reach(self, limit_ns: int | None = None) -> Steps[None]:
+        """Wait until the MGS is connected; ETIMEDOUT where that takes too long."""
+        limit = [] if limit_ns is None else [self.env.timeout(limit_ns)]
+        while self.imp.state is not State.FULL:
+            event = self.env.event()
+            self._waiting.append(event)
+            yield self.env.any_of([event, *limit])
+            late = self._stopping or any(one.processed for one in limit)
+            if late and self.imp.state is not State.FULL:
+                raise LustreError(errno.ETIMEDOUT, f"{self.name} is {self.imp.state.name}")
 
     def stop(self) -> Steps[None]:
         """Take leave of the MGS."""
         self._stopping = True
+        self._came_up()
         yield from self.imp.disconnect()
         self.ldlm.close()
         self.host.params.unmount(self)
 
     # ---- servers
 
-    def register(self, fsname: str, info: TargetInfo) -> Steps[None]:
-        """A target is about to start: the MGS makes sure that others can find it."""
-        yield from self._target_reg(fsname, info, LDD_F_OPC_REG)
+    def register(self, fsname: str, info: TargetInfo, copies: ConfigCopies) -> Steps[None]:
+        """A target is about to start: the MGS makes sure that others can find it.
 
-    def ready(self, fsname: str, info: TargetInfo, instance: int) -> Steps[None]:
-        """The target is up, for the `instance`th time."""
-        yield from self._target_reg(fsname, info, LDD_F_OPC_READY, instance)
+        Raises what the MGS refuses it with. One that has a copy of its log starts without an MGS.
+        """
+        known = (yield from copies.read(info.name)) is not None
+        try:
+            yield from self._reach(REG_LIMIT_NS if known else FIRST_LIMIT_NS)
+            yield from self._target_reg(fsname, info, LDD_F_OPC_REG)
+        except LustreError as error:
+            if not known or error.reply is not None:
+                raise
+            self.host.trace.emit("mgc.unregistered", info.name, error.errno)
+
+    def ready(self, fsname: str, info: TargetInfo, instance: int) -> Steps[bool]:
+        """The target is up, for the `instance`th time; whether clients are told of it.
+
+        The answer is yes where the MGS knows all clients, and all of them take the news.
+        """
+        try:
+            yield from self._reach(REG_LIMIT_NS)
+            told = yield from self._target_reg(fsname, info, LDD_F_OPC_READY, instance)
+        except LustreError as error:
+            self.host.trace.emit("mgc.not_notified", info.name, error.errno)
+            return False
+        return bool(told.flags & LDD_F_IR_CAPABLE)
 
     def _target_reg(
-        self, fsname: str, info: TargetInfo, flags: int, instance: int = 0
-    ) -> Steps[None]:
+        self, fsname: str, info: TargetInfo, opc: int, instance: int = 0
+    ) -> Steps[MgsTargetInfo]:
         kind = LDD_F_SV_TYPE_MDT if info.kind == "mdt" else LDD_F_SV_TYPE_OST
-        nids = (int(Nid.parse(info.nid)),)
+        nids = (self.host.lnet.nid,)
         told = MgsTargetInfo(
             lustre_ver=self.host.kit.traits.ocd_version, stripe_index=info.index,
-            flags=flags | kind | LDD_F_IR_CAPABLE, nid_count=len(nids), instance=instance,
+            flags=opc | kind, nid_count=len(nids), instance=instance,
             fsname=fsname, svname=info.name, uuid=info.uuid,
             nids=nids + (0,) * (MTI_NIDS_MAX - len(nids)),
+            params=" ".join(f"failover.node={nid}" for nid in info.failover),
         )  # fmt: skip
-        yield from self.imp.call(Request(MGS_TARGET_REG, mgs_target_info=told))
+        request = Request(MGS_TARGET_REG, mgs_target_info=told, no_resend=True, no_delay=True)
+        reply = yield from self.imp.call(request)
+        answer: MgsTargetInfo = reply["mgs_target_info"]
+        return answer
 
     # ---- following logs
 
-    def follow(self, name: str, apply: Callable[[Command], None]) -> Steps[None]:
-        """Read a log to its end, `apply` each command, and go on doing so when it grows.
+    def follow(
+        self, name: str, apply: Callable[[Command], None], copies: ConfigCopies | None = None
+    ) -> Steps[Followed]:
+        """Read a log to its end, `apply` each command, and go on doing so when it changes.
 
-        ENOENT where the MGS has no such log; but the one of parameters may come later.
+        With `copies` the log is copied there, and its copy serves while the MGS is away.
+        ENOENT where the MGS has no such log (the one of parameters may come later), EIO where a
+        client finds no MGS.
         """
         kind = CONFIG_T_PARAMS if name == PARAMS else 0
-        log = Followed(name, config_resource(name.partition("-")[0], kind), apply)
+        log = Followed(name, config_resource(name.partition("-")[0], kind), apply, copies)
         yield from self._first(log)
+        return log
 
-    def follow_recover(self, fsname: str) -> Steps[None]:
-        """Keep the recover table of a file system."""
+    def follow_recover(self, fsname: str, of: str, moved: Moved) -> Steps[Followed]:
+        """Keep the recover table of a file system for `of`, a client's log or an MDT.
+
+        `moved` is called for each target that comes up.
+        """
+        label = "cliir" if of.endswith("-client") else "mdtir"
         resource = config_resource(fsname, CONFIG_T_RECOVER)
-        yield from self._first(Recover(f"{fsname}-cliir", resource, _no_command))
+        log = Recover(f"{fsname}-{label}", resource, of, moved)
+        yield from self._first(log)
+        return log
+
+    def leave(self, log: Followed) -> None:
+        """Follow a log no more (lustre_end_log)."""
+        self.followed.remove(log)
+        self._lost.pop(log, None)
+        for lock in self.ldlm.of(log.resource):
+            if lock.data is log:
+                self.ldlm.call_back(lock)
 
     def _first(self, log: Followed) -> Steps[None]:
+        """The first time; without an MGS a table can wait, and a copy may be there."""
         self.followed.append(log)
-        try:
-            yield from self._update(log)
-        except LustreError:
-            self.followed.remove(log)
-            raise
+        limit_ns = SERVER_LIMIT_NS if log.copies is not None else self._client_limit_ns()
+        for retry_ns in (self.rpc.timeout_ns, None):
+            try:
+                yield from self._reach(limit_ns)
+                yield from self._update(log)
+                return
+            except LustreError as error:
+                if error.reply is None and (yield from self._read_copy(log)):
+                    self._lose(log)
+                    return
+                if error.reply is None and retry_ns is not None and self.imp.conn_cnt > 1:
+                    limit_ns = retry_ns
+                    continue
+                self.followed.remove(log)
+                if error.reply is None:
+                    raise LustreError(errno.EIO, f"{self.name}: is the MGS running?") from error
+                raise
+
+    def _client_limit_ns(self) -> int:
+        """MGC_ENQUEUE_LIMIT: a connect, and a ping interval for another try."""
+        return self.rpc.connect_timeout_ns + self.rpc.ping_interval_ns
+
+    def _read_copy(self, log: Followed) -> Steps[bool]:
+        """Do without the MGS; False where that cannot be."""
+        if isinstance(log, Recover):
+            return True
+        records = (yield from log.copies.read(log.name)) if log.copies is not None else None
+        for record in records or []:
+            self._execute(log, record)
+        if records:
+            self.host.trace.emit("mgc.local_copy", log.name, log.index)
+        return records is not None or (log.copies is not None and log.name == PARAMS)
 
     def _update(self, log: Followed) -> Steps[None]:
         """Take the lock again, then read what is new (mgc_process_log)."""
+        yield from self.host.faults.visit(MGC_PAUSE_PROCESS_LOG)
         lock, _ = yield from self.ldlm.enqueue(
-            log.resource, LCK_CR, blocking=self._called_back, data=log
-        )
+            log.resource, LCK_CR, blocking=self._called_back, data=log, no_resend=True,
+            no_delay=True,
+        )  # fmt: skip
         assert lock is not None
         try:
             if isinstance(log, Recover):
@@ -205,65 +324,118 @@ class Mgc(Component, tree="mgc.{name}"):
         finally:
             self.ldlm.put(lock)
 
+    # ---- coming again
+
     def _called_back(self, lock: Any) -> None:
         """The log has changed, or the lock is lost: come again."""
-        if not self._stopping and lock.data in self.followed:
-            self.env.process(self._requeue(lock.data))
+        self._lose(lock.data)
 
-    def _requeue(self, log: Followed) -> Steps[None]:
-        pause_ns = REQUEUE_NS
-        while not self._stopping:
-            yield self.env.timeout(pause_ns)
-            try:
-                yield from self._update(log)
-                return
-            except (LustreError, ProtocolError) as error:
-                self.host.trace.emit("mgc.retry", log.name, str(error))
-                pause_ns = RETRY_NS
+    def _lose(self, log: Followed) -> None:
+        if self._stopping or log not in self.followed:
+            return
+        self._lost[log] = None
+        if not self._requeueing:
+            self._requeueing = True
+            self.env.process(self._requeue())
+
+    def _requeue(self) -> Steps[None]:
+        """Read again what was lost, not at once and not all nodes together (mgc_requeue_thread)."""
+        while self._lost and not self._stopping:
+            yield self.env.timeout(self._requeue_ns())
+            lost, self._lost = list(self._lost), {}
+            for log in lost:
+                yield from self._again(log)
+            if self._lost and self.imp.state is not State.FULL and not self._stopping:
+                event = self.env.event()
+                self._waiting.append(event)
+                yield event
+        self._requeueing = False
+
+    def _requeue_ns(self) -> int:
+        most_cs = 100 * max(self.requeue_min_s, 1)
+        return self.requeue_min_s * NS_PER_S + self.host.rng.randrange(most_cs) * 10 * NS_PER_MS
+
+    def _again(self, log: Followed) -> Steps[None]:
+        if log not in self.followed or self._stopping:
+            return
+        try:
+            yield from self._update(log)
+        except (LustreError, ProtocolError) as error:
+            self.host.trace.emit("mgc.retry", log.name, str(error))
+            self._lost[log] = None
 
     # ---- reading
 
+    def _call(self, opcode: int, **fields: Any) -> Steps[Any]:
+        request = Request(opcode, no_resend=True, no_delay=True, **fields)
+        return (yield from self.imp.call(request))
+
     def _read_log(self, log: Followed) -> Steps[None]:
-        """Open by name, read the header, then blocks until the last index."""
+        """Open by name, read the header, then blocks until the last index.
+
+        Who keeps a copy reads from the start, and goes by the copy; else only what is new.
+        """
         body = LlogdBody(len=CHUNK)
         try:
-            reply = yield from self.imp.call(
-                Request(LLOG_ORIGIN_HANDLE_CREATE, llogd_body=body, name=log.name)
-            )
+            reply = yield from self._call(LLOG_ORIGIN_HANDLE_CREATE, llogd_body=body, name=log.name)
         except LustreError as error:
-            if error.errno == ENOENT and log.name == PARAMS:
+            if error.errno == errno.ENOENT and log.name == PARAMS:
                 return
             raise
         logid: LlogLogid = reply["llogd_body"].logid
         body = body.replace(logid=logid)
-        reply = yield from self.imp.call(Request(LLOG_ORIGIN_HANDLE_READ_HEADER, llogd_body=body))
-        header = reply["llog_log_hdr"]
+        reply = yield from self._call(LLOG_ORIGIN_HANDLE_READ_HEADER, llogd_body=body)
+        header: LlogLogHdr = reply["llog_log_hdr"]
+        if log.copies is None:
+            yield from self._read_on(log, header, body)
+            return
+        data = yield from self._read_whole(header, body)
+        yield from log.copies.write(log.name, data)
+        for record in (yield from log.copies.read(log.name)) or []:
+            self._execute(log, record)
+
+    def _read_on(self, log: Followed, header: LlogLogHdr, body: LlogdBody) -> Steps[None]:
+        """Apply the live records behind the last one that was seen."""
         while log.index < header.tail.index:
-            wanted = body.replace(index=log.index + 1, saved_index=log.index, cur_offset=log.offset)
-            reply = yield from self.imp.call(
-                Request(LLOG_ORIGIN_HANDLE_NEXT_BLOCK, llogd_body=wanted)
-            )
-            self._take(log, header.bitmap, reply["llogd_body"], tobytes(reply["eadata"]))
+            told, block = yield from self._block(body, log.index, log.offset)
+            for record in records_of(block):
+                if header.bitmap[record.idx >> 3] >> (record.idx & 7) & 1:
+                    self._execute(log, record)
+            log.index, log.offset = told.saved_index, told.cur_offset
 
-    def _take(self, log: Followed, bitmap: bytes, told: LlogdBody, block: bytes) -> None:
-        """Apply the live records of a block that are new."""
-        if told.saved_index <= log.index:
+    def _read_whole(self, header: LlogLogHdr, body: LlogdBody) -> Steps[bytes]:
+        """All bytes of a log."""
+        pieces, index, offset = [header.pack()], 0, CHUNK
+        while index < header.tail.index:
+            told, block = yield from self._block(body, index, offset)
+            pieces.append(block[: told.cur_offset - offset])
+            index, offset = told.saved_index, told.cur_offset
+        return b"".join(pieces)
+
+    def _block(self, body: LlogdBody, index: int, offset: int) -> Steps[tuple[LlogdBody, bytes]]:
+        """The block behind a record, and what the MGS says of it."""
+        wanted = body.replace(index=index + 1, saved_index=index, cur_offset=offset)
+        reply = yield from self._call(LLOG_ORIGIN_HANDLE_NEXT_BLOCK, llogd_body=wanted)
+        told: LlogdBody = reply["llogd_body"]
+        if told.saved_index <= index or told.cur_offset <= offset:
             raise ProtocolError(f"llogd_body.lgd_saved_index: {told.saved_index}, no step forward")
-        for record in records_of(block):
-            live = bitmap[record.idx >> 3] >> (record.idx & 7) & 1
-            if record.idx > log.index and live:
-                self._execute(log, config_log.unpack(record.body))
-        log.index, log.offset = told.saved_index, told.cur_offset
+        return told, tobytes(reply["eadata"])
 
-    def _execute(self, log: Followed, command: Command) -> None:
-        """One command; what stands between markers that say so is passed over."""
+    def _execute(self, log: Followed, record: Record) -> None:
+        """One record that is new; what stands between markers that say so is passed over."""
+        if record.idx <= log.index:
+            return
+        log.index = record.idx
+        command = config_log.unpack(record.body)
         if command.command == LCFG_MARKER:
             flags = command.marker.flags
             log.skipping = bool(flags & CM_START and flags & CM_SKIP)
         elif not log.skipping:
             log.apply(command)
 
-    def _read_table(self, log: Followed) -> Steps[None]:
+    # ---- the recover table
+
+    def _read_table(self, log: Recover) -> Steps[None]:
         """Entries from the version after the last one on, until there are no more."""
         while True:
             body = MgsConfigBody(
@@ -271,24 +443,26 @@ class Mgc(Component, tree="mgc.{name}"):
                 units=READ_UNITS,
             )  # fmt: skip
             request = Request(
-                MGS_CONFIG_READ, mgs_config_body=body, bulk_in=READ_UNITS << READ_BITS
-            )
+                MGS_CONFIG_READ, mgs_config_body=body, bulk_in=READ_UNITS << READ_BITS,
+                no_resend=True, no_delay=True,
+            )  # fmt: skip
             reply = yield from self.imp.call(request)
             told = reply["mgs_config_res"]
-            self._take_entries(tobytes(request.data))
-            log.index = max(told.offset, log.index)
+            log.index = told.offset
+            self._take_entries(log, tobytes(request.data))
             if told.offset >= told.size:
                 return
 
-    def _take_entries(self, data: bytes) -> None:
+    def _take_entries(self, log: Recover, data: bytes) -> None:
         at = 0
         while at + 24 <= len(data):
             entry = MgsNidtblEntry.unpack(data, at)
             if entry.length < 24 or at + entry.length > len(data):
                 raise ProtocolError(f"mgs_nidtbl_entry.mne_length at {at}: {entry.length}")
             at += entry.length
-            kind = "MDT" if entry.type & LDD_F_SV_TYPE_MDT else "OST"
-            self.versions[f"{kind}{entry.index:04x}"] = entry.version
+            kind = "mdt" if entry.type & LDD_F_SV_TYPE_MDT else "ost"
+            self.versions[f"{kind.upper()}{entry.index:04x}"] = entry.version
+            log.moved(kind, entry.index, entry.nids, entry.instance)
 
     # ---- parameters
 
@@ -297,8 +471,7 @@ class Mgc(Component, tree="mgc.{name}"):
         """The file's text (lprocfs_mgc_rd_ir_state)."""
         on = "ENABLED" if self.imp.granted(OBD_CONNECT_IMP_RECOV) else "DISABLED"
         rows = [
-            f"    - {{ client: {log.name.removesuffix('-cliir')}-client, "
-            f"nidtbl_version: {log.index} }}\n"
+            f"    - {{ client: {log.of}, nidtbl_version: {log.index} }}\n"
             for log in self.followed
             if isinstance(log, Recover)
         ]

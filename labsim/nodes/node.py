@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from labsim.base.component import Component
 from labsim.ldlm.module import LdlmModule, LdlmService
 from labsim.net.ptlrpc import PtlRpc, Service
 from labsim.nodes.config import NodeConfig
@@ -36,6 +37,7 @@ class Node:
         self.on_crash: Callable[[], None] = _nothing
         """Set by the machine the node is on: called when a fault point takes its power."""
         self.services: list[Service] = []
+        self._service_files: dict[Service, Component] = {}
         self.globals = self.make(Globals, host, self.devices)
         host.params.mount(self.globals)
         self.ldlm_module = self.make(LdlmModule, host)
@@ -51,8 +53,21 @@ class Node:
         service = Service(self.rpc, name, portal, reply_portal, threads, on_crash=self._power_lost)
         self.services.append(service)
         if name.startswith("ldlm_"):
-            self.host.params.mount(self.make(LdlmService, service), name=name)
+            self.show_service(service, self.make(LdlmService, service))
         return service
+
+    def show_service(self, service: Service, files: Component) -> None:
+        """Mount the files of a service, until it is closed."""
+        self._service_files[service] = files
+        self.host.params.mount(files, name=service.name)
+
+    def close_service(self, service: Service) -> None:
+        """Close a request portal: what comes is not answered any more."""
+        service.stop()
+        self.services.remove(service)
+        files = self._service_files.pop(service, None)
+        if files is not None:
+            self.host.params.unmount(files)
 
     def _power_lost(self) -> None:
         self.on_crash()

@@ -70,6 +70,8 @@ class Target(Component, Handlers):
         self._recovery: Recovery | None = None
         self._connecting: dict[str, None] = {}
         self._soft_s = self._hard_s = 0
+        self.announced = False
+        """The MGS has told all clients that it is up (LDD_F_IR_CAPABLE)."""
 
     # ---- life
 
@@ -144,6 +146,10 @@ class Target(Component, Handlers):
             yield from tx.stop()
         self.exports.close()
         yield from self.osd.sync()
+
+    def unmount(self) -> None:
+        """Take the parameters away, when the target has stopped."""
+        self.host.params.unmount(self)
 
     @property
     def recovering(self) -> bool:

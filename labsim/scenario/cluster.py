@@ -19,7 +19,7 @@ from labsim.base.ids import Nid
 from labsim.base.units import NS_PER_S
 from labsim.net.lnd_sim import DEFAULT, PRESETS, Link
 from labsim.net.rules import Rule
-from labsim.nodes.config import FsConfig
+from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig
 from labsim.runtime.memory import seldom_collecting
 from labsim.runtime.ports import Steps
 from labsim.scenario.handles import Handle
@@ -34,7 +34,8 @@ class Cluster:
     `osts` are dealt out to the OSSs in turn (one each when not given). `client_trees`, `hz` and
     `mount` say what differs for the first clients. `params` are set as `lctl set_param -P` would.
     `overlays` are the overlay files (.py) of single nodes by name.
-    `capacity` is the size of each target's disk in bytes.
+    `capacity` is the size of each target's disk in bytes. `failover="pairs"` makes partners of the
+    servers (see topology.Plan). `mgc_requeue_timeout_min` is mgc's module parameter, in seconds.
     `epoch` is the date (seconds since 1970) at which the run starts. `pcap` is a file for a capture
     of the network; a live cluster writes it when it closes. Simulated only: `link` names a
     preset of `net.lnd_sim` or is a Link, `latency_ns` and `bandwidth` (bytes per second) replace
@@ -74,12 +75,17 @@ class Cluster:
         disk: str = DISK,
         capacity: int | None = None,
         pcap: str | None = None,
+        failover: Literal["", "pairs"] = "",
+        mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS,
+        mount_options: Sequence[str] = (),
     ) -> None:
         plan = Plan(
             clients=clients, mds=mds, oss=oss, osts=osts, fsname=fsname, seed=seed, tree=tree,
             epoch_ns=EPOCH_NS if epoch is None else epoch * NS_PER_S, client_trees=client_trees,
             hz=hz, mount=mount, server_hz=server_hz, params=params or {}, overlays=overlays or {},
             made_of=made_of or {}, kits=kits, shell=shell, disk=disk, capacity=capacity,
+            failover=failover, mgc_requeue_timeout_min=mgc_requeue_timeout_min,
+            mount_options=mount_options,
         )  # fmt: skip
         self.topology = plan.topology()
         self.fs: FsConfig = self.topology.fs

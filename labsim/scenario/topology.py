@@ -14,10 +14,11 @@ import msgspec
 from labsim.base.errors import InputError
 from labsim.base.ids import Nid
 from labsim.base.units import NS_PER_S
-from labsim.nodes.config import FsConfig, TargetInfo
+from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig, TargetInfo
 
 T = TypeVar("T")
 Role = Literal["client", "mds", "oss", "mgs"]
+Kind = Literal["mdt", "ost"]
 
 CLASSES: Mapping[str, str] = {
     "client": "labsim.nodes.client.client:Client",
@@ -84,7 +85,10 @@ class Topology(msgspec.Struct, frozen=True):
     def next_ost(self, server: NodeSpec) -> TargetInfo:
         """The OST that comes next, on a server."""
         index = sum(target.kind == "ost" for target in self.targets)
-        return target_of(self.fs.fsname, "ost", index, server.nid)
+        info = target_of(self.fs.fsname, "ost", index, server.nid)
+        paired = any(target.failover for target in self.targets)
+        partners = (address("oss", server.index ^ 1),) if paired else ()
+        return msgspec.structs.replace(info, failover=partners)
 
     def nids(self) -> dict[str, int]:
         """Each node's NID by its name."""
@@ -119,27 +123,53 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None = None
     overlays: Mapping[str, Sequence[str]] = {}
     """By node name: the files (.py) whose overlays are mixed in there."""
+    failover: Literal["", "pairs"] = ""
+    """ "pairs": oss0 and oss1, oss2 and oss3 ... may serve each other's targets, and so may MDSs;
+    the last of an odd number gets a spare node without targets."""
+    mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS
+    mount_options: Sequence[str] = ()
+    """What every client's mount -o is told."""
 
     def topology(self) -> Topology:
         """Names, NIDs and targets for all of it; InputError when the counts make no cluster."""
         osts = self.oss if self.osts is None else self.osts
         self._check(osts)
         name = self.fsname
-        mdts = [target_of(name, "mdt", i, address("mds", i)) for i in range(self.mds)]
-        ost_list = [target_of(name, "ost", i, address("oss", i % self.oss)) for i in range(osts)]
+        mdts = [self._target(name, "mdt", i, i) for i in range(self.mds)]
+        ost_list = [self._target(name, "ost", i, i % self.oss) for i in range(osts)]
         mgs = address("mgs", 0)
-        fs = FsConfig(self.fsname, mgs, tuple(self.params.items()))
+        fs = FsConfig(
+            self.fsname, mgs, tuple(self.params.items()), self.mgc_requeue_timeout_min,
+            tuple(self.mount_options),
+        )  # fmt: skip
         nodes = [self._node("mgs", "mgs", 0, (TargetInfo("MGS", "MGS", "mgt", 0, mgs),))]
-        nodes += [self._node("mds", f"mds{i}", i, (mdts[i],)) for i in range(self.mds)]
         nodes += [
-            self._node("oss", f"oss{i}", i, tuple(ost_list[i :: self.oss])) for i in range(self.oss)
+            self._node("mds", f"mds{i}", i, tuple(mdts[i : i + 1]))
+            for i in range(self._servers(self.mds))
+        ]
+        nodes += [
+            self._node("oss", f"oss{i}", i, tuple(ost_list[i :: self.oss]) if i < self.oss else ())
+            for i in range(self._servers(self.oss))
         ]
         nodes += [self._node("client", f"c{i}", i) for i in range(self.clients)]
         return Topology(fs, (*mdts, *ost_list), tuple(nodes))
 
+    def _servers(self, count: int) -> int:
+        """How many nodes serve the targets of `count`: with partners an even number."""
+        return count + count % 2 if self.failover else count
+
+    def _target(self, fsname: str, kind: Kind, index: int, server: int) -> TargetInfo:
+        """One target, and where it may move."""
+        role = "mds" if kind == "mdt" else "oss"
+        partners = (address(role, server ^ 1),) if self.failover else ()
+        info = target_of(fsname, kind, index, address(role, server))
+        return msgspec.structs.replace(info, failover=partners)
+
     def _check(self, osts: int) -> None:
         if self.mds < 1 or self.oss < 1 or osts < 1 or self.clients < 0:
             raise InputError("a cluster needs at least one MDS, one OSS and one OST")
+        if self.failover not in ("", "pairs"):
+            raise InputError(f"'{self.failover}' is no kind of failover; there is pairs")
         if not 0 < len(self.fsname) <= 8 or not self.fsname.replace("_", "").isalnum():
             raise InputError(f"'{self.fsname}' is no file system name: up to 8 letters and digits")
         for what, given in (("trees", self.client_trees), ("HZ", self.hz), ("mounts", self.mount)):
@@ -170,7 +200,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def target_of(fsname: str, kind: Literal["mdt", "ost"], index: int, nid: str) -> TargetInfo:
+def target_of(fsname: str, kind: Kind, index: int, nid: str) -> TargetInfo:
     """One target, named as Lustre does."""
     name = f"{fsname}-{kind.upper()}{index:04x}"
     return TargetInfo(name, f"{name}_UUID", kind, index, nid)

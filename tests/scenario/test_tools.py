@@ -99,6 +99,7 @@ def test_lctl_speaks_through_the_shell(cluster: Cluster) -> None:
 
 def test_a_permanent_parameter_is_set_on_the_mgs_for_every_node(cluster: Cluster) -> None:
     cluster.node("mgs").run("lctl set_param -P osc.*.max_dirty_mb=64")
+    cluster.client(0).run("sleep 11")  # longer than any node waits before it reads on
     for client in (cluster.client(0), cluster.client(1)):
         assert client.run("lctl get_param -n osc.*OST0000*.max_dirty_mb").stdout == "64\n"
     with pytest.raises(InputError, match="runs on the mgs, not on c0"):

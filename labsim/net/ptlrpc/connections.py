@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from labsim.base.ids import Nid
+
 NEVER = -1
 
 
@@ -17,7 +19,7 @@ class Connections:
     __slots__ = ("_stay", "_success", "_tried", "current")
 
     def __init__(self, nids: Iterable[int]) -> None:
-        self._tried = dict.fromkeys(nids, NEVER)
+        self._tried = {Nid(nid): NEVER for nid in nids}
         """When each was tried last (ns), in the order of the list."""
         self._success = NEVER
         """When the attempt that last succeeded was made."""
@@ -25,20 +27,21 @@ class Connections:
         self.current = next(iter(self._tried))
 
     @property
-    def nids(self) -> list[int]:
+    def nids(self) -> list[Nid]:
         """All of them, in order."""
         return list(self._tried)
 
     def add(self, *nids: int) -> None:
         """More nodes, at the end of the list; what is there keeps its place."""
         for nid in nids:
-            self._tried.setdefault(nid, NEVER)
+            self._tried.setdefault(Nid(nid), NEVER)
 
     def prefer(self, nid: int) -> bool:
         """Put a node of the list first, as if it were new; False where it is none of them."""
         if nid not in self._tried:
             return False
-        self._tried = {nid: NEVER} | {one: at for one, at in self._tried.items() if one != nid}
+        others = {one: at for one, at in self._tried.items() if one != nid}
+        self._tried = {Nid(nid): NEVER} | others
         return True
 
     def stay(self) -> None:

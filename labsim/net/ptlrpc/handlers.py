@@ -27,6 +27,8 @@ class Handlers:
     """
 
     table: ClassVar[dict[int, str]] = {}
+    failing = False
+    """It is about to stop: requests that have not begun are refused with ENODEV (obd_fail)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

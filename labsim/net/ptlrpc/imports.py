@@ -175,7 +175,7 @@ class Import(Sender):
 
     def answered(self, request: Request, reply: Message) -> None:
         """A reply; one that says the server does not know us starts a reconnect instead."""
-        if reply.status == -ENOTCONN and request.opcode not in self._opcodes:
+        if reply.status in (-ENOTCONN, -ENODEV) and request.opcode not in self._opcodes:
             self._lost("not connected")
             return
         super().answered(request, reply)

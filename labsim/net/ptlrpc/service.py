@@ -226,6 +226,8 @@ class Service:
                 raise LustreError(ENODEV, f"no target {req['tgtuuid']}")
         else:
             target = req.export.target
+        if target.failing:
+            raise LustreError(ENODEV, f"{target.name} is stopping")
         handler = target.handler(req.opcode)
         if handler is None:
             raise LustreError(ENOTSUPP, f"opcode {req.opcode}")

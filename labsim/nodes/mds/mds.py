@@ -1,29 +1,26 @@
-"""The MDS: a node that serves one or more MDTs.
+"""The MDS: a node that serves MDTs.
 
 Knows which services an MDS runs, not what they do. Stands for lustre/mdt/mdt_mds.c.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.component import Component
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_US
 from labsim.net.ptlrpc import Service
-from labsim.nodes.config import NodeConfig
+from labsim.nodes.config import TargetInfo
 from labsim.nodes.globals import Device
 from labsim.nodes.mds.mdt import Mdt
-from labsim.nodes.mgc import PARAMS, Mgc
-from labsim.nodes.node import Node
-from labsim.nodes.setup import Setup
-from labsim.runtime.ports import Host, Steps
+from labsim.nodes.server import Server
+from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     FLD_REQUEST_PORTAL,
     LDLM_CANCEL_REPLY_PORTAL,
     LDLM_CANCEL_REQUEST_PORTAL,
-    LDLM_CB_REPLY_PORTAL,
-    LDLM_CB_REQUEST_PORTAL,
     MDC_REPLY_PORTAL,
     MDS_READPAGE_PORTAL,
     MDS_REQUEST_PORTAL,
@@ -41,11 +38,6 @@ SERVICES = (
     ("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL),
 )
 """(name, request portal, reply portal); closes go to mdt_readpage and never wait for locks."""
-
-PLACES = {
-    "osc": "osp.{device}", "lov": "lod.{device}", "mdt": "mdt.{device}", "mdd": "mdd.{device}",
-}  # fmt: skip
-"""Where the parameters of a device in the log are on an MDS."""
 
 
 class MdsService(Component, tree="mds.MDS.{name}"):
@@ -70,15 +62,14 @@ class MdsService(Component, tree="mds.MDS.{name}"):
         return self.service.threads
 
 
-class Mds(Node):
+class Mds(Server):
     """A metadata server."""
 
     kind = "mds"
-
-    def __init__(self, host: Host, config: NodeConfig) -> None:
-        super().__init__(host, config)
-        self.mgc: Mgc = self.make(Mgc, self, config.fs.mgs)
-        self.targets: list[Mdt] = [self.make(Mdt, self, info) for info in config.targets]
+    places = {
+        "osc": "osp.{device}", "lov": "lod.{device}", "mdt": "mdt.{device}", "mdd": "mdd.{device}",
+    }  # fmt: skip
+    """Where the parameters of a device in the log are on an MDS."""
 
     def devices(self) -> list[Device]:
         """What `lctl dl` lists."""
@@ -94,33 +85,25 @@ class Mds(Node):
             found += [Device("osp", osp.name, f"{lod}_UUID") for osp in target.lod.osps.values()]
         return found
 
-    def start(self) -> Steps[None]:
-        """Bring the MDTs up, open the portals, tell the MGS; the way to the OSTs takes longer."""
-        yield from super().start()
-        self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL)
-        yield from self.mgc.start()
-        fsname = self.config.fs.fsname
-        for target in self.targets:
-            yield from self.mgc.register(fsname, target.info)
-            setup = self.make(Setup, self.host, PLACES, target.add_target)
-            yield from self.mgc.follow(target.name, setup)
-        yield from self.mgc.follow(PARAMS, self.make(Setup, self.host, PLACES))
-        for target in self.targets:
-            yield from target.start()
+    def make_target(self, info: TargetInfo) -> Mdt:
+        """An MDT."""
+        target: Mdt = self.make(Mdt, self, info)
+        return target
+
+    def make_device(self, target: Mdt) -> Callable[[str, TargetInfo], Any]:
+        """The way to an OST, or to MDT0000."""
+        return target.add_target
+
+    def open_portals(self) -> None:
+        """The services of an MDS."""
         for name, portal, reply_portal in SERVICES:
             service = self.serve(name, portal, reply_portal)
             if name.startswith("mdt"):
-                self.host.params.mount(self.make(MdsService, service), name=name)
-        for target in self.targets:
-            yield from self.mgc.ready(fsname, target.info, target.last_rcvd.mount_count)
+                self.show_service(service, self.make(MdsService, service))
 
-    def stop(self) -> Steps[None]:
-        """Close the portals, write back, let the clients go."""
-        yield from super().stop()
-        for target in self.targets:
-            yield from target.stop()
-        yield from self.mgc.stop()
-
-    def snapshot(self) -> dict[str, Any]:
-        """Plain data for the invariants."""
-        return super().snapshot() | {"targets": [target.snapshot() for target in self.targets]}
+    def _follow(self, target: Mdt, copies: Any) -> Steps[None]:
+        """An MDT also hears where OSTs come up."""
+        yield from super()._follow(target, copies)
+        fsname = self.config.fs.fsname
+        log = yield from self.mgc.follow_recover(fsname, target.name, target.moved)
+        self._logs[target.name].append(log)

@@ -41,6 +41,7 @@ from labsim.wire.constants import (
     FLD_LOOKUP,
     MDT_CONNECT_SUPPORTED,
     OBD_CONNECT2_FILE_SECCTX,
+    OBD_CONNECT2_LOCK_CONVERT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_DIR_STRIPE,
     OBD_CONNECT_IBITS,
@@ -62,10 +63,7 @@ from labsim.wire.opcodes import FLD_QUERY, MDS_GET_ROOT, MDS_STATFS, MDS_SYNC, S
 from labsim.wire.ost import ObdStatfs
 
 NOT_YET = (
-    OBD_CONNECT_DIR_STRIPE
-    | OBD_CONNECT_IMP_RECOV
-    | OBD_CONNECT_LFSCK
-    | OBD_CONNECT_LIGHTWEIGHT
+    OBD_CONNECT_DIR_STRIPE | OBD_CONNECT_IMP_RECOV | OBD_CONNECT_LFSCK | OBD_CONNECT_LIGHTWEIGHT
 )
 """What a real MDT would grant and this one does not do."""
 
@@ -83,7 +81,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     JOB_COUNTERS = mdt_jobs.COUNTERS
 
     supported = MDT_CONNECT_SUPPORTED & ~NOT_YET
-    supported2 = OBD_CONNECT2_FILE_SECCTX
+    supported2 = OBD_CONNECT2_FILE_SECCTX | OBD_CONNECT2_LOCK_CONVERT
 
     md_stats = Param.stats(
         help="operations done, by kind",
@@ -120,6 +118,19 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         params.mount(self, name=self.name)
         params.mount(self.mdd, name=self.name)
         params.mount(self.lod, name=f"{self.name}-mdtlov")
+
+    def unmount(self) -> None:
+        """Take them away; the locks and the ways to the OSTs have gone."""
+        self.ldlm.close()
+        parts = (self, self.mdd, self.lod, *self.osps.values())
+        for part in parts:
+            self.host.params.unmount(part)
+
+    def moved(self, kind: str, index: int, nids: tuple[int, ...], instance: int) -> None:
+        """An OST has come up somewhere (mgc_apply_recover_logs)."""
+        osp = self.osps.get(index) if kind == "ost" else None
+        if osp is not None:
+            any(osp.imp.recover(nid, instance) for nid in nids)
 
     def add_target(self, kind: str, info: TargetInfo) -> Any:
         """The log names another target: an OST ("osc" there, an osp here), or MDT0000 ("osp")."""

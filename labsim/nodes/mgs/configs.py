@@ -135,13 +135,14 @@ class Configs:
     def register(self, info: MgsTargetInfo) -> Steps[list[str]]:
         """A target starts; the names of the logs that have changed, none where it is known.
 
-        EINVAL for what is no target.
+        EINVAL for what is no target, EADDRNOTAVAIL where it comes from a failover node first.
         """
         fsdb.check(info)
         yield from self._mutex.take()
         try:
             if info.svname in self.logs:
                 return []
+            fsdb.check_primary(info)
             mdt = fsdb.is_mdt(info)
             wanted = (yield from self._new_mdt(info)) if mdt else self._new_ost(info)
             yield from self._write(wanted)

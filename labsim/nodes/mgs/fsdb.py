@@ -10,14 +10,17 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from labsim.base.errors import LustreError
+from labsim.base.errors import InputError, LustreError
 from labsim.base.ids import Nid
 from labsim.wire import config_log
 from labsim.wire.config_log import Command
 from labsim.wire.llog_flags import (
+    LCFG_ADD_CONN,
     LCFG_ADD_MDC,
     LCFG_ADD_UUID,
     LCFG_LOV_ADD_OBD,
+    LCFG_SETUP,
+    LDD_F_NO_PRIMNODE,
     LDD_F_SV_TYPE_MDT,
     LDD_F_SV_TYPE_OST,
 )
@@ -26,6 +29,8 @@ from labsim.wire.mgs import MgsTargetInfo
 
 PARAMS = "params"
 """PARAMS_FILENAME: the log of `lctl set_param -P`."""
+FAILOVER_NODE = "failover.node"
+"""PARAM_FAILNODE."""
 STRIPE_SIZE = 1 << 20
 
 
@@ -44,6 +49,8 @@ class Known(NamedTuple):
     uuid: str
     index: int
     nids: tuple[int, ...]
+    partners: tuple[tuple[int, ...], ...] = ()
+    """The NIDs of each node that it may be on instead."""
 
 
 def client_log(fsname: str) -> str:
@@ -54,6 +61,30 @@ def client_log(fsname: str) -> str:
 def is_mdt(info: MgsTargetInfo) -> bool:
     """Whether an MDT registers."""
     return bool(info.flags & LDD_F_SV_TYPE_MDT)
+
+
+def partners_of(info: MgsTargetInfo) -> tuple[tuple[int, ...], ...]:
+    """The failover nodes in a target's parameters: "failover.node=10.0.0.2@tcp,10.1.0.2@o2ib".
+
+    One node's NIDs are parted by commas, nodes by colons, or named one by one; EINVAL.
+    """
+    found: list[tuple[int, ...]] = []
+    for word in info.params.split():
+        name, _, value = word.partition("=")
+        if name != FAILOVER_NODE:
+            continue
+        try:
+            found += [tuple(map(Nid.parse, node.split(","))) for node in value.split(":")]
+        except InputError:
+            raise LustreError(errno.EINVAL, word) from None
+    return tuple(found)
+
+
+def check_primary(info: MgsTargetInfo) -> None:
+    """EADDRNOTAVAIL where a target comes from a failover node first (mgs_check_failover_reg)."""
+    own = set(info.nids[: info.nid_count])
+    if not info.flags & LDD_F_NO_PRIMNODE and any(own & set(node) for node in partners_of(info)):
+        raise LustreError(errno.EADDRNOTAVAIL, f"{info.svname} comes from its failover node")
 
 
 def check(info: MgsTargetInfo) -> None:
@@ -103,12 +134,10 @@ def mount_options(fsname: str) -> Section:
 def add_mdc(info: MgsTargetInfo) -> Section:
     """A client's way to an MDT."""
     device, lmv = f"{info.svname}-mdc", f"{info.fsname}-clilmv"
-    nids = info.nids[: info.nid_count]
+    mdt = known_of(info)
     commands = (
-        *_node(nids),
-        config_log.attach(device, "mdc", f"{lmv}_UUID"),
-        config_log.setup(device, info.uuid, str(Nid(nids[0]))),
-        config_log.mdc_add(lmv, info.uuid, info.stripe_index, f"{device}_UUID"),
+        *_way(mdt, device, "mdc", lmv),
+        config_log.mdc_add(lmv, mdt.uuid, mdt.index, f"{device}_UUID"),
     )
     return Section(info.svname, "add mdc", commands)
 
@@ -116,12 +145,28 @@ def add_mdc(info: MgsTargetInfo) -> Section:
 def add_osc(ost: Known, lov: str, device: str) -> Section:
     """A client's or an MDT's way to an OST."""
     commands = (
-        *_node(ost.nids),
-        config_log.attach(device, "osc", f"{lov}_UUID"),
-        config_log.setup(device, ost.uuid, str(Nid(ost.nids[0]))),
+        *_way(ost, device, "osc", lov),
         config_log.lov_add(lov, ost.uuid, ost.index),
     )
     return Section(ost.name, "add osc", commands)
+
+
+def _way(target: Known, device: str, kind: str, parent: str) -> list[Command]:
+    """A device that leads to a target: where that is, and where it may be instead.
+
+    The order tells the two apart: the NIDs before SETUP are of its own node, those behind it of
+    failover nodes (mgs_steal_client_llog_handler).
+    """
+    return [
+        *_node(target.nids),
+        config_log.attach(device, kind, f"{parent}_UUID"),
+        config_log.setup(device, target.uuid, str(Nid(target.nids[0]))),
+        *(
+            command
+            for partner in target.partners
+            for command in (*_node(partner), config_log.add_conn(device, str(Nid(partner[0]))))
+        ),
+    ]
 
 
 def _node(nids: Iterable[int]) -> list[Command]:
@@ -165,9 +210,7 @@ def mdt_osp(mdt: str, other: Known) -> Section:
     lov = f"{mdt}-mdtlov"
     device = f"{other.name}-osp-{mdt.rsplit('-', 1)[1]}"
     commands = (
-        *_node(other.nids),
-        config_log.attach(device, "osp", f"{lov}_UUID"),
-        config_log.setup(device, other.uuid, str(Nid(other.nids[0]))),
+        *_way(other, device, "osp", lov),
         config_log.mdc_add(lov, other.uuid, other.index, f"{device}_UUID"),
     )
     return Section(other.name, "add osp", commands)
@@ -175,7 +218,8 @@ def mdt_osp(mdt: str, other: Known) -> Section:
 
 def known_of(info: MgsTargetInfo) -> Known:
     """A registering target."""
-    return Known(info.svname, info.uuid, info.stripe_index, info.nids[: info.nid_count])
+    nids = info.nids[: info.nid_count]
+    return Known(info.svname, info.uuid, info.stripe_index, nids, partners_of(info))
 
 
 def known_in(commands: Iterable[Command], kind: int) -> list[Known]:
@@ -184,16 +228,23 @@ def known_in(commands: Iterable[Command], kind: int) -> list[Known]:
     `kind` is LCFG_LOV_ADD_OBD for the OSTs, LCFG_ADD_MDC for the MDTs.
     """
     found: list[Known] = []
-    nids: list[int] = []
+    nids: tuple[int, ...] = ()
+    own: tuple[int, ...] = ()
+    partners: list[tuple[int, ...]] = []
     for command in commands:
         if command.command == LCFG_ADD_UUID:
-            nids.append(command.nid)
+            nids += (command.nid,)
+        elif command.command == LCFG_SETUP:
+            own, nids = nids, ()
+        elif command.command == LCFG_ADD_CONN:
+            partners.append(nids)
+            nids = ()
         elif command.command in (LCFG_LOV_ADD_OBD, LCFG_ADD_MDC):
             uuid = command.text(1)
             name = uuid.removesuffix("_UUID")
             if command.command == kind:
-                found.append(Known(name, uuid, int(command.text(2)), tuple(nids)))
-            nids = []
+                found.append(Known(name, uuid, int(command.text(2)), own, tuple(partners)))
+            own, partners = (), []
     return found
 
 

@@ -153,25 +153,23 @@ class MgsTarget(LdlmHandlers, Target):
         yield from self.set_param(name, value)
         return req.reply(mgs_send_param=param)
 
-    def set_param(self, name: str, value: str) -> Steps[list[ResName]]:
-        """A parameter for every node and for good; the locks that are being called back."""
+    def set_param(self, name: str, value: str) -> Steps[None]:
+        """A parameter for every node and for good."""
         changed = yield from self.configs.set_param(name, value)
-        return self.revoke(*map(resource_of, changed))
+        self.revoke(*map(resource_of, changed))
 
-    def conf_param(self, where: str, name: str, value: str) -> Steps[list[ResName]]:
+    def conf_param(self, where: str, name: str, value: str) -> Steps[None]:
         """The same for one target or file system."""
         changed = yield from self.configs.conf_param(where, name, value)
-        return self.revoke(*map(resource_of, changed))
+        self.revoke(*map(resource_of, changed))
 
     # ---- telling who follows
 
-    def revoke(self, *resources: ResName) -> list[ResName]:
+    def revoke(self, *resources: ResName) -> None:
         """Call back the locks on these, so that their holders read on (mgs_revoke_lock)."""
-        found = list(dict.fromkeys(resources))
-        for resource in found:
+        for resource in dict.fromkeys(resources):
             if resource not in self._revoking:
                 self._revoking[resource] = self.host.env.process(self._revoke(resource))
-        return found
 
     def _revoke(self, resource: ResName) -> Steps[None]:
         try:
@@ -179,12 +177,6 @@ class MgsTarget(LdlmHandlers, Target):
             self.ldlm.release(lock)
         finally:
             del self._revoking[resource]
-
-    def revoked(self, resources: list[ResName]) -> Steps[None]:
-        """Wait until everybody has given the lock back."""
-        for resource in resources:
-            if resource in self._revoking:
-                yield self._revoking[resource]
 
     # ---- logs
 

@@ -71,6 +71,7 @@ from labsim.wire.schema import OstId
 MAX_BRW = 4 * MIB
 MAXBYTES = 1 << 44
 """16 TiB: the largest object of ldiskfs with 4 KiB blocks."""
+OS_STATE_READONLY = 2
 OWN_BYTES = 256 << 10
 """Kept for the OST's own files, which ldiskfs writes from its reserved blocks."""
 NEW_OBJECT = Attrs(mode=0o107666)
@@ -103,6 +104,11 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
             tx.create(fid, Attrs(mode=0o100644))
             tx.write(fid, 0, bytes(8))
             yield from tx.stop()
+
+    def unmount(self) -> None:
+        """The locks go with the parameters."""
+        self.ldlm.close()
+        super().unmount()
 
     # ---- clients
 
@@ -344,6 +350,7 @@ class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
                 bsize=now.bsize,
                 namelen=255,
                 maxbytes=MAXBYTES,
+                state=OS_STATE_READONLY if self.osd.readonly else 0,
             )
         )
 
