@@ -158,7 +158,11 @@ class Client(Node):
         """
         if all(mdc.imp.state is State.FULL for mdc in self.mdcs):
             for file in list(self.llite.open_files):
-                yield from self.vfs.close(file)
+                try:
+                    yield from self.vfs.close(file)
+                except LustreError as error:
+                    self.host.trace.emit("umount.close", file.inode.fid, error.errno)
+        yield from self._write_back()
         devices: list[Any] = [*self.mdcs, *self.oscs.values()]
         for device in devices:
             yield from device.imp.disconnect()
@@ -167,6 +171,26 @@ class Client(Node):
         self.host.params.unmount(self.llite)
         yield from self.mgc.stop()
         yield from super().stop()
+
+    def _write_back(self) -> Steps[None]:
+        """Dirty pages go to the OSTs; one that does not answer is waited for as in any call."""
+        env = self.host.env
+        over = env.event()
+
+        def done() -> None:
+            if not over.triggered:
+                over.succeed()
+
+        def write_back() -> Steps[None]:
+            yield from self.data.write_back()
+            done()
+
+        env.process(write_back())
+        limit = self.rpc.deadlines.add(env.now + self.rpc.timeout_ns, done)
+        yield over
+        limit.cancel()
+        for osc in self.oscs.values():
+            osc.stop_flusher()
 
     # ---- processes
 
