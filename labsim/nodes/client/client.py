@@ -16,6 +16,7 @@ from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.llite import Llite
 from labsim.nodes.client.mdc import MIN_EASIZE, Mdc
 from labsim.nodes.client.osc import Osc
+from labsim.nodes.client.readahead import ReadAhead
 from labsim.nodes.client.vfs import Vfs
 from labsim.nodes.config import NodeConfig, TargetInfo
 from labsim.nodes.globals import Device
@@ -53,6 +54,9 @@ class Client(Node):
         name = f"{config.fs.fsname}-{self.instance}"
         self.llite: Llite = self.make(Llite, self, name, self.uuid, self.mdcs)
         self.llite.data = self.data = self.make(FileData, self, self.oscs)
+        self.data.readahead = self.make(
+            ReadAhead, self.llite, self.llite.read_ahead_stats, self._rpc_pages
+        )
         host.params.mount(self.llite, name=name)
 
     def _device(self, kind: str, target: TargetInfo) -> Any:
@@ -86,6 +90,10 @@ class Client(Node):
         for device in devices:
             if device.info.index == index:
                 any(device.imp.recover(nid, instance) for nid in nids)
+
+    def _rpc_pages(self) -> int:
+        """Pages in a BRW that every OST takes (cra_rpc_size)."""
+        return min((osc.max_pages_per_rpc for osc in self.oscs.values()), default=1)
 
     def _size_layouts(self) -> None:
         """The largest layout is one with a stripe on every OST (lov_mds_md_size)."""

@@ -159,7 +159,7 @@ class FileReads(FileLocks):
             obj = state.objects[stripe]
             assert obj is not None
             shift = offset + start - at
-            missing += [(low + shift, high + shift) for low, high in obj.missing(at, at + count)]
+            missing += [(low + shift, high + shift) for low, high in obj.absent(at, at + count)]
 
         def covered(at: int) -> int:
             return self._covered(state, at)

@@ -65,6 +65,7 @@ class LliteParams(Component, tree="llite.{name}"):
     stats = Param.stats(help="system calls and cache hits", order=COUNTERS, word="regs")
 
     mdcs: list[Mdc]
+    statahead: Any
     open_files: dict[Any, None]
     space: Any
     name: str
@@ -142,11 +143,12 @@ class LliteParams(Component, tree="llite.{name}"):
 
     @Param.computed(help="names that stat-ahead was right and wrong about")
     def statahead_stats(self) -> str:
-        """Nothing runs ahead of stat here."""
-        return "statahead total: 0\nstatahead wrong: 0\nagl total: 0\n"
+        """How many scans there were, how many of them stopped, how many with glimpses."""
+        return self.statahead.text()
 
     def store_statahead_stats(self, text: str) -> None:
         """Clear it."""
+        self.statahead.clear()
 
     # ---- reads and writes by size
 

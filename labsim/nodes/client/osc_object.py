@@ -247,6 +247,18 @@ class OscObject:
         """The ranges of [at, end) that are not here."""
         return [(low, high) for low, high, value, _ in self.bytes.walk(at, end) if value is None]
 
+    def absent(self, at: int, end: int) -> list[tuple[int, int]]:
+        """The ranges of [at, end) that are neither here nor on their way."""
+        found = self.missing(at, end)
+        for low, high, _ in self.fetches if found else ():
+            found = [
+                part
+                for start, stop in found
+                for part in ((start, min(stop, low)), (max(start, high), stop))
+                if part[0] < part[1]
+            ]
+        return found
+
     def drop(self, at: int, end: int) -> None:
         """Cache nothing of [at, end) any more; what is dirty there is the caller's business."""
         self.lru.used -= self.bytes.punch(at, end)

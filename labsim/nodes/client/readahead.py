@@ -1,14 +1,14 @@
 """Read-ahead: which pages to fetch before anybody asks for them.
 
-Pure: page numbers in, page ranges out; does not know objects, locks or the cache. Stands for the
-read-ahead of llite/rw.c in 2.12: ll_ras_enter, ras_update, ll_readahead, ll_ra_count_get, with its
-stride detection and its counters (ra_stat_string). Pages that are mapped are not known here.
+Pure: ranges in, ranges out; does not know objects, locks or the cache. Stands for the read-ahead of
+llite/rw.c in 2.12: ll_ras_enter, ras_update, ll_readahead, ll_ra_count_get, with its stride
+detection and its counters (ra_stat_string). Pages that are mapped are not known here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from labsim.base.stats import Stats
 from labsim.base.units import PAGE_SIZE
@@ -57,13 +57,15 @@ class FileAhead:
     """What is known of how one open file is read (struct ll_readahead_state); pages."""
 
     __slots__ = (
-        "ahead", "consecutive_pages", "consecutive_requests", "last", "next", "request_index",
-        "requests", "rpc", "stride_length", "stride_offset", "stride_pages", "strides",
-        "window_len", "window_start",
+        "ahead", "consecutive_pages", "consecutive_requests", "last", "next", "pages",
+        "request_index", "requests", "rpc", "stride_length", "stride_offset", "stride_pages",
+        "strides", "window_len", "window_start",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.rpc = MAX_BRW_PAGES
+        self.pages = 0
+        """How long the file was when it was last looked at."""
         self.ahead: list[Range] = []
         """What was fetched and nobody has read yet: disjoint, in order."""
         self.requests = self.request_index = 0
@@ -193,27 +195,104 @@ class FileAhead:
 
 
 class ReadAhead:
-    """The read-ahead of one mount: its budget and its counters."""
+    """The read-ahead of one mount: its budget and its counters.
 
-    __slots__ = ("current", "limits", "stats")
+    `rpc` says how many pages go into one RPC. A `reader` is an open file, whose `ahead` belongs to
+    this here.
+    """
 
-    def __init__(self, limits: Limits, stats: Stats) -> None:
+    __slots__ = ("current", "limits", "rpc", "stats")
+
+    def __init__(self, limits: Limits, stats: Stats, rpc: Callable[[], int]) -> None:
         self.limits = limits
         self.stats = stats
+        self.rpc = rpc
         self.current = 0
         """Pages fetched ahead and not yet read (ra_cur_pages)."""
 
+    # ---- in bytes, for the data path
+
+    def hit(self, reader: Any, offset: int, length: int) -> bool:
+        """A read of cached bytes; False where `plan` should see it: there may be more to fetch."""
+        if reader is None:
+            return True
+        file: FileAhead | None = reader.ahead
+        if file is None or not file.ahead:
+            file = self._file(reader)
+            file.requests += 1
+            file.consecutive_requests += 1
+            return True
+        first, last = offset // PAGE_SIZE, (offset + length - 1) // PAGE_SIZE
+        until = file.holds(first)
+        if until <= last:
+            return not until and not any(start <= last for start in self._next_ahead(file, first))
+        if file.striding or (file.next < file.pages and self._end(file, last) >= file.next):
+            return False
+        self.pages(file, first, last, (), file.pages, file.rpc, _nothing)
+        return True
+
+    def _end(self, file: FileAhead, last: int) -> int:
+        """The last page that a read up to `last` could have fetched, if it goes on as it did."""
+        most = self.limits.max_read_ahead_per_file_bytes // PAGE_SIZE
+        window = file.align(min(file.window_len + file.rpc, most))
+        return min(file.align(last) + max(window, file.window_len) - 1, file.pages - 1)
+
     def plan(
+        self, reader: Any, offset: int, length: int, missing: Sequence[Range], size: int,
+        covered: Callable[[int], int],
+    ) -> list[Range]:  # fmt: skip
+        """Byte ranges (start, end) to fetch behind this read.
+
+        `missing` of it is not cached; the file has `size` bytes; `covered(at)` says where the lock
+        ends that covers byte `at`, 0: none does.
+        """
+        if reader is None:
+            return []
+        first, last = offset // PAGE_SIZE, (offset + length - 1) // PAGE_SIZE
+        gaps: list[Range] = []
+        for low, high in missing:
+            start, end = low // PAGE_SIZE, -(-high // PAGE_SIZE)
+            if gaps and start <= gaps[-1][1]:
+                gaps[-1] = gaps[-1][0], max(end, gaps[-1][1])
+            else:
+                gaps.append((start, end))
+        ranges = self.pages(
+            self._file(reader), first, last, gaps, -(-size // PAGE_SIZE), self.rpc(),
+            lambda page: covered(page * PAGE_SIZE) // PAGE_SIZE - 1,
+        )  # fmt: skip
+        return [
+            (max(start, last + 1) * PAGE_SIZE, end * PAGE_SIZE)
+            for start, end in ranges
+            if end > last + 1
+        ]
+
+    def close(self, reader: Any) -> None:
+        """The file is closed: what was fetched for it counts no more."""
+        file: FileAhead | None = reader.ahead
+        if file is not None:
+            self.current -= file.take(0, 1 << 62)
+
+    @staticmethod
+    def _file(reader: Any) -> FileAhead:
+        if reader.ahead is None:
+            reader.ahead = FileAhead()
+        file: FileAhead = reader.ahead
+        return file
+
+    # ---- in pages
+
+    def pages(
         self, file: FileAhead, first: int, last: int, missing: Sequence[Range], pages: int,
         rpc: int, covered: Covered,
     ) -> list[Range]:  # fmt: skip
-        """A read of pages `first` to `last`: the ranges to fetch that it does not itself need.
+        """A read of pages `first` to `last`: the ranges to fetch ahead, its own among them.
 
         `missing` are its pages that are not cached, in order; `pages` is how many the file has,
         `rpc` how many go into one RPC.
         """
         if not (self.limits.max_read_ahead_bytes and self.limits.max_read_ahead_per_file_bytes):
             return []
+        file.pages = pages
         file.requests += 1
         file.request_index = 0
         file.consecutive_requests += 1
@@ -269,10 +348,6 @@ class ReadAhead:
         count = file.take(start, end)
         self.current -= count
         self._count(DISCARDED, count)
-
-    def close(self, file: FileAhead) -> None:
-        """The file is closed: what was fetched for it counts no more."""
-        self.current -= file.take(0, 1 << 62)
 
     def _count(self, name: str, times: int = 1) -> None:
         if times:
@@ -444,6 +519,11 @@ class ReadAhead:
                     return ranges, stop - 1 if stop > start else -1
             reached = part[1] - 1
         return ranges, reached
+
+
+def _nothing(page: int) -> int:
+    """No lock covers this page."""
+    return -1
 
 
 def _met(ranges: Sequence[Range], page: int) -> bool:

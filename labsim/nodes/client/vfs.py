@@ -52,8 +52,8 @@ class File:
     """
 
     __slots__ = (
-        "closed", "dentry", "failed", "flags", "handle", "inode", "pos", "readable", "serial",
-        "writable", "wrote",
+        "ahead", "closed", "dentry", "failed", "flags", "handle", "inode", "pos", "readable",
+        "serial", "writable", "wrote",
     )  # fmt: skip
 
     def __init__(self, dentry: Dentry, flags: int, handle: int) -> None:
@@ -61,6 +61,8 @@ class File:
         self.flags = flags
         self.handle = handle
         self.pos = 0
+        self.ahead: Any = None
+        """What read-ahead knows of it."""
         self.wrote = False
         self.serial = 0
         """Tells its flock locks from other files'; 0: it never had any."""

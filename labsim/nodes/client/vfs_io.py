@@ -51,6 +51,8 @@ class IoCalls:
         self.files.pop(file, None)
         if file.inode.is_dir:
             self.llite.statahead.closes(file)
+        elif file.ahead is not None:
+            self.llite.data.readahead.close(file)
         failed = file.inode.is_reg and self.llite.data.closed(file.inode)
         yield from self.llite.close(file.inode, file.handle, file.wrote, self.cred)
         if failed and not file.failed:

@@ -119,6 +119,8 @@ class Walker:
             if name in DOTS:
                 at = at.parent if name == ".." else at
                 continue
+            if self.llite.statahead.opened and not names and operation == IT_GETATTR:
+                yield from self.llite.statahead.ask(self, at, name, self.cred)
             dentry = namei.cached(at, name)
             if dentry is None:
                 dentry = yield from namei.ask(at, name, operation, self.cred)

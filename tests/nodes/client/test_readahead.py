@@ -43,14 +43,21 @@ class Tunables:
         self.max_read_ahead_whole_bytes = whole * MIB
 
 
+class Opened:
+    """An open file."""
+
+    ahead: FileAhead | None = None
+
+
 class Reader:
     """One open file, its cache, and what its reads had to fetch."""
 
     def __init__(self, pages: int = HUGE, kind: type[ReadAhead] = ReadAhead, **limits: int) -> None:
         self.pages = pages
         self.stats = Stats(COUNTERS)
-        self.ahead = kind(Tunables(**limits), self.stats)
-        self.file = FileAhead()
+        self.ahead = kind(Tunables(**limits), self.stats, lambda: RPC)
+        self.reader = Opened()
+        self.file = self.reader.ahead = FileAhead()
         self.cache: set[int] = set()
         self.rpcs: list[Range] = []
         """What the reads themselves fetched."""
@@ -60,7 +67,7 @@ class Reader:
         """Read pages; the ranges that were fetched beyond."""
         last = min(first + count, self.pages) - 1
         missing = self.lacking(first, last + 1)
-        wanted = self.ahead.plan(self.file, first, last, missing, self.pages, RPC, self.covered)
+        wanted = self.ahead.pages(self.file, first, last, missing, self.pages, RPC, self.covered)
         self.rpcs += missing
         for start, end in (*missing, *wanted):
             assert 0 <= start < end <= max(self.pages, last + 1)
@@ -185,13 +192,13 @@ def test_all_files_share_a_budget() -> None:
     reader.read(0, 1)
     reader.read(1, 1)
     assert reader.ahead.current == 4094
-    reader.ahead.plan(other, 0, 0, [(0, 1)], HUGE, RPC, reader.covered)
-    assert reader.ahead.plan(other, 1, 1, [(1, 2)], HUGE, RPC, reader.covered) == []
+    reader.ahead.pages(other, 0, 0, [(0, 1)], HUGE, RPC, reader.covered)
+    assert reader.ahead.pages(other, 1, 1, [(1, 2)], HUGE, RPC, reader.covered) == []
     assert reader.count(TOO_MUCH) == 1
-    reader.ahead.close(reader.file)
+    reader.ahead.close(reader.reader)
     assert reader.ahead.current == 0
     later = [
-        reader.ahead.plan(other, page, page, [(page, page + 1)], HUGE, RPC, reader.covered)
+        reader.ahead.pages(other, page, page, [(page, page + 1)], HUGE, RPC, reader.covered)
         for page in range(2, 6)
     ]
     assert any(later)
@@ -227,7 +234,7 @@ def test_pages_that_went_before_they_were_read() -> None:
 def test_an_empty_file() -> None:
     reader = Reader()
     reader.pages = 0
-    assert reader.ahead.plan(reader.file, 0, 0, [(0, 1)], 0, RPC, reader.covered) == []
+    assert reader.ahead.pages(reader.file, 0, 0, [(0, 1)], 0, RPC, reader.covered) == []
     assert reader.count(EMPTY) == 1
 
 
@@ -284,5 +291,60 @@ def test_runs_of_pages_are_as_good_as_pages(steps: list[Any], pages: int, total:
     assert [(n, c.samples) for n, c in one.stats.items()] == [
         (n, c.samples) for n, c in other.stats.items()
     ]
-    one.ahead.close(one.file)
+    one.ahead.close(one.reader)
     assert one.ahead.current == 0
+
+
+# ---- in bytes
+
+
+def test_bytes_are_pages_and_only_what_lies_behind_is_asked_for() -> None:
+    reader = Reader()
+    file, everywhere = Opened(), 1 << 62
+    plan = reader.ahead.plan
+    assert plan(None, 0, 10, [(0, 10)], 1 << 30, lambda at: everywhere) == []
+    assert plan(file, 0, 10, [(0, 10)], 1 << 30, lambda at: everywhere) == []
+    wanted = plan(file, 4000, 5000, [(4096, 9000)], 1 << 30, lambda at: everywhere)
+    assert wanted == [(12288, 16 * MIB)]
+    assert plan(file, 9000, 10, [], 1 << 30, lambda at: 0) == []
+
+
+def test_cached_bytes_are_passed_over_quickly_while_nothing_is_to_be_fetched() -> None:
+    reader, file = Reader(), Opened()
+    ahead = reader.ahead
+    fetched = 0
+    slow = 0
+    for page in range(20000):
+        if page * PAGE_SIZE < fetched and ahead.hit(file, page * PAGE_SIZE, PAGE_SIZE):
+            continue
+        slow += 1
+        gap = [] if page * PAGE_SIZE < fetched else [(page * PAGE_SIZE, (page + 1) * PAGE_SIZE)]
+        for start, end in ahead.plan(file, page * PAGE_SIZE, PAGE_SIZE, gap, 1 << 40, far):
+            assert start <= max(fetched, (page + 1) * PAGE_SIZE)
+            fetched = max(fetched, end)
+    assert slow < 50
+    assert reader.count(HIT) + reader.count(MISS) == 20000
+    assert reader.count(MISS) == 2
+
+
+def far(at: int) -> int:
+    """One lock covers everything."""
+    return 1 << 62
+
+
+def test_to_the_end_of_a_file_it_is_quick() -> None:
+    reader, file = Reader(), Opened()
+    ahead = reader.ahead
+    size = 100 * PAGE_SIZE
+    ahead.plan(file, 0, PAGE_SIZE, [(0, PAGE_SIZE)], size, far)
+    assert ahead.plan(file, PAGE_SIZE, PAGE_SIZE, [(PAGE_SIZE, 2 * PAGE_SIZE)], size, far)
+    assert all(ahead.hit(file, page * PAGE_SIZE, PAGE_SIZE) for page in range(2, 100))
+    assert reader.count(HIT) == 98
+    assert ahead.current == 0
+
+
+def test_what_others_have_cached_is_no_business_of_it() -> None:
+    reader, file = Reader(), Opened()
+    assert all(reader.ahead.hit(file, page * PAGE_SIZE, PAGE_SIZE) for page in range(100))
+    assert reader.ahead.hit(None, 0, 1)
+    assert reader.stats.items() == []
