@@ -25,12 +25,12 @@ def seconds(text: str) -> int:
     return value
 
 
-def status(recovery: Recovery | None) -> str:
-    """The file recovery_status."""
+def status(recovery: Recovery | None, announced: bool) -> str:
+    """The file recovery_status; `announced` says that the MGS told clients of this start."""
     if recovery is None:
         return "status: INACTIVE"
     if recovery.over:
-        return _complete(recovery)
+        return _complete(recovery, announced)
     if recovery.started_ns is None:
         return "status: WAITING_FOR_CLIENTS"
     return "\n".join([
@@ -48,7 +48,7 @@ def status(recovery: Recovery | None) -> str:
     ])  # fmt: skip
 
 
-def _complete(recovery: Recovery) -> str:
+def _complete(recovery: Recovery, announced: bool) -> str:
     return "\n".join([
         "status: COMPLETE",
         f"recovery_start: {recovery.started_s}",
@@ -57,5 +57,5 @@ def _complete(recovery: Recovery) -> str:
         f"replayed_requests: {recovery.replayed}",
         f"last_transno: {recovery.next_transno - 1}",
         f"VBR: {'ENABLED' if recovery.by_version else 'DISABLED'}",
-        "IR: ENABLED",
+        f"IR: {'ENABLED' if announced else 'DISABLED'}",
     ])  # fmt: skip

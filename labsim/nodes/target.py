@@ -366,7 +366,7 @@ class Target(Component, Handlers):
     @Param.computed(help="how far recovery has come")
     def recovery_status(self) -> str:
         """As lprocfs_recovery_status_seq_show has it."""
-        return recovery_files.status(self._recovery)
+        return recovery_files.status(self._recovery, self.announced)
 
     @Param.computed(unit="s", access="rw", help="how long clients are waited for")
     def recovery_time_soft(self) -> int:

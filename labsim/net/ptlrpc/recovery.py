@@ -250,8 +250,13 @@ class Recovery:
         self.requests_left -= part.requests_needed
         self.locks_left -= part.locks_needed
         self.stale += 1
-        self._requests = [one for one in self._requests if one.req.export is not export]
-        self._pings.pop(export, None)
+        if not self._aborted:  # else they are refused
+            for one in [one for one in self._requests if one.req.export is export]:
+                self._requests.remove(one)
+                one.service.drop(one.req)
+        ping = self._pings.pop(export, None)
+        if ping is not None:
+            ping.service.drop(ping.req)
         self._changed.pulse()
 
     def _evict_unless(self, healthy: Callable[[Part], bool], why: str) -> None:
