@@ -53,8 +53,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """LDLM_DEFAULT_MAX_ALIVE: seconds that a lock may stay unused."""
     flock_by_default: bool = False
     """A client that is mounted without a word about it has file locks of the whole cluster."""
-    lock_convert: bool = True
-    """A client gives single inodebits of a lock back (OBD_CONNECT2_LOCK_CONVERT)."""
+    connect_unknown2: int = 0
+    """The same of OBD_CONNECT2_*."""
 
 
 class Kit:

@@ -14,7 +14,7 @@ from labsim.base.units import NS_PER_S
 from labsim.ldlm import lvb
 from labsim.ldlm.desc import describe
 from labsim.ldlm.namespace import Namespace
-from labsim.ldlm.policy import Policy
+from labsim.ldlm.policy import Ibits, Policy
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export, Request
 from labsim.runtime.ports import Host, Steps
@@ -141,7 +141,7 @@ class Asts(Namespace):
     def _blocking(self, lock: ServerLock, waiter: ServerLock) -> Steps[None]:
         """LDLM_BL_CALLBACK; carries what the waiter wants, and whether the data is to be lost."""
         flags = LDLM_FL_DISCARD_DATA if waiter.flags & LDLM_FL_AST_DISCARD_DATA else 0
-        desc = describe(waiter.resource.name, waiter.mode, waiter.wanted)
+        desc = describe(waiter.resource.name, waiter.mode, _named(waiter.wanted))
         yield from self._deliver(lock, LDLM_BL_CALLBACK, desc, flags, {})
 
     # ---- telling that a lock is granted
@@ -239,3 +239,8 @@ class Asts(Namespace):
         """The value block of an extent lock's object, in the form that the client knows."""
         block = lvb.read(self.target.lvb(lock.resource.name))
         return lvb.packed(block, export.granted(OBD_CONNECT_LVB_TYPE))
+
+
+def _named(wanted: Policy) -> Policy:
+    """What a waiter wants; inodebits once more as cancel_bits, for who can do without just them."""
+    return Ibits(wanted.bits, wanted.bits) if isinstance(wanted, Ibits) else wanted

@@ -11,8 +11,9 @@ from labsim.base.errors import LustreError
 from labsim.base.units import NS_PER_S
 from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
-from labsim.ldlm.desc import first_handle, request_of
+from labsim.ldlm.desc import first_handle, policy_of, request_of
 from labsim.ldlm.holdings import Holdings
+from labsim.ldlm.policy import Ibits
 from labsim.net.ptlrpc import ServerRequest, handles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
@@ -48,6 +49,9 @@ class Callbacks(Holdings):
         lock = self._called(req)
         if request_of(req.msg).lock_flags & LDLM_FL_DISCARD_DATA:
             lock.discard = True
+        wanted = policy_of(request_of(req.msg).lock_desc)
+        if isinstance(wanted, Ibits):
+            lock.called_bits |= wanted.optional
         self.call_back(lock)
         return req.reply()
 

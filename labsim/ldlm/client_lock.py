@@ -45,6 +45,7 @@ class ClientLock(Lock):
 
     __slots__ = (
         "blocking",
+        "called_bits",
         "cancel_pending",
         "data",
         "deadlocked",
@@ -52,6 +53,7 @@ class ClientLock(Lock):
         "done",
         "failed",
         "glimpse",
+        "going",
         "granted",
         "last_used_ns",
         "lvb",
@@ -69,6 +71,10 @@ class ClientLock(Lock):
         self.server_handle = 0
         self.cancel_pending = False
         """LDLM_FL_CBPENDING: no new users; it goes when the last user has gone."""
+        self.called_bits = 0
+        """The inodebits that others want (cancel_bits); 0: nobody said which."""
+        self.going = 0
+        """The inodebits that go while its blocking callback runs."""
         self.failed = False
         """The server has forgotten it (eviction)."""
         self.deadlocked = False

@@ -22,12 +22,14 @@ from labsim.ldlm.desc import (
 )
 from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.flock import told
+from labsim.ldlm.policy import Ibits
 from labsim.ldlm.server import NEVER_WAITS, ServerNamespace
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Handlers, ServerRequest, handles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     ELDLM_LOCK_ABORTED,
+    ELDLM_NO_LOCK_DATA,
     LCK_NL,
     LDLM_EXTENT,
     LDLM_FL_AST_SENT,
@@ -43,7 +45,7 @@ from labsim.wire.constants import (
 )
 from labsim.wire.ldlm import LdlmLockDesc, LdlmReply
 from labsim.wire.message import Message
-from labsim.wire.opcodes import LDLM_CANCEL, LDLM_ENQUEUE
+from labsim.wire.opcodes import LDLM_CANCEL, LDLM_CONVERT, LDLM_ENQUEUE
 from labsim.wire.ost import OstLvb
 
 EINVAL, EPROTO, ENOTCONN, ESTALE = 22, 71, 107, 116
@@ -214,7 +216,31 @@ class LdlmHandlers(Handlers):
             self.ldlm.await_cancel(lock)
         return req.reply(dlm_rep=_reply_of(lock, flags).replace(**result), **fields)
 
-    # ---- cancel
+    # ---- convert and cancel
+
+    @handles(LDLM_CONVERT)
+    def convert_lock(self, req: ServerRequest) -> Steps[Message]:
+        """A client gives some inodebits of a lock back and keeps the others; EPROTO for more.
+
+        ELDLM_NO_LOCK_DATA where it has no such lock.
+        """
+        yield from self.ldlm.at(points.LDLM_CONVERT_NET)
+        dlm_req = request_of(req.msg)
+        lock = self.ldlm.held(req.export, first_handle(dlm_req))
+        if lock is None or not lock.granted:
+            rep = LdlmReply(lock_flags=dlm_req.lock_flags)
+            return req.reply(status=ELDLM_NO_LOCK_DATA, dlm_rep=rep)
+        kept = policy_of(dlm_req.lock_desc)
+        if not (isinstance(kept, Ibits) and isinstance(lock.policy, Ibits)):
+            raise LustreError(EPROTO, f"{self.ldlm.name}: only inodebits can be converted")
+        if kept.bits & ~lock.policy.bits:
+            raise LustreError(EPROTO, f"{self.ldlm.name}: {kept} are not of {lock.policy}")
+        self.ldlm.convert(lock, kept.bits)
+        desc = describe(lock.resource.name, lock.mode, lock.policy, lock.mode)
+        rep = LdlmReply(
+            lock_flags=dlm_req.lock_flags, lock_desc=desc, lock_handle=lock.client_cookie
+        )
+        return req.reply(dlm_rep=rep)
 
     @handles(LDLM_CANCEL)
     def cancel_locks(self, req: ServerRequest) -> Steps[Message]:

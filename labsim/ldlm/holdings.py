@@ -16,16 +16,20 @@ from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
 from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
-from labsim.ldlm.desc import name_of, policy_of
+from labsim.ldlm.desc import describe, name_of, policy_of
 from labsim.ldlm.lru import Lru, next_tick
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE, Namespace
 from labsim.ldlm.policy import Ibits, conflict, mode_name, valid_mode
 from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import Import, Request
 from labsim.runtime.ports import Host, Steps
-from labsim.wire.constants import OBD_CONNECT_CANCELSET, OBD_CONNECT_LRU_RESIZE
+from labsim.wire.constants import (
+    OBD_CONNECT2_LOCK_CONVERT,
+    OBD_CONNECT_CANCELSET,
+    OBD_CONNECT_LRU_RESIZE,
+)
 from labsim.wire.ldlm import LdlmLockDesc, LdlmRequest
-from labsim.wire.opcodes import LDLM_CANCEL
+from labsim.wire.opcodes import LDLM_CANCEL, LDLM_CONVERT
 
 EPROTO = 71
 
@@ -116,6 +120,20 @@ class Holdings(Namespace):
 
     def _leave(self, lock: ClientLock) -> Steps[None]:
         """Have the cache under the lock written back or dropped, then tell the server."""
+        kept = self._kept_bits(lock)
+        if kept and (yield from self._convert(lock, kept)):
+            return
+        yield from self._let_go(lock, getattr(lock.policy, "bits", 0))
+        self.drop(lock)
+        self._leaving.append(lock)
+        if len(self._leaving) == 1:
+            yield self.env.timeout(0)  # those that leave at the same moment go together
+            leaving, self._leaving = self._leaving, []
+            yield from self._tell(leaving)
+
+    def _let_go(self, lock: ClientLock, bits: int) -> Steps[None]:
+        """Run the blocking callback; `bits` are the inodebits that go."""
+        lock.going = bits
         if lock.blocking is not None:
             try:
                 steps = lock.blocking(lock)
@@ -123,12 +141,45 @@ class Holdings(Namespace):
                     yield from steps
             except LustreError as error:
                 self.host.trace.emit("ldlm.flush_failed", self.name, error.errno)
-        self.drop(lock)
-        self._leaving.append(lock)
-        if len(self._leaving) == 1:
-            yield self.env.timeout(0)  # those that leave at the same moment go together
-            leaving, self._leaving = self._leaving, []
-            yield from self._tell(leaving)
+
+    # ---- giving back only some inodebits
+
+    def _kept_bits(self, lock: ClientLock) -> int:
+        """What of a lock nobody wants, and no other lock covers (ll_md_need_convert); 0: all go."""
+        converts = self.imp.connect_data.connect_flags2 & OBD_CONNECT2_LOCK_CONVERT
+        if not (lock.called_bits and converts):
+            return 0
+        if lock.failed or not isinstance(lock.policy, Ibits):
+            return 0
+        unwanted = kept = lock.policy.bits & ~lock.called_bits
+        for other in self.of(lock.resource):
+            if other.usable and isinstance(other.policy, Ibits):
+                kept &= ~other.policy.bits
+        return unwanted if kept else 0
+
+    def _convert(self, lock: ClientLock, kept: int) -> Steps[bool]:
+        """LDLM_CONVERT: the wanted bits go, the lock stays; False where it must go after all."""
+        yield from self._let_go(lock, lock.called_bits)
+        desc = describe(lock.resource, lock.mode, Ibits(kept), lock.mode)
+        dlm_req = LdlmRequest(lock_count=1, lock_desc=desc, lock_handle=(lock.server_handle, 0))
+        try:
+            reply = yield from self.imp.call(Request(LDLM_CONVERT, dlm_req=dlm_req))
+        except LustreError as error:
+            self.host.trace.emit("ldlm.convert_failed", self.name, error.errno)
+            return False
+        if reply.status or lock.failed:
+            lock.server_handle = 0  # the server has no such lock any more
+            return False
+        lock.policy = Ibits(kept)
+        lock.state = LockState.GRANTED
+        lock.called_bits &= kept
+        if lock.called_bits:
+            self.start_cancel(lock)  # somebody has come for more meanwhile
+        else:
+            lock.cancel_pending = False
+            self.lru.add(lock, self.env.now)
+            self.shrink()
+        return True
 
     def _tell(self, locks: list[ClientLock]) -> Steps[None]:
         """LDLM_CANCEL; a server that has forgotten us needs none."""
@@ -169,16 +220,22 @@ class Holdings(Namespace):
         for lock in list(self.of(resource)):
             if lock not in self.lru or not conflict(lock.mode, lock.policy, mode, wanted):
                 continue
-            self.lru.remove(lock)
-            lock.state, lock.cancel_pending = LockState.CANCELING, True
-            if lock.blocking is not None and lock.blocking(lock) is not None:
-                lock.state = LockState.GRANTED
-                self.start_cancel(lock)
-                continue
-            self.drop(lock)
-            lock.state = LockState.GONE
-            handles.append(lock.server_handle)
+            if self.drop_at_once(lock):
+                handles.append(lock.server_handle)
         return handles
+
+    def drop_at_once(self, lock: ClientLock) -> bool:
+        """Forget an unused lock; False where its cache takes time, so that it leaves in order."""
+        self.lru.remove(lock)
+        lock.state, lock.cancel_pending = LockState.CANCELING, True
+        lock.going = getattr(lock.policy, "bits", 0)
+        if lock.blocking is not None and lock.blocking(lock) is not None:
+            lock.state = LockState.GRANTED
+            self.start_cancel(lock)
+            return False
+        self.drop(lock)
+        lock.state = LockState.GONE
+        return True
 
     # ---- the LRU
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from labsim.base.faults import Point
 
 LDLM_ENQUEUE_NET = Point(0x302, "a server is asked for a lock", "LDLM_ENQUEUE_NET")
+LDLM_CONVERT_NET = Point(0x303, "a server is given part of a lock back", "LDLM_CONVERT_NET")
 LDLM_CANCEL_NET = Point(0x304, "a server is given locks back", "LDLM_CANCEL_NET")
 LDLM_BL_CALLBACK_NET = Point(0x305, "a client's lock is called back", "LDLM_BL_CALLBACK_NET")
 LDLM_CP_CALLBACK_NET = Point(0x306, "a client is told of a grant", "LDLM_CP_CALLBACK_NET")

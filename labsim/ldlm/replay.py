@@ -53,14 +53,7 @@ class Replays(Callbacks):
         """Drop unused locks without a word: who restarted does not know them any more."""
         for lock in list(self.lru):
             if self._guards_nothing(lock):
-                self.lru.remove(lock)
-                lock.state, lock.cancel_pending = LockState.CANCELING, True
-                if lock.blocking is not None and lock.blocking(lock) is not None:
-                    lock.state = LockState.GRANTED  # it guards something after all
-                    self.start_cancel(lock)
-                    continue
-                self.drop(lock)
-                lock.state = LockState.GONE
+                self.drop_at_once(lock)
 
     def _guards_nothing(self, lock: ClientLock) -> bool:
         """Open locks stay (mdc_cancel_weight), and extent locks with pages (osc_cancel_weight)."""

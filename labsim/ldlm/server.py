@@ -254,6 +254,17 @@ class ServerNamespace(ServerFlocks):
                 count += 1
         return count
 
+    def convert(self, lock: ServerLock, bits: int) -> None:
+        """A client keeps only `bits` of a lock; who else wants those calls it back once more."""
+        self.calm(lock)
+        lock.asked = False
+        lock.policy = lock.wanted = Ibits(bits)
+        self._advance(lock.resource)
+        waiter = lock.resource.waiting_for(lock)
+        if waiter is not None:
+            assert isinstance(waiter, ServerLock)
+            self.ask_back(lock, waiter)
+
     def remove(self, lock: ServerLock) -> None:
         """The lock goes, granted or waiting; who waited for it is granted."""
         if lock.gone:

@@ -12,7 +12,7 @@ from labsim.base.errors import LustreError
 from labsim.ldlm.asts import Asts
 from labsim.ldlm.flock import FlockResource, range_of
 from labsim.ldlm.policy import Flock
-from labsim.ldlm.resource import Lock, Resource, ResName
+from labsim.ldlm.resource import Lock, ResName, Resource
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export
 from labsim.runtime.ports import Host

@@ -196,6 +196,7 @@ class Target(Component, Handlers):
         export.slot.multi = bool(flags & OBD_CONNECT_MULTIMODRPCS)
         granted = want.replace(
             connect_flags=flags, connect_flags2=want.connect_flags2 & self.supported2
+            & ~self.host.kit.traits.connect_unknown2,
         )
         return self.negotiate(export, want, granted)
 

@@ -9,7 +9,7 @@ from labsim.base.overlay import Traits
 from labsim.trees.dialects import dialect_of
 from labsim.trees.lineage import DEVELOPMENT, RELEASES, Tag, Version, tag
 from labsim.trees.tree import Tree, ocd_version
-from labsim.wire.constants import OBD_CONNECT_SHORTIO
+from labsim.wire.constants import OBD_CONNECT2_LOCK_CONVERT, OBD_CONNECT_SHORTIO
 
 XATTR_CACHE_SINCE: Version = (2, 4, 53)
 """The client's cache of extended attributes, and the XATTR inodebit, came with e53d1c18ea9f."""
@@ -45,7 +45,7 @@ def traits_of(version: Version) -> Traits:
         jobid_sessions=version >= JOB_SESSIONS_SINCE,
         lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,
         flock_by_default=version >= FLOCK_SINCE,
-        lock_convert=version >= LOCK_CONVERT_SINCE,
+        connect_unknown2=0 if version >= LOCK_CONVERT_SINCE else OBD_CONNECT2_LOCK_CONVERT,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from labsim.base.overlay import Traits
 from labsim.trees.dialects import STAGING
 from labsim.trees.tree import Tree, ocd_version
-from labsim.wire.constants import OBD_CONNECT_SHORTIO
+from labsim.wire.constants import OBD_CONNECT2_LOCK_CONVERT, OBD_CONNECT_SHORTIO
 
 _VERSION = (2, 4, 60)
 """LUSTRE_VERSION_STRING of its lustre_ver.h in those years."""
@@ -28,7 +28,7 @@ def _tree(name: str, commit: str) -> Tree:
             connect_unknown=OBD_CONNECT_SHORTIO,
             xattr_cache=True,
             jobid_codes="",
-            lock_convert=False,
+            connect_unknown2=OBD_CONNECT2_LOCK_CONVERT,
         ),
     )
 

@@ -94,7 +94,7 @@ class Node:
 class User:
     """One client: its import, its locks, and what was asked of it."""
 
-    def __init__(self, world: World, number: int, flags: int, kit: Kit) -> None:
+    def __init__(self, world: World, number: int, flags: int, kit: Kit, flags2: int = 0) -> None:
         self.world = world
         self.rpc = PtlRpc(world.host(f"c{number}", Nid.parse(f"10.0.1.{number + 1}@tcp"), kit))
         self.service = Service(self.rpc, "ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL)
@@ -111,7 +111,7 @@ class User:
             portals=(OST_REQUEST_PORTAL, OSC_REPLY_PORTAL) if ost
             else (MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
             opcodes=(OST_CONNECT, OST_DISCONNECT) if ost else (MDS_CONNECT, MDS_DISCONNECT),
-            want=lambda: ObdConnectData(connect_flags=flags),
+            want=lambda: ObdConnectData(connect_flags=flags, connect_flags2=flags2),
         )  # fmt: skip
         self.ns = kit.build(ClientNamespace)(Node(self.rpc.host), self.imp, name)
         world.run(self.imp.connect())
@@ -161,8 +161,8 @@ class World:
         return Host(name, self.env, lnet, {}, Random(name), ParamTree(), faults,
                     self.trace.of(name), clock, kit or Kit())  # fmt: skip
 
-    def user(self, flags: int = GRANTED, kit: Kit | None = None) -> User:
-        user = User(self, len(self.users), flags, kit or Kit())
+    def user(self, flags: int = GRANTED, kit: Kit | None = None, flags2: int = 0) -> User:
+        user = User(self, len(self.users), flags, kit or Kit(), flags2)
         self.users.append(user)
         return user
 

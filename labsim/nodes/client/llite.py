@@ -140,7 +140,7 @@ class Llite(Names, Attributes, Files, LliteParams, tree="llite.{name}"):
         inode = self.inodes.get(resource_fid(lock.resource))
         if inode is None:
             return
-        held = lock.policy.bits
+        held = lock.going
         for bits in CACHED_BITS:
             if held & bits and not self.still_covered(inode.fid, held & bits):
                 self.forget(inode, bits)

@@ -40,6 +40,7 @@ from labsim.wire.constants import (
     MDS_INODELOCK_UPDATE,
     MDS_INODELOCK_XATTR,
     MDS_REQUEST_PORTAL,
+    OBD_CONNECT2_LOCK_CONVERT,
     OBD_CONNECT_64BITHASH,
     OBD_CONNECT_ACL,
     OBD_CONNECT_AT,
@@ -166,6 +167,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             known &= ~MDS_INODELOCK_XATTR
         return ObdConnectData(
             connect_flags=WANTED & ~traits.connect_unknown,
+            connect_flags2=OBD_CONNECT2_LOCK_CONVERT & ~traits.connect_unknown2,
             version=traits.ocd_version,
             brw_size=READPAGE_BYTES,
             ibits_known=known,
