@@ -23,10 +23,9 @@ from labsim.nodes.client.readahead import (
     NO_LOCK,
     NO_WINDOW,
     TOO_MUCH,
-    FileAhead,
-    Range,
     ReadAhead,
 )
+from labsim.nodes.client.readahead_file import FileAhead, Range
 
 RPC = 1024
 HUGE = 1 << 20

@@ -61,8 +61,8 @@ def test_sequential_reads_need_few_requests(world: World, length: int) -> None:
     osts = len(world.nodes[0].oscs)
     sent = reads(world, range(0, SIZE, length), length)
     assert sent["OST_READ"] <= (10 if osts == 1 else 40)
-    assert stat(world, "misses") <= 2 * osts
-    assert stat(world, "hits") >= SIZE // 4096 - 2 * osts
+    assert stat(world, "misses") <= 4 * osts
+    assert stat(world, "hits") >= SIZE // 4096 - 4 * osts
     assert world.nodes[0].data.readahead.current == 0
 
 
