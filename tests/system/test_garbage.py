@@ -29,7 +29,6 @@ OWN_FAULT = (
     "nothing_is_refused",
     "nothing_is_left_open",
     "grants_are_conserved",
-    "no_object_is_an_orphan",
 )
 """What garbage may break: a handle or a sum that was changed on its way means something else."""
 

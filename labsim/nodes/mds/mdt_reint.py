@@ -50,6 +50,11 @@ LINK_BITS = MDS_INODELOCK_UPDATE | MDS_INODELOCK_XATTR
 UNLINK_BITS = MDS_INODELOCK_LOOKUP | MDS_INODELOCK_UPDATE
 """What losing a name changes: nobody may find it there any more, and the attributes."""
 
+INODE_TYPES = frozenset(
+    (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO,
+     stat.S_IFSOCK)
+)  # fmt: skip
+
 
 class MdtReints(MdtIntents):
     """The MDS_REINT operations."""
@@ -119,14 +124,19 @@ class MdtReints(MdtIntents):
         return req.reply(mdt_body=self.describe(new.fid))
 
     def new_object(self, req: ServerRequest, record: Any) -> New:
-        """What a create's record asks for."""
-        target = b""
-        if stat.S_ISLNK(record.mode):
+        """What a create's record asks for; EINVAL for a type that no inode has.
+
+        A mode has the 16 bits of an inode's (mdd_create_sanity_check, i_mode).
+        """
+        target, mode = b"", record.mode & 0xFFFF
+        if stat.S_IFMT(mode) not in INODE_TYPES:
+            raise LustreError(errno.EINVAL, f"a mode of {record.mode:#o}")
+        if stat.S_ISLNK(mode):
             target = objects.encode_name(req.get("symtgt", ""))
             if not target:
                 raise LustreError(errno.EINVAL, "a symlink to nowhere")
         rdev = record.rdev & 0xFFFFFFFF  # lu_attr.la_rdev, where cr_rdev ends, has 32 bits
-        return New(record.fid2, record.mode, self.now(record.time), record.umask, rdev, target)
+        return New(record.fid2, mode, self.now(record.time), record.umask, rdev, target)
 
     def add_security_context(self, tx: Tx, req: ServerRequest, fid: Fid) -> None:
         """A label that the client's security module wants on what it creates."""
