@@ -242,11 +242,18 @@ class LdlmHandlers(Handlers):
         )
         return req.reply(dlm_rep=rep)
 
+    def before_cancel(self, req: ServerRequest, handles: tuple[int, ...]) -> Steps[None]:
+        """Locks are about to be given back (l_blocking_ast with LDLM_CB_CANCELING)."""
+        return
+        yield
+
     @handles(LDLM_CANCEL)
     def cancel_locks(self, req: ServerRequest) -> Steps[Message]:
         """A client gives locks back; ESTALE where it has none of them."""
         yield from self.ldlm.at(points.LDLM_CANCEL_NET)
-        if not self.ldlm.cancel(req.export, handles_of(request_of(req.msg)), asked=True):
+        given = handles_of(request_of(req.msg))
+        yield from self.before_cancel(req, given)
+        if not self.ldlm.cancel(req.export, given, asked=True):
             raise LustreError(ESTALE, f"{self.ldlm.name}: no such locks")
         return req.reply()
 

@@ -243,7 +243,7 @@ class Ofd(ObjectHandlers, JobStats):
             tx.set_attrs(fid, **changes)
         tx.on_commit(settle)
         flags = niobufs[0].flags
-        sync = bool(flags & OBD_BRW_SYNC and not flags & OBD_BRW_ASYNC)
+        sync = self.sync_journal or bool(flags & OBD_BRW_SYNC and not flags & OBD_BRW_ASYNC)
         started_ns = self.host.env.now
         bios = self.disk_io.begin(True, [(one.offset, one.len) for one in niobufs])
         try:

@@ -13,7 +13,6 @@ from labsim.base.ids import Fid
 from labsim.base.params import Param
 from labsim.base.payload import tobytes
 from labsim.base.units import MIB, PAGE_SIZE
-from labsim.ldlm.handlers import LdlmHandlers
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.ldlm.server import ServerNamespace
@@ -29,6 +28,7 @@ from labsim.nodes.oss.objects import (
     lvb_of,
     object_fid,
 )
+from labsim.nodes.oss.sync_modes import SyncModes
 from labsim.nodes.target import Target
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Attrs, Tx
@@ -78,7 +78,7 @@ NEW_OBJECT = Attrs(mode=0o107666)
 """S_IFREG | S_ISUID | S_ISGID | 0666: an object that nobody has written to (ofd_objects.c)."""
 
 
-class ObjectHandlers(LdlmHandlers, Target, tree="obdfilter.{name}"):
+class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
     """Creating, destroying and describing objects."""
 
     supported = OST_CONNECT_SUPPORTED

@@ -120,3 +120,16 @@ def dl(ctx: Context) -> Step:
     lctl dl
     """
     yield from _lctl(ctx, "dl", ())
+
+
+@verb("lctl --device", on=("mds", "oss"))
+def device(ctx: Context, name: str, command: str) -> Step:
+    """Stop waiting for clients that have not come back to a target: abort_recovery.
+
+    lctl --device NAME abort_recovery
+    """
+    if command != "abort_recovery":
+        raise InputError(f"lctl --device does abort_recovery here, not '{command}'")
+    ctx.node.target(name).abort_recovery()
+    return
+    yield
