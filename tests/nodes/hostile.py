@@ -229,5 +229,6 @@ def storm(seed: int, count: int, every: int = 50) -> Liar:
 if __name__ == "__main__":
     done = storm(int(sys.argv[1]), int(sys.argv[2]))
     print(
-        f"{done.lies.sent} lies, {done.good} of {done.works} works done: nothing died, nothing is left"
+        f"{done.lies.sent} lies, {done.good} of {done.works} works done:"
+        " nothing died, nothing is left"
     )

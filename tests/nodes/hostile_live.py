@@ -96,15 +96,13 @@ class LiveLiar:
     def work(self) -> Any:
         """Generator: files are written and read back until the storm is over."""
         while not self.ended:
-            number = self.works = self.works + 1
+            number = self.works
             started = monotonic()
             name, text = f"own{number % 50}", f"{number} " * (1 + number % 3000)
             done = yield self.honest.command(f"echo '{text}' > {name}")
             read = yield self.honest.command(f"cat {name}")
-            took_s = monotonic() - started
-            if took_s > 10:
-                print("slow", took_s, done, read.status, [i.state for i in self.lies.imports()])
-            self.slowest_s = max(self.slowest_s, took_s)
+            self.slowest_s = max(self.slowest_s, monotonic() - started)
+            self.works += 1
             self.good += done.status == 0 and read.stdout == f"{text}\n"
 
     def memory(self) -> dict[str, int]:
@@ -119,10 +117,6 @@ class LiveLiar:
         over = self.env.timeout(HONEST_NS)
         self.cluster.run(self.env.any_of([work, over]))
         assert work.triggered, "the honest client hangs"
-
-    def settle(self) -> None:
-        """Wait until the servers have nothing more to do."""
-        self.cluster.run(self.env.timeout(20 * NS_PER_S))
 
 
 def _anonymous(pid: int | None) -> int:
@@ -143,12 +137,12 @@ def main(seed: int, count: int, reports: int = 20) -> None:
             liar.run(count * number // reports)
             sizes = " ".join(f"{name} {size >> 20}" for name, size in liar.memory().items())
             print(
-                f"{monotonic() - started:6.0f} s  {liar.lies.sent} lies ({liar.heard} while connected), {liar.good} of"
-                f" {liar.works} works done, slowest {liar.slowest_s:.1f} s; MiB: {sizes}",
+                f"{monotonic() - started:6.0f} s  {liar.lies.sent} lies, {liar.heard} while"
+                f" connected; {liar.good} of {liar.works} works done, the slowest in"
+                f" {liar.slowest_s:.1f} s; MiB: {sizes}",
                 flush=True,
             )
-        liar.settle()
-        liar.cluster.run(liar.env.timeout(100 * NS_PER_MS))
+        liar.cluster.run(liar.env.timeout(20 * NS_PER_S))
         print("at rest, MiB:", {name: size >> 20 for name, size in liar.memory().items()})
     finally:
         liar.close()

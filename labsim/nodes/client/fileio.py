@@ -229,7 +229,7 @@ class FileData(FileWrites):
         answers: list[ObdStatfs | None] = yield from gather(
             self.env, [self._statfs_one(osc) for osc in self.oscs.values()]
         )
-        heard = [one for one in answers if one is not None]
+        heard = [one for one in answers if one is not None and one.bsize]
         if not heard:
             raise LustreError(EIO, "no OST answers")
         bsize = heard[0].bsize
