@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from labsim.base.errors import InputError
+from labsim.base.errors import InputError, LustreError
 from labsim.base.ids import Nid
 from labsim.base.units import NS_PER_S
 from labsim.net.lnd_sim import DEFAULT, PRESETS, Link
@@ -22,7 +22,7 @@ from labsim.net.rules import Rule
 from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig
 from labsim.runtime.memory import seldom_collecting
 from labsim.runtime.ports import Steps
-from labsim.scenario.handles import Handle
+from labsim.scenario.handles import EHOSTDOWN, Handle
 from labsim.scenario.topology import DEFAULT_HZ, DEFAULT_TREE, DISK, EPOCH_NS, KITS, SHELL, Plan
 
 Runtime = Literal["sim", "live"]
@@ -243,6 +243,36 @@ class Cluster:
         )
         yield server.add_target(info)
         return info.name
+
+    def fail_over(self, node: str, to: str, targets: Iterable[str] = ()) -> Any:
+        """Event: the targets of a server (by name, or all) run on another, with their clients.
+
+        A server that has power unmounts them first; one that has none is left alone. InputError
+        where a target may not run there, EHOSTDOWN where Lustre is not up.
+        """
+        return self.env.process(self._fail_over(self.node(node), self.node(to), tuple(targets)))
+
+    def _fail_over(self, giver: Handle, taker: Handle, names: tuple[str, ...]) -> Steps[None]:
+        moving = [one for one in giver.spec.targets if not names or one.name in names]
+        for info in moving:
+            if taker.spec.nid not in (info.nid, *info.failover):
+                raise InputError(f"{info.name} may not run on {taker.name}: it is no partner")
+        if not taker.mounted:
+            raise LustreError(EHOSTDOWN, f"Lustre is not up on {taker.name}")
+        yield self.env.all_of([giver.drop_target(info.name) for info in moving])
+        yield self.env.all_of([taker.add_target(info) for info in moving])
+
+    def fail_back(self, node: str) -> Any:
+        """Event: a server is up, and has again the targets that are its own by the plan."""
+        return self.env.process(self._fail_back(self.node(node)))
+
+    def _fail_back(self, home: Handle) -> Steps[None]:
+        if not home.mounted:
+            yield home.start()
+        for giver in self.nodes.values():
+            own = [one.name for one in giver.spec.targets if one.nid == home.spec.nid]
+            if giver is not home and own:
+                yield from self._fail_over(giver, home, tuple(own))
 
     def snapshots(self) -> Any:
         """Event: {name: snapshot} of all machines that have power."""

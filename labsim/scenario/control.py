@@ -61,6 +61,13 @@ class AddTarget(msgspec.Struct, frozen=True, tag=True):
     info: TargetInfo
 
 
+class DropTarget(msgspec.Struct, frozen=True, tag=True):
+    """Serve a target no more, and let go of its disk; with `failover` its clients are kept."""
+
+    name: str
+    failover: bool = True
+
+
 class Arm(msgspec.Struct, frozen=True, tag=True):
     """Arm or disarm a fault point; see Machine.fault."""
 
@@ -113,8 +120,8 @@ class Quit(msgspec.Struct, frozen=True, tag=True):
 
 
 Order = (
-    Boot | Shutdown | Command | AddTarget | Arm | Meet | DiskTrouble | SetClock | Install | Remove
-    | Snapshot | Quit
+    Boot | Shutdown | Command | AddTarget | DropTarget | Arm | Meet | DiskTrouble | SetClock
+    | Install | Remove | Snapshot | Quit
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from labsim.scenario.control import (
     Boot,
     Command,
     DiskTrouble,
+    DropTarget,
     Install,
     Meet,
     Order,
@@ -89,8 +90,25 @@ class Handle:
 
     def add_target(self, info: TargetInfo) -> Any:
         """Event: this server serves one more target, now and at each start to come."""
+        return self.env.process(self._add_target(info))
+
+    def _add_target(self, info: TargetInfo) -> Steps[None]:
+        yield self._ask(AddTarget(info))
         self.spec = msgspec.structs.replace(self.spec, targets=(*self.spec.targets, info))
-        return self._ask(AddTarget(info))
+
+    def drop_target(self, name: str, failover: bool = True) -> Any:
+        """Event: this server has let go of a target, which another may take now.
+
+        Without power it only is not to start it again. `failover` keeps the target's clients;
+        else it forgets them, as after umount -f.
+        """
+        return self.env.process(self._drop_target(name, failover))
+
+    def _drop_target(self, name: str, failover: bool) -> Steps[None]:
+        if self.powered:
+            yield self._ask(DropTarget(name, failover))
+        left = tuple(info for info in self.spec.targets if info.name != name)
+        self.spec = msgspec.structs.replace(self.spec, targets=left)
 
     def install(self, rule: Any) -> Any:
         """Event: this node obeys a packet rule."""

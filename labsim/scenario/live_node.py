@@ -5,12 +5,13 @@ Does not know the rest of the cluster. Stands for one computer; started by `live
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import traceback
 from typing import Any
 
-from labsim.base.errors import LabsimError, ProtocolError
+from labsim.base.errors import InputError, LabsimError, LustreError, ProtocolError
 from labsim.base.faults import Crash
 from labsim.base.trace import Trace
 from labsim.net.capture import NoCapture
@@ -70,7 +71,12 @@ class LiveNode:
         spec = self.birth.spec
         path = os.path.join(self.birth.directory, "disks", info.name)
         size = {} if spec.capacity is None else {"nbytes": spec.capacity}
-        return load(spec.disk)(self.env, path, self.env.offload, **size)
+        try:
+            return load(spec.disk)(self.env, path, self.env.offload, **size)
+        except InputError as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                raise LustreError(errno.EBUSY, f"{info.name}: {error}") from None
+            raise
 
     def _attach(self, lnet: Lnet) -> None:
         log = self._log

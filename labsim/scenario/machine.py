@@ -123,11 +123,27 @@ class Machine:
         return (yield from execute(self.node, self.host, self.spec.role, text, values or {}, user))
 
     def add_target(self, info: TargetInfo) -> Steps[None]:
-        """One more disk, formatted for a new target, which is mounted if the others are."""
-        self.disks[info.name] = self._new_disk(info)
-        self.spec = msgspec.structs.replace(self.spec, targets=(*self.spec.targets, info))
+        """One more disk, new or from another server; its target is mounted if the others are.
+
+        EBUSY where another machine has it.
+        """
+        if info.name not in self.disks:
+            self.disks[info.name] = self._new_disk(info)
         if self.node is not None:
-            yield from self.node.add_target(info)
+            try:
+                yield from self.node.add_target(info)
+            except LustreError:
+                yield from self.disks.pop(info.name).close()
+                raise
+        self.spec = msgspec.structs.replace(self.spec, targets=(*self.spec.targets, info))
+
+    def drop_target(self, name: str, failover: bool) -> Steps[None]:
+        """Unmount a target, if it is mounted, and let go of its disk."""
+        if self.node is not None:
+            yield from self.node.drop_target(name, failover)
+        left = tuple(info for info in self.spec.targets if info.name != name)
+        self.spec = msgspec.structs.replace(self.spec, targets=left)
+        yield from self.disks.pop(name).close()
 
     def fault(
         self, number: int, bits: int = 0, val: int = 0, reaction: str | None = None, value: int = 0
@@ -200,6 +216,8 @@ def carry_out(machine: Machine, order: Order) -> Steps[Any]:
             return (yield from machine.command(text, values, user))
         case control.AddTarget(info):
             yield from machine.add_target(info)
+        case control.DropTarget(name, failover):
+            yield from machine.drop_target(name, failover)
         case control.Arm(number, bits, val, reaction, value):
             machine.fault(number, bits, val, reaction, value)
         case control.Meet(first, second):

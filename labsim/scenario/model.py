@@ -62,6 +62,9 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     hz: int = 1000
     options: list[str] = []
     """What the clients' mount -o is told: flock, localflock, noflock."""
+    failover: Literal["", "pairs"] = ""
+    """pairs: oss0 and oss1, mds0 and mds1 ... may serve each other's targets; who has no partner
+    gets a spare node without targets."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -92,7 +95,9 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     def nodes(self) -> dict[str, str]:
         """Every node's name and kind."""
         names = {f"c{n}": "client" for n in range(len(self.clients))}
-        return names | {"mgs": "mgs", "mds0": "mds"} | {f"oss{n}": "oss" for n in range(self.oss)}
+        spare = 1 if self.failover else 0
+        names |= {"mgs": "mgs"} | {f"mds{n}": "mds" for n in range(1 + spare)}
+        return names | {f"oss{n}": "oss" for n in range(self.oss + self.oss % 2 * spare)}
 
 
 class Outcome(Model, frozen=True, kw_only=True):

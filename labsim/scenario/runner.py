@@ -191,6 +191,7 @@ def cluster_of(
         clients=len(clients),
         oss=spec.oss,
         osts=spec.ost_count,
+        failover=spec.failover,
         runtime=runtime,
         seed=seed,
         tree=named(spec.servers.tree),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from labsim.base.errors import LustreError
 from labsim.base.faults import Crash
 from labsim.base.trace import Trace
 from labsim.net.capture import Capture, NoCapture, Watcher
@@ -22,6 +23,8 @@ from labsim.scenario.machine import Machine, carry_out
 from labsim.scenario.topology import NodeSpec
 from labsim.storage.osd_mem import OsdMem
 
+EBUSY = 16
+
 
 class SimRoom:
     """Environment, network, disks and machines of a simulated cluster."""
@@ -33,6 +36,8 @@ class SimRoom:
         self.trace = Trace(lambda: self.env.now, trace_keep)
         self.fabric = Fabric(self.env, link)
         self._handles: list[SimHandle] = []
+        self._shelf: dict[str, OsdMem] = {}
+        """Every disk there is, by its target's name."""
         self._pcap = pcap
         self._epoch_ns = epoch_ns
         self._watcher: Watcher = NoCapture()
@@ -42,6 +47,23 @@ class SimRoom:
         handle = SimHandle(cluster, spec, self)
         self._handles.append(handle)
         return handle
+
+    def disk(self, info: TargetInfo, taker: SimHandle) -> OsdMem:
+        """A target's disk for a machine; EBUSY while another one with power has it (MMP)."""
+        for handle in self._handles:
+            if handle is not taker and info.name in handle.disks:
+                if handle.powered:
+                    raise LustreError(EBUSY, f"{info.name} is in use on {handle.name}")
+                del handle.disks[info.name]
+        disk = self._shelf.get(info.name)
+        if disk is None:
+            capacity = taker.spec.capacity
+            size: dict[str, Any] = {} if capacity is None else {"nbytes": capacity}
+            disk = OsdMem(self.env, **size)
+        else:
+            disk = disk.handed_over()
+        self._shelf[info.name] = disk
+        return disk
 
     def open(self) -> None:
         """Begin the capture, if there shall be one."""
@@ -87,9 +109,7 @@ class SimHandle(Handle):
         yield
 
     def _new_disk(self, info: TargetInfo) -> OsdMem:
-        capacity = self.spec.capacity
-        size: dict[str, Any] = {} if capacity is None else {"nbytes": capacity}
-        return OsdMem(self._room.env, **size)
+        return self._room.disk(info, self)
 
     def _send(self, number: int, order: Order) -> None:
         assert self._power is not None

@@ -54,6 +54,10 @@ class Journal:
         self._waiters: list[tuple[int, Any]] = []
         self._throttled: list[Any] = []
 
+    def anew(self, medium: Medium) -> Journal:
+        """A journal that begins where this one ended, when the medium has come to another place."""
+        return Journal(self._env, medium, self.interval_ns, self.full_bytes)
+
     def room(self) -> Steps[None]:
         """Wait while the running transaction is full and the one before is not durable yet.
 

@@ -70,6 +70,13 @@ HOST_MARGIN_BYTES = 64 << 20
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
+class _Gone:
+    """What is left of a store that was closed: EIO for who still wants something of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise LustreError(errno.EIO, "the store is closed")
+
+
 class OsdLmdb:
     """An `Osd` in the directory `path`.
 
@@ -160,6 +167,8 @@ class OsdLmdb:
         self._txn.abort()
         self._db.close()
         os.close(self._fd)
+        gone: Any = _Gone()
+        self._txn = self._db = gone
 
     # -- reading
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, Protocol, TypeAlias
 
 from labsim.base.errors import LustreError
@@ -222,6 +223,14 @@ class OsdMem:
     def close(self) -> Steps[None]:
         if not self.journal.aborted:
             yield from self.journal.sync()
+
+    def handed_over(self) -> OsdMem:
+        """The medium in another machine, after `close` or `crash`; this face of it is blank."""
+        other = copy(self)
+        other.journal = self.journal.anew(other)
+        self._objects, self._undo, self._undo_sealed = {}, [], []
+        self.space = Space(0, 0)
+        return other
 
     def crash(self) -> None:
         self._take_back(self._undo, 0)
