@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.grammar import kstrto
 from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.units import MIB, PAGE_SIZE
@@ -22,6 +23,7 @@ from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.wire import cksum
 from labsim.wire.constants import (
+    KEY_GRANT_SHRINK,
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
@@ -42,9 +44,12 @@ from labsim.wire.constants import (
     OBD_CONNECT_SRVLOCK,
     OBD_CONNECT_TRUNCLOCK,
     OBD_CONNECT_VERSION,
+    OBD_FL_SHRINK_GRANT,
     OBD_MD_FLATIME,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLCTIME,
+    OBD_MD_FLFLAGS,
+    OBD_MD_FLGRANT,
     OBD_MD_FLGROUP,
     OBD_MD_FLHANDLE,
     OBD_MD_FLID,
@@ -59,6 +64,7 @@ from labsim.wire.opcodes import (
     OST_CONNECT,
     OST_DISCONNECT,
     OST_PUNCH,
+    OST_SET_INFO,
     OST_SETATTR,
     OST_STATFS,
     OST_SYNC,
@@ -131,7 +137,7 @@ class Osc(OscIo, ImportFiles, tree="osc.{name}"):
             index=self.info.index,
             brw_size=4 * MIB,
             cksum_types=cksum.SUPPORTED,
-            grant=self.grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), 8),
+            grant=self.grant.held - self.grant.lost or 2 * self.rpc_bytes(),
         )
 
     def _connected(self) -> None:
@@ -209,10 +215,35 @@ class Osc(OscIo, ImportFiles, tree="osc.{name}"):
         """Bytes dirty."""
         return self.grant.dirty
 
-    @Param.computed(unit="bytes", help="grant this OSC holds")
+    @Param.computed(access="rw", unit="bytes", help="grant this OSC holds")
     def cur_grant_bytes(self) -> int:
         """Bytes of grant."""
         return self.grant.avail
+
+    def store_cur_grant_bytes(self, text: str) -> Steps[None] | None:
+        """Give back what is above that number (osc_shrink_grant_to_target)."""
+        target = max(kstrto(text, 10, 0, 2**63 - 1), self.rpc_bytes())
+        return self._shrink_grant(target) if target < self.grant.avail else None
+
+    def _shrink_grant(self, target: int) -> Steps[None]:
+        """The OST takes it where space is scarce; what it does not take is kept."""
+        given = self.grant.avail - target
+        self.grant.avail = target
+        oa = Obdo(
+            valid=OBD_MD_FLFLAGS | OBD_MD_FLGRANT | OBD_MD_FLBLOCKS,
+            flags=OBD_FL_SHRINK_GRANT,
+            grant=given,
+            blocks=self.grant.dirty,
+            misc=self.grant.announce(),
+        )
+        epoch, key = self.grant.epoch, KEY_GRANT_SHRINK.encode()
+        try:
+            request = Request(OST_SET_INFO, setinfo_key=key, ost_body=OstBody(oa=oa))
+            reply = yield from self.call(request, "ost_set_info")
+            given = reply["ost_body"].oa.grant
+        finally:
+            if epoch == self.grant.epoch:
+                self.grant.avail += given
 
     @Param.computed(unit="bytes", help="grant that lies under dirty pages")
     def cur_dirty_grant_bytes(self) -> int:

@@ -1,0 +1,208 @@
+"""Grants between clients and an OST: the same on both sides, and enough for what was taken."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from labsim.base.errors import LustreError
+from labsim.base.faults import FAIL_ONCE, Armed
+from labsim.base.payload import Fill, tobytes
+from labsim.base.units import KIB, MIB, NS_PER_S
+from tests.nodes.client.world import World
+
+PAGE = 4096
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Any:
+    made = World(osts=1, **getattr(request, "param", {}))
+    yield made
+    made.close()
+
+
+def small(mib: int) -> Any:
+    return pytest.mark.parametrize("world", [{"capacity": mib * MIB}], indirect=True)
+
+
+def ost(world: World) -> Any:
+    return world.cluster.node("oss0").machine.node.targets[0]
+
+
+def balanced(world: World) -> None:
+    """Each client counts as the OST does, and the OST's sums are right."""
+    ofd = ost(world)
+    told = ofd.snapshot()["grants"]
+    rows = [*told["clients"].values(), told["own"], told["gone"]]
+    granted, dirty, pending = (sum(column) for column in zip(*rows, strict=True))
+    assert told["tot"] == [granted + pending, dirty, pending]
+    for node in world.nodes:
+        assert node.oscs[0].grant.held == told["clients"][node.uuid][0], node.uuid
+
+
+def write(world: World, client: int, name: str, offset: int, data: Any, flags: int = 0o101) -> Any:
+    def steps() -> Any:
+        vfs = world.vfs[client]
+        file = yield from vfs.open(name, flags, 0o644)
+        try:
+            return (yield from vfs.write(file, data, offset))
+        finally:
+            yield from vfs.close(file)
+
+    return steps()
+
+
+def fsync(world: World, client: int, name: str) -> Any:
+    def steps() -> Any:
+        vfs = world.vfs[client]
+        file = yield from vfs.open(name, 1)
+        try:
+            yield from vfs.fsync(file)
+        finally:
+            yield from vfs.close(file)
+
+    return steps()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_sides_count_alike(world: World, seed: int) -> None:
+    """Writes of any size at any place, cut and synced, by two clients on the same files."""
+    rng = Random(seed)
+    for _ in range(60):
+        client, name = rng.randrange(2), f"f{rng.randrange(3)}"
+        what = rng.randrange(6)
+        if what < 4:
+            size = rng.choice([1, 100, PAGE, 3 * PAGE + 7, MIB, 5 * MIB])
+            world.run(write(world, client, name, rng.randrange(8 * MIB), Fill(size, 1)))
+        elif what == 4:
+            world.run(world.vfs[client].sync())
+        else:
+            world.run(write(world, client, name, 0, b"x", 0o1101))
+        if not rng.randrange(4):
+            world.run(world.vfs[0].sync())
+            world.run(world.vfs[1].sync())
+            world.settle()
+            balanced(world)
+    world.run(world.env.timeout(60 * NS_PER_S))
+    balanced(world)
+    assert ost(world).grants.tot_pending == 0
+
+
+@pytest.mark.parametrize("number", [0x20A, 0x20E, 0x211])
+def test_nothing_leaks_when_requests_or_replies_are_lost(world: World, number: int) -> None:
+    host = world.cluster.node("oss0").machine.host
+    for place in range(4):
+        host.faults.arm(Armed(number, FAIL_ONCE, reaction="drop"))
+        world.run(write(world, 0, "f", place * MIB, Fill(MIB - 100, 2)))
+        world.run(fsync(world, 0, "f"))
+        world.run(world.env.timeout(5 * NS_PER_S))
+        balanced(world)
+
+
+def test_nothing_leaks_when_a_client_is_evicted(world: World) -> None:
+    ofd = ost(world)
+    world.run(write(world, 0, "f", 0, Fill(3 * MIB, 2)))
+    for export in ofd.exports:
+        if export.client_uuid == world.nodes[0].uuid:
+            export.evict("test")
+    told = ofd.snapshot()["grants"]
+    assert world.nodes[0].uuid not in told["clients"]
+    world.run(world.env.timeout(60 * NS_PER_S))
+    world.all(world.vfs[0].statfs(), fsync(world, 0, "f"))
+    world.make("g", b"x" * 10)
+    world.run(fsync(world, 0, "g"))
+    world.settle()
+    balanced(world)
+
+
+@small(64)
+def test_acknowledged_pages_never_meet_enospc(world: World) -> None:
+    """Two clients fill an OST: a write is refused or it is kept; fsync never fails."""
+    taken: dict[tuple[int, int], int] = {}
+    for number in range(80):
+        for client in (0, 1):
+            try:
+                done = world.run(
+                    write(world, client, f"f{client}", number * MIB, Fill(MIB, client))
+                )
+            except LustreError as error:
+                assert error.name == "ENOSPC"
+                continue
+            taken[client, number] = done
+    for client in (0, 1):
+        world.run(fsync(world, client, f"f{client}"))
+    whole = sum(taken.values())
+    assert 50 * MIB < whole <= 64 * MIB
+    for (client, number), length in taken.items():
+
+        def look(client: int = client, number: int = number, length: int = length) -> Any:
+            vfs = world.vfs[1 - client]
+            file = yield from vfs.open(f"f{client}")
+            data = yield from vfs.read(file, length, number * MIB)
+            yield from vfs.close(file)
+            return tobytes(data) == tobytes(Fill(length, client))
+
+        assert world.run(look()), (client, number)
+    world.run(ost(world).osd.sync())
+    world.settle()
+    balanced(world)
+
+
+@small(32)
+def test_a_full_ost_still_takes_what_overwrites(world: World) -> None:
+    world.run(write(world, 0, "f", 0, Fill(4 * MIB, 1)))
+    world.run(fsync(world, 0, "f"))
+    ost(world).osd.trouble("full")
+    world.run(world.env.timeout(6 * NS_PER_S))
+    world.nodes[0].oscs[0].grant.avail = 0
+    ost(world).grants.shrink(ost(world).grants.account(
+        next(one.cookie for one in ost(world).exports if one.client_uuid == world.nodes[0].uuid)
+    ), 1 << 40, 0)  # fmt: skip
+    world.run(write(world, 0, "f", PAGE, Fill(MIB, 9)))
+    world.run(fsync(world, 0, "f"))
+    assert world.read("f", 1)[PAGE : PAGE + 100] == tobytes(Fill(100, 9))
+
+
+@small(96)
+def test_grant_is_given_back_where_space_is_scarce(world: World) -> None:
+    osc = world.nodes[0].oscs[0]
+    c0 = world.cluster.client(0)
+    before = osc.grant.avail
+    assert before > 4 * MIB
+    c0.run("lctl set_param osc.*.cur_grant_bytes=1M")
+    c0.run("lctl set_param osc.*.cur_grant_bytes=0")
+    assert osc.grant.avail == 4 * MIB
+    balanced(world)
+
+
+def test_grant_is_not_given_back_where_there_is_plenty(world: World) -> None:
+    osc = world.nodes[0].oscs[0]
+    before = osc.grant.avail
+    world.cluster.client(0).run("lctl set_param osc.*.cur_grant_bytes=0")
+    assert osc.grant.avail == before
+    balanced(world)
+
+
+def test_who_has_no_grant_writes_at_once(world: World) -> None:
+    """grant_compat_disable: nothing for clients that do not know the terms."""
+    world.cluster.node("oss0").run("lctl set_param obdfilter.*.grant_compat_disable=1")
+    osc = world.nodes[0].oscs[0]
+    osc.grant.avail = 0
+    account = ost(world).grants.account(
+        next(one.cookie for one in ost(world).exports if one.client_uuid == world.nodes[0].uuid)
+    )
+    ost(world).grants.shrink(account, 1 << 40, 0)
+    sent = world.rpcs(write(world, 0, "f", 0, Fill(10 * KIB, 1)))
+    assert sent["OST_WRITE"] == 1
+    assert world.param("osc.*.cur_grant_bytes") == "0\n"
+    balanced(world)
+
+
+def test_precreated_objects_have_their_grant(world: World) -> None:
+    world.make("f")
+    assert (
+        int(world.cluster.node("oss0").run("lctl get_param -n obdfilter.*.grant_precreate").stdout)
+        > 100_000
+    )
