@@ -15,9 +15,9 @@ from labsim.cli.common import json_option, print_json
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> int:
     """Run the benchmarks: all, some by name, or a group (`wire`) by what the names begin with."""
-    from labsim.perf import bench, captures, clusters, kernel, wire
+    from labsim.perf import bench, captures, clusters, contention, kernel, wire
 
-    modules = (captures, clusters, kernel, wire)
+    modules = (captures, clusters, contention, kernel, wire)
     assert all(module.ROUNDS for module in modules), "importing them registers their benchmarks"
 
     results = {}

@@ -7,8 +7,8 @@ where nobody has a lock in its way at all. A writer in a crowd gets no more than
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from labsim.fast import IntervalTree
 from labsim.ldlm.policy import Extent, Policy, compatible, group_of
@@ -29,15 +29,21 @@ PAGE_BYTES = 4096
 
 WHOLE = Extent()
 
+Trees: TypeAlias = dict[int, IntervalTree[Lock]]
+"""Locks by their mode."""
+
 
 class ExtentResource(Resource):
-    """The extent locks on one object; the granted ones of each mode in an interval tree."""
+    """The extent locks on one object; those of each mode in interval trees, granted and waiting."""
 
-    __slots__ = ("_trees", "contended_ns")
+    __slots__ = ("_queued", "_queued_by", "_trees", "contended_ns")
 
     def __init__(self, name: ResName, kind: int) -> None:
         super().__init__(name, kind)
-        self._trees: dict[int, IntervalTree[Lock]] = {}
+        self._trees: Trees = {}
+        self._queued: Trees = {}
+        self._queued_by: dict[int, dict[int, Lock]] = {}
+        """The waiting locks of each client."""
         self.contended_ns = 0
         """When so many locks were last in the way of one that the object counts as contended."""
 
@@ -46,11 +52,7 @@ class ExtentResource(Resource):
     def admit(self, lock: Lock) -> None:
         """Put `lock` among the granted ones as it is."""
         super().admit(lock)
-        start, end, _ = _extent(lock)
-        tree = self._trees.get(lock.mode)
-        if tree is None:
-            tree = self._trees[lock.mode] = IntervalTree()
-        tree.insert(start, end, lock.cookie, lock)
+        _insert(self._trees, lock)
 
     def remove(self, lock: Lock) -> None:
         """Take `lock` away, granted or waiting."""
@@ -103,26 +105,48 @@ class ExtentResource(Resource):
 
     def wait(self, lock: Lock) -> None:
         """To the end of the queue; a group's lock behind its own group, before all that is none."""
-        if lock.mode != LCK_GROUP:
+        if lock.mode == LCK_GROUP:
+            queue = list(self.waiting.values())
+            groups = [other for other in queue if other.mode == LCK_GROUP]
+            own = [at for at, other in enumerate(groups) if _gid(other) == _gid(lock)]
+            queue.insert(own[-1] + 1 if own else len(groups), lock)
+            self.waiting = {other.cookie: other for other in queue}
+        else:
             super().wait(lock)
+        _insert(self._queued, lock)
+        self._queued_by.setdefault(lock.client, {})[lock.cookie] = lock
+
+    def leave_queue(self, lock: Lock) -> None:
+        """`lock` waits no longer."""
+        if lock.cookie not in self.waiting:
             return
-        queue = list(self.waiting.values())
-        groups = [other for other in queue if other.mode == LCK_GROUP]
-        own = [at for at, other in enumerate(groups) if _gid(other) == _gid(lock)]
-        queue.insert(own[-1] + 1 if own else len(groups), lock)
-        self.waiting = {other.cookie: other for other in queue}
+        super().leave_queue(lock)
+        start, end, _ = _extent(lock)
+        self._queued[lock.mode].remove(start, end, lock.cookie)
+        own = self._queued_by[lock.client]
+        del own[lock.cookie]
+        if not own:
+            del self._queued_by[lock.client]
 
     def room(self, lock: Lock) -> Policy:
         """The extent to grant: as far as the others leave room."""
         policy = _extent(lock)
         if not lock.growable:
             return policy
-        waiting = (
-            Waiter(other.mode, other.policy, lock.same_client(other))
-            for other in self.waiting.values()
-            if isinstance(other.policy, Extent)
-        )
-        return expand(lock.mode, policy, self._trees.items(), waiting)
+        own = [
+            _extent(other)
+            for other in self._queued_by.get(lock.client, {}).values()
+            if compatible(other.mode, lock.mode)
+        ]
+        return expand(lock.mode, policy, self._trees, self._queued, own)
+
+
+def _insert(trees: Trees, lock: Lock) -> None:
+    start, end, _ = _extent(lock)
+    tree = trees.get(lock.mode)
+    if tree is None:
+        tree = trees[lock.mode] = IntervalTree()
+    tree.insert(start, end, lock.cookie, lock)
 
 
 def _extent(lock: Lock) -> Extent:
@@ -135,33 +159,24 @@ def _gid(lock: Lock) -> int:
     return group_of(lock.policy)
 
 
-class Waiter(NamedTuple):
-    """What the rule must know of a waiting lock."""
-
-    mode: int
-    extent: Extent
-    same_client: bool
-
-
 def expand(
-    mode: int,
-    wanted: Extent,
-    granted: Iterable[tuple[int, IntervalTree[Lock]]],
-    waiting: Iterable[Waiter],
+    mode: int, wanted: Extent, granted: Trees, queued: Trees, own: Sequence[Extent] = ()
 ) -> Extent:
-    """The extent to grant to a lock that conflicts with none of the granted ones."""
+    """The extent to grant to a lock that conflicts with none of the granted ones.
+
+    `queued` are those that wait; `own` what the same client waits for in modes that do not
+    conflict: these would overlap for no use.
+    """
     if wanted.start == 0 and wanted.end == OBD_OBJECT_EOF:
         return wanted
     grown = _among_granted(mode, wanted, granted)
-    return _among_waiting(mode, wanted, grown, waiting)
+    return _among_waiting(mode, wanted, grown, queued, own)
 
 
-def _among_granted(
-    mode: int, wanted: Extent, granted: Iterable[tuple[int, IntervalTree[Lock]]]
-) -> Extent:
+def _among_granted(mode: int, wanted: Extent, granted: Trees) -> Extent:
     """Up to the next conflicting lock above; down only where there is none (interval_expand)."""
     low, high, conflicting = 0, OBD_OBJECT_EOF, 0
-    for other_mode, tree in granted:
+    for other_mode, tree in granted.items():
         if compatible(mode, other_mode) or not len(tree):
             continue
         conflicting += len(tree)
@@ -174,27 +189,27 @@ def _among_granted(
     return _fix(mode, wanted, Extent(low, high, wanted.gid), conflicting)
 
 
-def _among_waiting(mode: int, wanted: Extent, grown: Extent, waiting: Iterable[Waiter]) -> Extent:
+def _among_waiting(
+    mode: int, wanted: Extent, grown: Extent, queued: Trees, own: Sequence[Extent]
+) -> Extent:
     """Leave room for those who wait; one that wants the same bytes will call this lock back anyway.
 
-    Also keeps clear of compatible locks of the same client, which would overlap for no use.
+    Only few can bound it below: where there are more, it does not grow downward at all.
     """
-    start, end, conflicting = grown.start, grown.end, 0
-    for waiter in waiting:
-        if start == wanted.start and end == wanted.end:
-            break
-        if compatible(waiter.mode, mode) and not waiter.same_client:
-            continue
-        conflicting += 1
-        if conflicting > BUSY:
-            start = wanted.start
-        other = waiter.extent
-        if other.start > end or other.end < start or other.meets(wanted):
-            continue
-        if other.end < wanted.start:
-            start = other.end + 1
-        else:
-            end = other.start - 1
+    start, end = grown.start, grown.end
+    trees = [tree for other, tree in queued.items() if not compatible(other, mode)]
+    conflicting = sum(map(len, trees)) + len(own)
+    for tree in trees:
+        above = tree.next_start(wanted.end)
+        if above is not None:
+            end = min(end, above - 1)
+    end = min([end, *(other.start - 1 for other in own if other.start > wanted.end)])
+    if conflicting > BUSY:
+        start = wanted.start
+    else:
+        extents = [*own, *(_extent(lock) for tree in trees for lock in tree)]
+        below = [other.end + 1 for other in extents if other.end < wanted.start]
+        start = max([start, *below])
     return _fix(mode, wanted, Extent(start, end, wanted.gid), conflicting)
 
 

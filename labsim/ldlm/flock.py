@@ -123,7 +123,7 @@ class FlockResource(Resource):
 
     def take_in(self, lock: Lock, copy: Callable[[Lock, Flock], Lock]) -> Outcome:
         """Grant `lock`, which nothing is in the way of."""
-        self.waiting.pop(lock.cookie, None)
+        self.leave_queue(lock)
         outcome = take_in(lock, self.owned(lock), copy)
         for other in outcome.gone:
             self.remove(other)

@@ -73,9 +73,14 @@ class Lock:
         """May an extent be granted larger than it was asked for?"""
         return False
 
+    @property
+    def client(self) -> int:
+        """A number for whom it belongs to."""
+        return self.cookie
+
     def same_client(self, other: Lock) -> bool:
         """Do both belong to one client?"""
-        return False
+        return self.client == other.client
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.cookie:#x} {mode_name(self.mode)} {self.policy}>"
@@ -138,9 +143,13 @@ class Resource:
         """Put `lock` at the end of the queue."""
         self.waiting[lock.cookie] = lock
 
+    def leave_queue(self, lock: Lock) -> None:
+        """`lock` waits no longer."""
+        self.waiting.pop(lock.cookie, None)
+
     def grant(self, lock: Lock) -> None:
         """Grant `lock`, as far as the others leave room."""
-        self.waiting.pop(lock.cookie, None)
+        self.leave_queue(lock)
         lock.policy = self.room(lock)
         self.admit(lock)
 
@@ -150,7 +159,7 @@ class Resource:
 
     def remove(self, lock: Lock) -> None:
         """Take `lock` away, granted or waiting."""
-        self.waiting.pop(lock.cookie, None)
+        self.leave_queue(lock)
         self._granted.get(lock.mode, {}).pop(lock.cookie, None)
 
     @property

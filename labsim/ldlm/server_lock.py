@@ -82,6 +82,7 @@ class ServerLock(Lock):
         """Locks of the server's own are short: growing them would only disturb."""
         return self.export is not None and not self.flags & LDLM_FL_NO_EXPANSION
 
-    def same_client(self, other: Lock) -> bool:
-        """Do both belong to one client?"""
-        return isinstance(other, ServerLock) and self.export is other.export
+    @property
+    def client(self) -> int:
+        """The cookie of its client's export; 0 for the server's own."""
+        return self.export.cookie if self.export is not None else 0

@@ -1,11 +1,13 @@
 """How far a server grows an extent lock."""
 
+from typing import NamedTuple
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labsim.base.units import MIB
 from labsim.fast import IntervalTree
-from labsim.ldlm.extent import Waiter, alignment
+from labsim.ldlm.extent import alignment
 from labsim.ldlm.extent import expand as expand_among
 from labsim.ldlm.policy import Extent, compatible
 from labsim.ldlm.resource import Lock
@@ -15,14 +17,28 @@ PAGE = 4096
 EOF = OBD_OBJECT_EOF
 
 
+class Waiter(NamedTuple):
+    """A lock in the queue."""
+
+    mode: int
+    extent: Extent
+    same_client: bool = False
+
+
+def trees_of(locks: list[tuple[int, Extent]]) -> dict[int, IntervalTree]:
+    trees: dict[int, IntervalTree] = {}
+    for key, (mode, extent) in enumerate(locks):
+        tree = trees.setdefault(mode, IntervalTree())
+        tree.insert(extent.start, extent.end, key, Lock(key, mode, extent))
+    return trees
+
+
 def expand(
     mode: int, wanted: Extent, granted: list[tuple[int, Extent]], waiting: list[Waiter]
 ) -> Extent:
-    trees: dict[int, IntervalTree] = {}
-    for key, (other, extent) in enumerate(granted):
-        tree = trees.setdefault(other, IntervalTree())
-        tree.insert(extent.start, extent.end, key, Lock(key, other, extent))
-    return expand_among(mode, wanted, trees.items(), waiting)
+    queued = trees_of([(one.mode, one.extent) for one in waiting])
+    own = [one.extent for one in waiting if one.same_client and compatible(one.mode, mode)]
+    return expand_among(mode, wanted, trees_of(granted), queued, own)
 
 
 def pages(first: int, last: int) -> Extent:

@@ -184,7 +184,7 @@ calls = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(calls)
 def test_any_sequence_leaves_what_single_bytes_say(calls: list[tuple[int, ...]]) -> None:
     """The slow truth: for each byte the mode of each (client, owner)."""
@@ -225,8 +225,7 @@ def test_ranges_at_the_edges_of_64_bits_do_not_wrap() -> None:
     where = FlockResource(FILE, LDLM_FLOCK)
 
     class Mine(Lock):
-        def same_client(self, other: Lock) -> bool:
-            return True
+        client = 0
 
     top = 2**64 - 1
     first = Mine(1, LCK_PW, Flock(0, 0))
