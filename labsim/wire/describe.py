@@ -129,6 +129,8 @@ def _eras(cls: Any, name: str) -> str:
             said.append(f"unknown in {era}" + (f" ({now})" if now else ""))
         elif at.renamed.get(name):
             said.append(f"{at.renamed[name]} in {era}")
+        if name in at.bits:
+            said.append(f"in {era} without {at.bits[name]:#x}")
     return ", ".join(said)
 
 

@@ -51,6 +51,8 @@ class At(NamedTuple):
     """Lustre's names of fields that only it has, with offset and size: (32, 4)."""
     moved: Mapping[str, tuple[int, int]] = {}
     """Lustre's names of fields that lie elsewhere or are of another size."""
+    bits: Mapping[str, int] = {}
+    """Attributes that are masks, and the bits of them that mean nothing to it."""
     size: int = 0
     """Bytes of the struct, where they are other."""
     absent: bool = False

@@ -7,7 +7,16 @@ from typing import Annotated, TypeAlias
 
 from labsim.base.ids import Fid
 from labsim.wire.eras import V2_10, V2_15, At
-from labsim.wire.ldlm_flags import LDLM_EXTENT, LDLM_FLOCK, LDLM_IBITS, LDLM_PLAIN
+from labsim.wire.ldlm_flags import (
+    LDLM_EXTENT,
+    LDLM_FL_CONVERTING,
+    LDLM_FL_NO_EXPANSION,
+    LDLM_FL_SPECULATIVE,
+    LDLM_FLOCK,
+    LDLM_IBITS,
+    LDLM_PLAIN,
+)
+from labsim.wire.mds_flags import MDS_INODELOCK_DOM
 from labsim.wire.schema import Union, Wire, also, array, handle, tail, u32, u64
 
 
@@ -30,7 +39,9 @@ class LdlmInodebits(
     struct="ldlm_inodebits",
     size=16,
     differs={
-        V2_10: At(unknown={"try_bits": "", "cancel_bits": ""}, size=8),
+        V2_10: At(
+            unknown={"try_bits": "", "cancel_bits": ""}, bits={"bits": MDS_INODELOCK_DOM}, size=8
+        ),
         V2_15: At(added={"li_gid": (16, 8)}, size=24),
     },
 ):
@@ -93,7 +104,16 @@ class LdlmLockDesc(Wire, struct="ldlm_lock_desc", prefix="l_", size=80):
     policy_data: Annotated[Policy, POLICY.by("resource.type", POLICY_OF_TYPE)]
 
 
-class LdlmRequest(Wire, struct="ldlm_request", size=104):
+YOUNGER_FLAGS = LDLM_FL_SPECULATIVE | LDLM_FL_CONVERTING | LDLM_FL_NO_EXPANSION
+"""What 2.10 does not have of the lower 32 flags, which are those that travel."""
+
+
+class LdlmRequest(
+    Wire,
+    struct="ldlm_request",
+    size=104,
+    differs={V2_10: At(bits={"lock_flags": YOUNGER_FLAGS})},
+):
     """Names locks to enqueue, cancel, convert or call back.
 
     `lock_count` counts the handles that mean something, from the first on; there is room for two
@@ -106,7 +126,12 @@ class LdlmRequest(Wire, struct="ldlm_request", size=104):
     lock_handle: Annotated[tuple[int, ...], tail(u64, least=2)]
 
 
-class LdlmReply(Wire, struct="ldlm_reply", size=112):
+class LdlmReply(
+    Wire,
+    struct="ldlm_reply",
+    size=112,
+    differs={V2_10: At(bits={"lock_flags": YOUNGER_FLAGS})},
+):
     """The lock that an enqueue got, and how its intent went.
 
     `lock_policy_res1` says how far the intent got (DISP_*), `lock_policy_res2` how it ended: zero

@@ -8,6 +8,8 @@ from typing import Annotated
 from labsim.base.ids import Fid
 from labsim.wire.eras import V2_10, V2_15, At
 from labsim.wire.lu import LuExtent
+from labsim.wire.mds_flags import MDS_ATTR_LBLOCKS, MDS_ATTR_LSIZE, MDS_ATTR_OVERRIDE
+from labsim.wire.obd_md import OBD_MD_DOM_SIZE, OBD_MD_FLAGSTATFS
 from labsim.wire.schema import Wire, also, array, handle, i64, named, octets, tail, u16, u32, u64
 
 
@@ -25,6 +27,7 @@ class MdtBody(
                 "dom_blocks": "mbo_padding_7",
             },
             renamed={"open_handle": "mbo_handle"},
+            bits={"valid": OBD_MD_DOM_SIZE | OBD_MD_FLAGSTATFS},
         ),
         V2_15: At(renamed={"padding_8": "mbo_btime"}),
     },
@@ -86,7 +89,15 @@ class MdtIoepoch(
     padding: u32
 
 
-class MdtRecSetattr(Wire, struct="mdt_rec_setattr", prefix="sa_", size=136):
+class MdtRecSetattr(
+    Wire,
+    struct="mdt_rec_setattr",
+    prefix="sa_",
+    size=136,
+    differs={
+        V2_10: At(bits={"valid": MDS_ATTR_LSIZE | MDS_ATTR_LBLOCKS | MDS_ATTR_OVERRIDE}),
+    },
+):
     """MDS_REINT record: change attributes of a file."""
 
     opcode: u32

@@ -52,14 +52,18 @@ def _known(value: Any, era: Era) -> Any:
 
 
 def without_unknown(value: Any, era: Era) -> Any:
-    """A struct whose unknown fields are zero; itself where they are, or the era has them all."""
+    """A struct whose unknown fields and bits are zero; itself where they are, or all are known."""
     table = type(value).table
     if not _concerned(table, era):
         return value
     changes: dict[str, Any] = {}
+    at = differences(table.factory, era)
     for op in table.ops:
         held = getattr(value, op.name)
-        if op.name in differences(table.factory, era).unknown:
+        if op.name in at.bits:
+            if held & at.bits[op.name]:
+                changes[op.name] = held & ~at.bits[op.name]
+        elif op.name in at.unknown:
             nothing = getattr(_plain(table), op.name)
             if held != nothing:
                 changes[op.name] = type(nothing)() if isinstance(nothing, Wire) else nothing
@@ -82,9 +86,9 @@ def _plain(table: Table) -> Any:
 
 @lru_cache
 def _concerned(table: Table, era: Era) -> bool:
-    """Whether a struct, or one within it, has fields that the era does not know."""
+    """Whether a struct, or one within it, has fields or bits that the era does not know."""
     inner = [op.table for op in table.ops if op.table is not None]
     for op in table.ops:
         inner += [case for case in op.cases.values() if case is not None]
-    unknown = differences(table.factory, era).unknown
-    return bool(unknown) or any(_concerned(one, era) for one in inner)
+    at = differences(table.factory, era)
+    return bool(at.unknown or at.bits) or any(_concerned(one, era) for one in inner)

@@ -6,6 +6,7 @@ Does not know grants or striping. Stands for lustre_idl.h's obdo, BRW and statfs
 from typing import Annotated
 
 from labsim.wire.eras import V2_10, At
+from labsim.wire.obd_md import OBD_BRW_NDELAY, OBD_MD_LAYOUT_VERSION
 from labsim.wire.schema import (
     OstId,
     Wire,
@@ -37,7 +38,9 @@ class Obdo(
     struct="obdo",
     prefix="o_",
     size=208,
-    differs={V2_10: At(unknown={"layout_version": "o_padding_3"})},
+    differs={
+        V2_10: At(unknown={"layout_version": "o_padding_3"}, bits={"valid": OBD_MD_LAYOUT_VERSION}),
+    },
 ):
     """Attributes of an OST object, and which of them are valid (OBD_MD_*).
 
@@ -97,7 +100,13 @@ class ObdIoobj(Wire, struct="obd_ioobj", prefix="ioo_", size=24):
     bufcnt: u32
 
 
-class NiobufRemote(Wire, struct="niobuf_remote", prefix="rnb_", size=16):
+class NiobufRemote(
+    Wire,
+    struct="niobuf_remote",
+    prefix="rnb_",
+    size=16,
+    differs={V2_10: At(bits={"flags": OBD_BRW_NDELAY})},
+):
     """One contiguous range of an object in a bulk transfer."""
 
     offset: u64
