@@ -16,7 +16,7 @@ from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT
 
 CONNECTS = (MDS_CONNECT, OST_CONNECT, MGS_CONNECT)
 WORK = (
-    "touch f", "dd if=/dev/zero of=f bs=4k count=3", "setfattr -n user.a -v 1 f", "ls -l f",
+    "touch f", "dd if=/dev/zero of=f bs=4k count=3", "sync", "setfattr -n user.a -v 1 f", "ls -l f",
     "getfattr -d f", "mkdir d", "mv f d/f", "cat d/f", "rm d/f", "df",
 )  # fmt: skip
 
