@@ -110,7 +110,7 @@ class Server(Node):
     def _announce(self, target: Any) -> Steps[None]:
         instance = target.last_rcvd.mount_count
         fsname = self.config.fs.fsname
-        target.announced = yield from self.mgc.ready(fsname, target.info, instance)
+        target.announce((yield from self.mgc.ready(fsname, target.info, instance)))
 
     def drop_target(self, name: str, failover: bool = True) -> Steps[None]:
         """A target leaves: umount, or with `failover` False umount -f, that evicts its clients.

@@ -16,6 +16,7 @@ from labsim.base.ids import Fid, Nid
 from labsim.base.params import Param
 from labsim.net.ptlrpc import Export, Exports, Handlers, Recovery, Reply, ServerRequest, handles
 from labsim.net.ptlrpc import points as tgt
+from labsim.net.ptlrpc.recovery import RECONNECT_DELAY_MAX_S
 from labsim.nodes import recovery_files
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.last_rcvd import LastRcvd, Slot
@@ -37,6 +38,9 @@ from labsim.wire.opcodes import (
 
 ABSENT = 1
 """ENOENT_VERSION: the version of an object that is not there (lustre_idl.h)."""
+
+IR_FACTOR_MAX = 10
+"""OBD_IR_FACTOR_MAX: the recovery window is not shrunk."""
 
 
 class Target(Component, Handlers):
@@ -70,6 +74,7 @@ class Target(Component, Handlers):
         self._recovery: Recovery | None = None
         self._connecting: dict[str, None] = {}
         self._soft_s = self._hard_s = 0
+        self._ir_factor = IR_FACTOR_MAX // 2
         self.announced = False
         """The MGS has told all clients that it is up (LDD_F_IR_CAPABLE)."""
 
@@ -100,6 +105,7 @@ class Target(Component, Handlers):
             export.last_committed = slot.transno
             slots[slot.generation] = export
         for generation, reply in (yield from self.reply_data.open()):
+            self.last_rcvd.last_transno = max(self.last_rcvd.last_transno, reply.transno)
             known = slots.get(generation)
             if known is None:
                 self.reply_data.give(reply.place)
@@ -107,7 +113,6 @@ class Target(Component, Handlers):
             known.replies[reply.xid] = reply
             known.slot.multi = True
             known.last_committed = max(known.last_committed, reply.transno)
-            self.last_rcvd.last_transno = max(self.last_rcvd.last_transno, reply.transno)
 
     def _new_epoch(self) -> Steps[None]:
         """From now on transnos are in a new epoch: none is ever given out twice."""
@@ -392,6 +397,32 @@ class Target(Component, Handlers):
         self._hard_s = recovery_files.seconds(text)
         if self._recovery is not None:
             self._recovery.hard_s = self._hard_s
+
+    @Param.computed(
+        unit="tenths", access="rw", help="to how much of it the window shrinks where clients hear "
+        "at once that the target is up"
+    )  # fmt: skip
+    def ir_factor(self) -> int:
+        """5 where nobody said otherwise (OBD_IR_FACTOR_DEFAULT)."""
+        return self._ir_factor
+
+    def store_ir_factor(self, text: str) -> None:
+        """1 to 10, EINVAL; takes effect with the next start."""
+        factor = recovery_files.seconds(text)
+        if not 1 <= factor <= IR_FACTOR_MAX:
+            raise LustreError(errno.EINVAL, text)
+        self._ir_factor = factor
+
+    def announce(self, told: bool) -> None:
+        """The MGS was told that this target is up; `told`: all its clients will hear of it now.
+
+        Then they are waited for for less long (server_calc_timeout): never less than a client may
+        need to try both nodes twice, and only what nobody set.
+        """
+        self.announced = told
+        if told and self._recovery is not None:
+            shrunk = 3 * self.rpc.timeouts.timeout * self._ir_factor // IR_FACTOR_MAX
+            self._recovery.soft_s = max(self._soft_s, 2 * RECONNECT_DELAY_MAX_S, shrunk)
 
     @Param.trigger(unit="uuid", help='evict a client: "UUID", "uuid:UUID" or "nid:NID"')
     def evict_client(self, text: str) -> None:

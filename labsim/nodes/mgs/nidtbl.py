@@ -9,12 +9,14 @@ from labsim.wire.llog_flags import LDD_F_SV_TYPE_MASK
 from labsim.wire.mgs import MgsNidtblEntry, MgsTargetInfo
 
 ENTRY_HEAD, NID_SIZE = 24, 8
+VERSION_INIT = 2
+"""MGS_NIDTBL_VERSION_INIT."""
 
 
 class NidTable:
     """The targets of one file system, each with the version at which it was seen last."""
 
-    def __init__(self, version: int = 1) -> None:
+    def __init__(self, version: int = VERSION_INIT) -> None:
         self.version = version
         self._entries: dict[str, MgsNidtblEntry] = {}
 

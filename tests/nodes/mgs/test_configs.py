@@ -206,11 +206,11 @@ def test_the_recover_table_comes_in_pieces() -> None:
         table.update(info("OST", index, "10.0.2.1@tcp"))
     table.update(info("OST", 1, "10.0.2.9@tcp").replace(instance=2))
     data, last = table.read(0, 70)
-    assert (len(data), last) == (64, 4)
+    assert (len(data), last) == (64, 5)
     seen = MgsNidtblEntry.unpack(data)
-    assert (seen.version, seen.index, seen.type, seen.nid_count) == (2, 0, LDD_F_SV_TYPE_OST, 1)
+    assert (seen.version, seen.index, seen.type, seen.nid_count) == (3, 0, LDD_F_SV_TYPE_OST, 1)
     data, last = table.read(last + 1, 4096)
-    assert (len(data), last) == (96, 7)
-    assert table.read(last + 1, 4096) == (b"", 7)
+    assert (len(data), last) == (96, 8)
+    assert table.read(last + 1, 4096) == (b"", 8)
     assert MgsNidtblEntry.unpack(data, 64).instance == 2
     assert fsdb.client_log("a") == "a-client"
