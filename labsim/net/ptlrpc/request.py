@@ -12,7 +12,6 @@ from labsim.base.payload import Payload, join
 from labsim.wire.formats import format_of
 from labsim.wire.message import Message
 
-
 NO_VERSIONS = (0, 0, 0, 0)
 
 

@@ -252,8 +252,8 @@ class MdtOpen(MdtRename):
         if opening.wants_objects and not opening.req.replay:
             wish = self.lod.wanted(opening.parent, opening.asked)
             allocation = yield from self.lod.allocate(new.fid, wish)
-        self.version(opening.req, 0, opening.parent)
-        self.version(opening.req, 1, new.fid)
+        self.version(opening.req, 0, opening.parent, check=False)
+        self.version(opening.req, 1, new.fid, check=False)
         tx = self.begin(opening.req, new.fid)
         try:
             self.mdd.create(tx, opening.parent, opening.name, new, opening.cred)
@@ -421,8 +421,8 @@ class MdtOpen(MdtRename):
         req.opdata = opening.disposition
         if not req.transno:
             if not opening.created:
-                self.version(req, 0, opening.parent)
-                self.version(req, 1, opening.fid)
+                self.version(req, 0, opening.parent, check=False)
+                self.version(req, 1, opening.fid, check=False)
             yield from self.commit(req, self.begin(req))
         if req.export.closed:
             raise LustreError(errno.ENOTCONN, "the client has gone")
