@@ -198,7 +198,7 @@ class Client(Node):
         yield over
         limit.cancel()
         for osc in self.oscs.values():
-            osc.stop_flusher()
+            osc.close()
 
     # ---- processes
 

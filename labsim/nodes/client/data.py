@@ -32,6 +32,9 @@ class DataPath(Protocol):
     does with its inode; `inode.data` is free for use. `inode.layout` may change between two calls.
     """
 
+    oscs: dict[int, Any]
+    """The devices of the OSTs, by index."""
+
     def get(self, inode: Inode, offset: int, length: int, reader: Any) -> Payload | None:
         """Exactly these bytes, if nothing has to be waited for; None: use `read`."""
         ...
@@ -91,6 +94,14 @@ class DataPath(Protocol):
 
     def discard(self, inode: Inode) -> None:
         """The file has no name and nobody here has it open."""
+        ...
+
+    def cached(self) -> tuple[int, int, int]:
+        """Bytes that may be cached, bytes that are, and how often room had to be made."""
+        ...
+
+    def limit_cache(self, limit: int) -> None:
+        """So many bytes may be cached from now on."""
         ...
 
     def guard(self, checksums: bool) -> None:

@@ -217,6 +217,14 @@ class FileData(FileWrites):
                 one.doomed = True
         inode.data = None
 
+    def cached(self) -> tuple[int, int, int]:
+        """The limit of the cache, what it holds (bytes), and how often room had to be made."""
+        return self.lru.limit, self.lru.used, self.lru.reclaimed
+
+    def limit_cache(self, limit: int) -> None:
+        """So many bytes may be cached from now on."""
+        self.lru.set_limit(limit)
+
     # ---- all OSTs
 
     def guard(self, checksums: bool) -> None:

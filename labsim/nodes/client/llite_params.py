@@ -131,11 +131,18 @@ class LliteParams(Component, tree="llite.{name}"):
 
     def show_max_cached_mb(self) -> str:
         """Several lines; what is written back is a number only."""
-        limit = self.max_cached_bytes // MIB
+        limit, used, reclaims = self.data.cached()
+        unused = max(limit - used, 0) // MIB
         return (
-            f"users: {len(self.open_files) + 1}\nmax_cached_mb: {limit}\nused_mb: 0\n"
-            f"unused_mb: {limit}\nreclaim_count: 0\n"
+            f"users: {len(self.data.oscs) + 1}\nmax_cached_mb: {limit // MIB}\n"
+            f"used_mb: {limit // MIB - unused}\nunused_mb: {unused}\n"
+            f"reclaim_count: {reclaims}\n"
         )
+
+    def set_max_cached_bytes(self, value: int) -> None:
+        """Throws out what is above it (ll_max_cached_mb_seq_write)."""
+        self.max_cached_bytes = value
+        self.data.limit_cache(value)
 
     def store_max_cached_mb(self, text: str) -> None:
         """A number of MiB, with or without the name in front of it."""

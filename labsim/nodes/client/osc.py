@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.base.grammar import kstrto
 from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.units import MIB, PAGE_SIZE
@@ -18,12 +17,12 @@ from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import ImportFiles
+from labsim.nodes.client.osc_files import OscFiles
 from labsim.nodes.client.osc_io import OscIo
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.wire import cksum
 from labsim.wire.constants import (
-    KEY_GRANT_SHRINK,
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
@@ -34,6 +33,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_FLAGS2,
     OBD_CONNECT_FULL20,
     OBD_CONNECT_GRANT,
+    OBD_CONNECT_GRANT_SHRINK,
     OBD_CONNECT_INDEX,
     OBD_CONNECT_JOBSTATS,
     OBD_CONNECT_LRU_RESIZE,
@@ -44,12 +44,9 @@ from labsim.wire.constants import (
     OBD_CONNECT_SRVLOCK,
     OBD_CONNECT_TRUNCLOCK,
     OBD_CONNECT_VERSION,
-    OBD_FL_SHRINK_GRANT,
     OBD_MD_FLATIME,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLCTIME,
-    OBD_MD_FLFLAGS,
-    OBD_MD_FLGRANT,
     OBD_MD_FLGROUP,
     OBD_MD_FLHANDLE,
     OBD_MD_FLID,
@@ -64,7 +61,6 @@ from labsim.wire.opcodes import (
     OST_CONNECT,
     OST_DISCONNECT,
     OST_PUNCH,
-    OST_SET_INFO,
     OST_SETATTR,
     OST_STATFS,
     OST_SYNC,
@@ -82,11 +78,12 @@ WANTED = (
     | OBD_CONNECT_BRW_SIZE | OBD_CONNECT_CANCELSET | OBD_CONNECT_FID | OBD_CONNECT_SRVLOCK
     | OBD_CONNECT_TRUNCLOCK | OBD_CONNECT_FULL20 | OBD_CONNECT_MAXBYTES | OBD_CONNECT_EINPROGRESS
     | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_LRU_RESIZE | OBD_CONNECT_BULK_MBITS | OBD_CONNECT_FLAGS2
-    | OBD_CONNECT_AT | OBD_CONNECT_CKSUM | OBD_CONNECT_SHORTIO | OBD_CONNECT_JOBSTATS
+    | OBD_CONNECT_GRANT_SHRINK | OBD_CONNECT_AT | OBD_CONNECT_CKSUM | OBD_CONNECT_SHORTIO
+    | OBD_CONNECT_JOBSTATS
 )  # fmt: skip
 
 
-class Osc(OscIo, ImportFiles, tree="osc.{name}"):
+class Osc(OscIo, OscFiles, ImportFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
@@ -125,6 +122,7 @@ class Osc(OscIo, ImportFiles, tree="osc.{name}"):
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
         self.imp.on_active.append(self._connected)
         self.imp.on_evicted.append(self._evicted)
+        self.wrote_ns = self.host.env.now
         self._start_io()
 
     # ---- connecting
@@ -143,7 +141,13 @@ class Osc(OscIo, ImportFiles, tree="osc.{name}"):
     def _connected(self) -> None:
         granted = self.imp.connect_data
         self.grant.connected(granted.grant)
+        self.watch_grant()
         self.max_pages_per_rpc = min(self.max_pages_per_rpc, self.brw_pages() or 1)
+
+    def close(self) -> None:
+        """The mount goes."""
+        self.stop_flusher()
+        self.unwatch_grant()
 
     def _evicted(self) -> None:
         """What was dirty is lost; fsync will say so."""
@@ -209,51 +213,6 @@ class Osc(OscIo, ImportFiles, tree="osc.{name}"):
         return reply["obd_statfs"]
 
     # ---- parameters
-
-    @Param.computed(unit="bytes", help="dirty data this OSC holds")
-    def cur_dirty_bytes(self) -> int:
-        """Bytes dirty."""
-        return self.grant.dirty
-
-    @Param.computed(access="rw", unit="bytes", help="grant this OSC holds")
-    def cur_grant_bytes(self) -> int:
-        """Bytes of grant."""
-        return self.grant.avail
-
-    def store_cur_grant_bytes(self, text: str) -> Steps[None] | None:
-        """Give back what is above that number (osc_shrink_grant_to_target)."""
-        target = max(kstrto(text, 10, 0, 2**63 - 1), self.rpc_bytes())
-        return self._shrink_grant(target) if target < self.grant.avail else None
-
-    def _shrink_grant(self, target: int) -> Steps[None]:
-        """The OST takes it where space is scarce; what it does not take is kept."""
-        given = self.grant.avail - target
-        self.grant.avail = target
-        oa = Obdo(
-            valid=OBD_MD_FLFLAGS | OBD_MD_FLGRANT | OBD_MD_FLBLOCKS,
-            flags=OBD_FL_SHRINK_GRANT,
-            grant=given,
-            blocks=self.grant.dirty,
-            misc=self.grant.announce(),
-        )
-        epoch, key = self.grant.epoch, KEY_GRANT_SHRINK.encode()
-        try:
-            request = Request(OST_SET_INFO, setinfo_key=key, ost_body=OstBody(oa=oa))
-            reply = yield from self.call(request, "ost_set_info")
-            given = reply["ost_body"].oa.grant
-        finally:
-            if epoch == self.grant.epoch:
-                self.grant.avail += given
-
-    @Param.computed(unit="bytes", help="grant that lies under dirty pages")
-    def cur_dirty_grant_bytes(self) -> int:
-        """Bytes of grant in use."""
-        return self.grant.dirty
-
-    @Param.computed(unit="bytes", help="grant lost to partly written pages, not yet given back")
-    def cur_lost_grant_bytes(self) -> int:
-        """Bytes of grant lost."""
-        return self.grant.lost
 
     @Param.computed(unit="NID", help="where the OST is connected at")
     def ost_conn_uuid(self) -> str:

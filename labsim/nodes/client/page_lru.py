@@ -74,6 +74,15 @@ class PageLru:
         self._next_try = max(self.limit, self.used + MIB if self.used > self.limit else 0)
         return gone
 
+    def shrink(self, osc: Any, limit: int) -> None:
+        """Throw out what is clean of one OSC's objects until they have `limit` bytes."""
+        used = sum(owner.bytes.total for owner in osc.objects.values())
+        for key, owner in list(self._windows.items()):
+            if used <= limit:
+                return
+            if owner.osc is osc:
+                used -= self._throw_out(key, owner)
+
     def _throw_out(self, key: tuple[int, int], owner: Any) -> int:
         if owner.users:
             return 0

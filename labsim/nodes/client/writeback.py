@@ -7,7 +7,6 @@ kernel's flusher that writes pages which have been dirty for long.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from labsim.base.component import Component
@@ -34,6 +33,7 @@ class Writeback(Component):
     grant: GrantAccount
     objects: dict[Any, OscObject]
     max_dirty_bytes: int
+    wrote_ns: int
 
     def _start_writeback(self) -> None:
         """Called when the OSC is made."""
@@ -41,8 +41,8 @@ class Writeback(Component):
         """Objects with ranges that shall go out now."""
         self._dirty: dict[OscObject, None] = {}
         """All objects with ranges that wait."""
-        self._waiters: deque[tuple[OscObject, int, Any]] = deque()
-        """Writers that wait for room: for which object, how many bytes, and their event."""
+        self._waiters: list[tuple[int, Any]] = []
+        """Writers that wait for room: how many bytes, and their event."""
         self._asked = False
         """A process waits for a slot, to send then."""
         self._flusher: Any = None
@@ -88,7 +88,7 @@ class Writeback(Component):
             return True
         while self.grant.dirty:
             event = self.host.env.event()
-            self._waiters.append((obj, nbytes, event))
+            self._waiters.append((nbytes, event))
             self.unplug()
             if (yield event):
                 return True
@@ -98,17 +98,18 @@ class Writeback(Component):
         """Let waiting writers have what became free, in their order (osc_wake_cache_waiters)."""
         waiters, grant = self._waiters, self.grant
         while waiters:
-            _, nbytes, event = waiters[0]
+            nbytes, event = waiters[0]
             room = grant.dirty + nbytes <= self.max_dirty_bytes and grant.reserve(nbytes)
             if not room and grant.dirty:
                 return
-            waiters.popleft()
+            del waiters[0]
             event.succeed(room)
 
     # ---- what changes
 
     def grown(self, obj: OscObject, extent: DirtyExtent) -> None:
         """A range is dirty, or longer; a full one goes out at once."""
+        self.wrote_ns = self.host.env.now
         if obj not in self._dirty:
             self._dirty[obj] = None
             if self._flusher is None:
