@@ -34,6 +34,8 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import OST_READ, OST_WRITE, opcode_name
 from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, OstBody
 
+RECOVERABLE = (errno.EIO, errno.EROFS, errno.ENOMEM, errno.EAGAIN)
+"""osc_recoverable_error; EINPROGRESS is asked for again without end."""
 MAX_SHORT_IO = 64 << 10
 """OBD_MAX_SHORT_IO_BYTES."""
 
@@ -99,22 +101,33 @@ class BulkIo(Component):
         """Write `data` to ranges (offset, length), or read one; request, reply, what was read.
 
         `flags` are of the niobufs. Sent again, a second later each time, while its checksum says
-        that it was damaged: EIO after `resend_count` times.
+        that it was damaged, or the OST says what may pass (`RECOVERABLE`): up to `resend_count`
+        times, and not to an OST that has forgotten this client since (osc_brw_redo_request).
         """
-        tries = 0
+        tries, life = 0, self.grant.epoch
         while True:
             request = yield from self._request(opcode, oa, ranges, data, flags)
-            reply = yield from self.call(request, opcode_name(opcode).lower())
-            got = self._got(request, reply)
-            intact, got = yield from self._check(request, reply, got)
-            if intact:
-                return request, reply, got
-            self.host.trace.emit("osc.damaged", self.name, opcode, ranges[0][0])
-            self.grant.avail += reply["ost_body"].oa.grant
-            if self.resend_count and tries >= self.resend_count:
-                raise LustreError(errno.EIO, f"{self.name}: damaged {tries + 1} times")
+            try:
+                reply = yield from self.call(request, opcode_name(opcode).lower())
+            except LustreError as error:
+                if error.reply is None or error.errno not in RECOVERABLE:
+                    raise
+                failed = error
+                self.host.trace.emit("osc.redo", self.name, opcode, error.errno)
+            else:
+                got = self._got(request, reply)
+                intact, got = yield from self._check(request, reply, got)
+                if intact:
+                    return request, reply, got
+                self.host.trace.emit("osc.damaged", self.name, opcode, ranges[0][0])
+                self.grant.avail += reply["ost_body"].oa.grant
+                failed = LustreError(errno.EIO, f"{self.name}: damaged {tries + 1} times")
             tries += 1
+            if self.resend_count and tries > self.resend_count:
+                raise failed
             yield self.host.env.timeout(tries * NS_PER_S)
+            if life != self.grant.epoch:
+                raise LustreError(errno.EIO, f"{self.name}: evicted")
             again = oa.flags | OBD_FL_RECOV_RESEND
             oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=again, misc=0)
 

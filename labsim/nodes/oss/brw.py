@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
-from labsim.base.faults import Point
 from labsim.base.histogram import header
 from labsim.base.ids import Fid
 from labsim.base.params import Param
@@ -29,6 +28,7 @@ from labsim.nodes.oss.grants import Account, Range, Told, Verdict
 from labsim.nodes.oss.objects import changes_of, describe
 from labsim.nodes.oss.ofd import MAX_BRW, ObjectHandlers
 from labsim.runtime.ports import Steps
+from labsim.storage.osd import Tx
 from labsim.wire import cksum
 from labsim.wire.constants import (
     KEY_GRANT_SHRINK,
@@ -40,7 +40,6 @@ from labsim.wire.constants import (
     OBD_BRW_FROM_GRANT,
     OBD_BRW_SOFT_SYNC,
     OBD_BRW_SRVLOCK,
-    OBD_BRW_SYNC,
     OBD_CONNECT_SHORTIO,
     OBD_FL_CKSUM_ALL,
     OBD_FL_RECOV_RESEND,
@@ -72,6 +71,13 @@ MAX_SHORT_IO = 64 << 10
 MAX_NIOBUFS = 256
 """The most ranges in one BRW that this OST takes."""
 
+BEFORE_WRITES = (
+    points.OST_ENOSPC, points.OST_EROFS, points.SRV_ENOENT, points.OST_NOMEM,
+    points.OST_BRW_WRITE_BULK2, points.OST_BRW_WRITE_BULK,
+)  # fmt: skip
+"""Where a write may fail before its pages are pulled."""
+
+ENOSPC_RETRIES = 3
 GRANT_VALID = OBD_MD_FLBLOCKS | OBD_MD_FLGRANT
 
 JOB_NAMES = {
@@ -138,22 +144,21 @@ class Ofd(ObjectHandlers, JobStats):
         req.pushed = True
         oa, niobufs = self._check(req)
         yield from self.at(points.OST_BRW_NET)
-        yield from self.at(points.OST_ENOSPC)
-        yield from self.at(points.OST_EROFS)
         yield from self.at(points.OST_BRW_PAUSE_BULK)
-        fid = yield from self.changing(req, oa)
+        yield from self.at(points.OST_DQACQ_NET)
         lock = yield from self._server_lock(oa, niobufs, LCK_PW)
         try:
-            yield from self.at(points.OST_BRW_WRITE_BULK2)
             verdict, settle = yield from self._reserve(req, oa, niobufs)
             try:
-                yield from self.at(points.OST_BRW_WRITE_BULK)
+                fid = yield from self._writable(req, oa)
                 data = yield from self._pull(req, oa, sum(one.len for one in niobufs))
+                yield from self.at(points.OST_BRW_PAUSE_BULK2)
                 oa, data = yield from self._seal_written(oa, data)
                 room = self._pages_with_room(fid, niobufs, verdict.room)
                 yield from self._store(req, oa, niobufs, data, room, settle)
             except BaseException:
                 settle()
+                self.grants.withdraw(self.grants.account(req.export.cookie), verdict)
                 raise
         finally:
             if lock is not None:
@@ -161,6 +166,15 @@ class Ofd(ObjectHandlers, JobStats):
         reply = describe(oa, self.osd.attrs(fid)).replace(grant=verdict.grant)
         rcs = [0 if all(ok for _, _, ok in parts) else -errno.ENOSPC for parts in room]
         return req.reply(ost_body=OstBody(oa=reply), rcs=rcs)
+
+    def _writable(self, req: ServerRequest, oa: Obdo) -> Steps[Fid]:
+        """The object of a write, unless something stands in its way.
+
+        Grant has been taken by then, whatever comes of it: the client counts it as used.
+        """
+        for point in BEFORE_WRITES:
+            yield from self.at(point)
+        return (yield from self.changing(req, oa))
 
     # ---- grant and space
 
@@ -229,7 +243,38 @@ class Ofd(ObjectHandlers, JobStats):
         self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
         room: list[list[tuple[int, int, bool]]], settle: Callable[[], None],
     ) -> Steps[None]:  # fmt: skip
-        """Write all that has room in one transaction; on disk before the answer if need be."""
+        """Write all that has room in one transaction; on disk before the answer if need be.
+
+        Where the disk has no block although there should be one, what is pending is committed
+        first, three times at most.
+        """
+        started_ns = self.host.env.now
+        bios = self.disk_io.begin(True, [(one.offset, one.len) for one in niobufs])
+        try:
+            for retries in range(ENOSPC_RETRIES + 1):
+                try:
+                    yield from self.at(points.OST_MAPBLK_ENOSPC)
+                    yield from self._written(req, oa, niobufs, data, room, settle).stop()
+                    break
+                except LustreError as error:
+                    if error.errno != errno.ENOSPC or retries == ENOSPC_RETRIES:
+                        raise
+                yield from self.osd.sync()
+        finally:
+            self.disk_io.end(True, bios, self.host.env.now - started_ns)
+        flags = niobufs[0].flags
+        if self.sync_journal or not all(one.flags & OBD_BRW_ASYNC for one in niobufs):
+            yield from self.osd.sync()
+        elif flags & OBD_BRW_SOFT_SYNC:
+            self._soft_sync(req)
+        if not flags & OBD_BRW_SOFT_SYNC:
+            self._soft_syncs.pop(req.export.cookie, None)
+
+    def _written(
+        self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
+        room: list[list[tuple[int, int, bool]]], settle: Callable[[], None],
+    ) -> Tx:  # fmt: skip
+        """The transaction of a write."""
         fid = self.fid(oa)
         tx = self.begin(req)
         start = 0
@@ -242,20 +287,7 @@ class Ofd(ObjectHandlers, JobStats):
         if changes := changes_of(oa):
             tx.set_attrs(fid, **changes)
         tx.on_commit(settle)
-        flags = niobufs[0].flags
-        sync = self.sync_journal or bool(flags & OBD_BRW_SYNC and not flags & OBD_BRW_ASYNC)
-        started_ns = self.host.env.now
-        bios = self.disk_io.begin(True, [(one.offset, one.len) for one in niobufs])
-        try:
-            yield from tx.stop()
-        finally:
-            self.disk_io.end(True, bios, self.host.env.now - started_ns)
-        if sync:
-            yield from self.osd.sync()
-        elif flags & OBD_BRW_SOFT_SYNC:
-            self._soft_sync(req)
-        if not flags & OBD_BRW_SOFT_SYNC:
-            self._soft_syncs.pop(req.export.cookie, None)
+        return tx
 
     def _soft_sync(self, req: ServerRequest) -> None:
         """A client would like its pages on disk soon: begin a commit at every so many such BRWs."""
@@ -338,7 +370,7 @@ class Ofd(ObjectHandlers, JobStats):
         """The obdo with this side's checksum: the client compares, and writes again if it must."""
         if not oa.valid & OBD_MD_FLCKSUM:
             return oa, data
-        if (yield from self._hit(points.OST_CHECKSUM_RECEIVE)):
+        if (yield from self.hit(points.OST_CHECKSUM_RECEIVE)):
             data = join([b"bad3"[: len(data)], piece(data, 4, len(data))])
         sealed = _sealed(oa, data)
         if sealed.nlink != oa.nlink:
@@ -350,17 +382,9 @@ class Ofd(ObjectHandlers, JobStats):
         if not oa.valid & OBD_MD_FLCKSUM:
             return oa, data
         sealed = _sealed(oa, data)
-        if data and (yield from self._hit(points.OST_CHECKSUM_SEND)):
+        if data and (yield from self.hit(points.OST_CHECKSUM_SEND)):
             data = join([b"bad4"[: len(data)], piece(data, 4, len(data))])
         return sealed, data
-
-    def _hit(self, point: Point) -> Steps[bool]:
-        """Is a point hit that damages something?"""
-        try:
-            yield from self.at(point)
-        except LustreError:
-            return True
-        return False
 
     def _check(self, req: ServerRequest) -> tuple[Obdo, list[NiobufRemote]]:
         """The object and its ranges, or ProtocolError where they do not fit one another."""

@@ -238,6 +238,12 @@ class Grants:
         if not account.pending and account in self._gone:
             self._gone.remove(account)
 
+    def withdraw(self, account: Account, verdict: Verdict) -> None:
+        """The reply that was to tell of more grant will not."""
+        grant = min(self.inflate(account, verdict.grant), account.granted)
+        account.granted -= grant
+        self.tot_granted -= grant
+
     def create(self, count: int, available: int, blocks: int) -> tuple[int, int]:
         """Room for `count` new objects on a store of `blocks`: how many, and what to `commit`.
 

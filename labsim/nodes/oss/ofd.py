@@ -9,6 +9,7 @@ import errno
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.faults import Point
 from labsim.base.ids import Fid
 from labsim.base.params import Param
 from labsim.base.payload import tobytes
@@ -161,7 +162,8 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
     def available(self) -> int:
         """Bytes that may still be written, promised or not; a little is kept for the OST's own."""
         statfs = self.osd.statfs()
-        return max(statfs.bavail * statfs.bsize - OWN_BYTES, 0)
+        free: int = statfs.bavail * statfs.bsize - OWN_BYTES
+        return max(free, 0)
 
     def lvb(self, resource: tuple[int, ...]) -> bytes:
         """The value block of an object's extent locks (ofd_lvbo_update); ENOENT."""
@@ -174,6 +176,14 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         if not self.osd.exists(fid):
             raise LustreError(errno.ENOENT, f"object {oa.oi.id}")
         return fid
+
+    def hit(self, point: Point) -> Steps[bool]:
+        """Is a point hit that does something else than fail?"""
+        try:
+            yield from self.at(point)
+        except LustreError:
+            return True
+        return False
 
     def changing(self, req: ServerRequest, oa: Obdo) -> Steps[Fid]:
         """The object that a change is about.
@@ -193,6 +203,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
     def create(self, req: ServerRequest) -> Steps[Message]:
         """Precreate up to an id, or destroy what is above one (ofd_create_hdl)."""
         yield from self.at(points.OST_CREATE_NET)
+        yield from self.at(points.OST_PAUSE_CREATE)
         oa: Obdo = req["ost_body"].oa
         if oa.oi.seq != 0:
             raise LustreError(errno.EINVAL, f"sequence {oa.oi.seq:#x}")
@@ -210,6 +221,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         wanted = min(wanted, self.last_id + OST_MAX_PRECREATE)
         if wanted <= self.last_id:
             return
+        yield from self.at(points.OST_ENOINO)
         statfs = self.osd.statfs()
         if statfs.ffree == 0:
             raise LustreError(errno.ENOSPC, f"{self.name} has no free inode")
@@ -263,6 +275,8 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """Destroy an object, after its clients have thrown away what they cached of it."""
         yield from self.at(points.OST_DESTROY_NET)
         oa: Obdo = req["ost_body"].oa
+        if (yield from self.hit(points.OST_NODESTROY)):
+            return req.reply(ost_body=OstBody(oa=oa))
         fid = self.fid(oa)
         resource = ost_resource(oa.oi.id, oa.oi.seq)
         lock = yield from self.ldlm.acquire(

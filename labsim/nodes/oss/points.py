@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from labsim.base.faults import Point
 
-EIO, EFAULT, ENOSPC, EROFS = 5, 14, 28, 30
+ENOENT, EIO, ENOMEM, EFAULT, ENOSPC, EROFS, EINPROGRESS = 2, 5, 12, 14, 28, 30, 115
 
 OST_CREATE_NET = Point(0x204, "an OST is asked to precreate", "OST_CREATE_NET")
 OST_DESTROY_NET = Point(0x205, "an OST is asked to destroy an object", "OST_DESTROY_NET")
@@ -33,6 +33,20 @@ OST_CHECKSUM_RECEIVE = Point(
 )
 OST_CHECKSUM_SEND = Point(
     0x21B, "data is damaged after an OSS took its checksum", "OST_CHECKSUM_SEND", "fail", EIO
+)
+SRV_ENOENT = Point(0x217, "an OST cannot find the object of a write", "SRV_ENOENT", "fail", ENOENT)
+OST_NOMEM = Point(0x226, "an OST has no memory for a write", "OST_NOMEM", "fail", ENOMEM)
+OST_BRW_PAUSE_BULK2 = Point(
+    0x227, "an OSS pauses with the pages of a write at hand", "OST_BRW_PAUSE_BULK2", "delay"
+)
+OST_MAPBLK_ENOSPC = Point(
+    0x228, "a disk has no block for a write that had room", "OST_MAPBLK_ENOSPC", "fail", ENOSPC
+)
+OST_ENOINO = Point(0x229, "an OST says that it has no free inode", "OST_ENOINO", "fail", ENOSPC)
+OST_DQACQ_NET = Point(0x230, "a write waits for quota", "OST_DQACQ_NET", "fail", EINPROGRESS)
+OST_PAUSE_CREATE = Point(0x223, "an OST pauses before it precreates", "OST_PAUSE_CREATE", "delay")
+OST_NODESTROY = Point(
+    0x233, "an OST destroys nothing, and says it did", "OST_NODESTROY", "fail", EIO
 )
 OST_BRW_WRITE_BULK2 = Point(
     0x220, "an OSS cannot set up the pages of a write", "OST_BRW_WRITE_BULK2", "fail", EFAULT
