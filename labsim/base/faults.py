@@ -156,6 +156,22 @@ class Faults:
         if armed is not None:
             armed.val = value
 
+    def __bool__(self) -> bool:
+        """Is anything armed at all?"""
+        return bool(self._armed)
+
+    def hit(self, point: Point, value: int | None = None) -> bool:
+        """Come by a point where nobody can wait; what happens there, the caller does.
+
+        With `value` only a point whose fail_val that is counts.
+        """
+        armed = self._armed.get(point.number)
+        if armed is None or value not in (None, armed.val) or not armed.due(self._rng):
+            return False
+        if self._on_hit is not None:
+            self._on_hit(point)
+        return True
+
     def visit(self, point: Point) -> Generator[Any, Any, None]:
         """Pass, wait or raise; the one way a node meets its faults."""
         if self._races and point.number in self._races:

@@ -103,6 +103,11 @@ class Gate:
         self.opened = opened
         self._waiting: list[Any] = []
 
+    @property
+    def waiting(self) -> bool:
+        """Does anybody wait?"""
+        return bool(self._waiting)
+
     def open(self) -> None:
         """Let everybody through, from now on."""
         self.opened = True
@@ -206,7 +211,7 @@ class Deadlines:
         """Call `callback()` when the time is `at_ns` (at once, if that has passed)."""
         deadline = Deadline(self, at_ns, callback)
         heap = self._heap
-        if len(heap) > 64 and len(heap) > 4 * self.pending:
+        if len(heap) > 8 and len(heap) > 2 * self.pending:
             self._sweep()
             heap = self._heap
         heappush(heap, (at_ns, next(self._order), deadline))

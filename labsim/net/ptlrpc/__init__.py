@@ -15,6 +15,7 @@ from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.net.ptlrpc.service import Service
 from labsim.net.ptlrpc.states import State
+from labsim.net.ptlrpc.tags import Tags
 
 __all__ = [
     "Export",
@@ -28,5 +29,6 @@ __all__ = [
     "ServerRequest",
     "Service",
     "State",
+    "Tags",
     "handles",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from labsim.base.payload import Payload, join, piece
 from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc import points
 from labsim.net.ptlrpc.request import Request
 from labsim.runtime.ports import Steps
 
@@ -31,12 +32,15 @@ def first_bits(mbits: int) -> int:
     return mbits & ~(BULK_OPS_COUNT - 1)
 
 
-def expose(lnet: Any, request: Request, portal: int, base: int) -> None:
+def expose(rpc: Any, request: Request, portal: int, base: int) -> None:
     """Open the client's side of a bulk before its request goes out; sets `request.mbits`."""
+    lnet = rpc.lnet
     nbytes = len(request.bulk_out) if request.bulk_out is not None else request.bulk_in or 0
     count = pieces_of(nbytes)
     request.mbits = base + count - 1
     request.drop_chunks()
+    if rpc.faults.hit(points.PTLRPC_BULK_GET_NET):
+        return
     for number in range(count):
         low, high = number * LNET_MTU, min((number + 1) * LNET_MTU, nbytes)
         if request.bulk_out is not None:

@@ -1,29 +1,36 @@
 """An import: a client's connection to one target.
 
 Knows states, resends and deadlines, not what the requests do. Stands for struct obd_import and
-ptlrpc/import.c. Replay of committed-but-lost requests has its states in the table; no server of
-this package opens a recovery window yet, so they are not entered.
+ptlrpc/import.c. What is kept for replay is in `replay`, pings and idling in `pinger`.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc import points
 from labsim.net.ptlrpc.connections import Connections
+from labsim.net.ptlrpc.pinger import Pinged
+from labsim.net.ptlrpc.replay import GONE, Send
 from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import NOTHING_GRANTED, PtlRpc
-from labsim.net.ptlrpc.sender import Sender
 from labsim.net.ptlrpc.states import State, after_connect, check_granted, follow
 from labsim.runtime.ports import Steps
-from labsim.runtime.sync import Gate, Permits
+from labsim.runtime.sync import Gate
 from labsim.wire.constants import (
     MSG_CONNECT_INITIAL,
+    MSG_CONNECT_RECONNECT,
+    MSG_CONNECT_RECOVERING,
+    MSG_CONNECT_REPLAYABLE,
+    MSG_CONNECT_TRANSNO,
     MSG_RESENT,
     OBD_CONNECT_AT,
     OBD_CONNECT_JOBSTATS,
+    PTL_RPC_MSG_ERR,
 )
 from labsim.wire.eras import era_of
 from labsim.wire.lustre_msg import ObdConnectData
@@ -36,30 +43,36 @@ EBUSY, ENODEV, EPROTO, ESHUTDOWN = 16, 19, 71, 108
 FOR_NOW = frozenset({ETIMEDOUT, EAGAIN, EALREADY, EBUSY, ENODEV})
 """A first connect that is refused with one of these is tried again; with any other it is over."""
 
+INTERRUPTED = frozenset({ETIMEDOUT, ENOTCONN, ENODEV})
+"""How a recovery ends whose server has gone again; it begins anew, once a second at most."""
+
 CONNECT_STEP_NS = 5 * NS_PER_S
 CONNECT_TIMEOUT_MAX_NS = 50 * NS_PER_S
 RETRY_NS = 7 * NS_PER_S
 """PING_INTERVAL_SHORT: how long until a disconnected import tries again."""
 
+HISTORY = struct.Struct("<qB")
+"""An entry of an import's history: the date, and the state it went to."""
+HISTORY_LENGTH = 16
+"""IMP_STATE_HIST_LEN."""
 
-Send: TypeAlias = Callable[[Request], Steps[Message]]
-"""How a request goes out while the import recovers, and its reply comes back."""
+__all__ = ["HISTORY", "Import", "Send"]
 
 
-class Import(Sender):
+class Import(Pinged):
     """The way to one target, over one of the NIDs it may be at.
 
     `want` builds the obd_connect_data to ask for; `portals` are the default (request, reply) pair;
     `opcodes` are the (connect, disconnect) opcodes. `on_evicted` and `on_active` are plain
     functions that are called when the server has forgotten this client, and when the import is
-    usable (again).
+    usable (again); `on_disconnect` is one for when the connection is lost or given up.
     """
 
     __slots__ = (
-        "_free_tags", "_hurry", "_opcodes", "_pinger", "_recovering", "_usable", "_want",
-        "callback_cookie", "client_uuid", "connect_data", "conns", "generation", "mod_slots",
-        "name", "on_active", "on_evicted", "on_replay_locks", "state", "target_name",
-        "target_uuid",
+        "_hurry", "_opcodes", "_recovering", "_resumes_in", "_usable", "_waking", "_want",
+        "callback_cookie", "client_uuid", "connect_data", "conns", "deactivated", "generation",
+        "history", "invalid", "on_active", "on_disconnect", "on_evicted", "target_name",
+        "target_uuid", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -81,22 +94,25 @@ class Import(Sender):
         self.target_name = target_uuid.removesuffix("_UUID")
         self.client_uuid = client_uuid
         self.conns = Connections(nids)
-        self.state = State.NEW
+        self.history = b""
         self.connect_data = NOTHING_GRANTED
         self.generation = 0
+        self.timeouts = 0
+        """Requests that had no reply in time."""
         self.callback_cookie = callback_cookie
+        self.deactivated = False
+        """An administrator has switched the import off (imp_deactive)."""
+        self.invalid = False
+        """What it held was dropped without a word: a reconnect must be an eviction."""
         self.on_evicted: list[Callable[[], None]] = []
+        self.on_disconnect: Callable[[], None] | None = None
         self.on_active: list[Callable[[], None]] = []
-        self.on_replay_locks: list[Callable[[Send], Steps[None]]] = []
-        """What tells a server that has started anew of the locks held (REPLAY_LOCKS)."""
-        self.mod_slots: Permits | None = None
-        self._free_tags: list[int] = []
         self._want = want
         self._opcodes = opcodes
         self._usable = Gate(rpc.env)
-        self._recovering = False
+        self._recovering = self._waking = False
+        self._resumes_in = State.REPLAY
         self._hurry: Any = None
-        self._pinger: Any = None
 
     # ---- calling
 
@@ -106,61 +122,51 @@ class Import(Sender):
         Raises LustreError with the reply's status where that is negative, EIO where the client was
         evicted meanwhile, ETIMEDOUT for a request that must not be resent.
         """
-        yield from self._wait_usable(request)
-        if request.modifying:
-            yield from self._take_tag(request)
-        try:
-            delay_s = 1
-            while True:
-                reply: Message = yield from self._attempt(request)
-                if reply.status != -EINPROGRESS:
-                    break
-                yield self.rpc.env.timeout(delay_s * NS_PER_S)
-                delay_s += 1
+        generation = self.generation
+        delay_s = 0
+        while True:
+            if self.state is not State.FULL or self.deactivated:
                 yield from self._wait_usable(request)
-        finally:
-            if request.tag:
-                self._give_tag(request)
-        if reply.status < 0:
-            raise LustreError(-reply.status, f"{self.name} opcode {request.opcode}", reply)
+            if self.generation != generation:
+                raise LustreError(EIO, f"{self.name}: evicted")
+            request.done = None
+            request.flags = 0
+            self.launch(request)
+            try:
+                reply: Message = yield request.done
+                if self.rpc.faults:
+                    yield from self._slowly(request)
+            finally:
+                self.retire(request)
+            if reply.body.status != -EINPROGRESS:
+                break
+            delay_s += 1
+            yield self.rpc.env.timeout(delay_s * NS_PER_S)
+        if reply.body.status < 0:
+            raise LustreError(-reply.body.status, f"{self.name} opcode {request.opcode}", reply)
         return reply
 
-    def _attempt(self, request: Request) -> Steps[Message]:
-        request.done = None
-        request.flags = 0
-        self.launch(request)
-        try:
-            reply: Message = yield request.done
-        finally:
-            self.retire(request)
-        return reply
+    def _slowly(self, request: Request) -> Steps[None]:
+        """What faults make of a reply that came: it is looked at late, or its bulk is lost."""
+        faults, opcode = self.rpc.faults, request.opcode
+        if opcode != OBD_PING:
+            yield from faults.visit(points.PTLRPC_PAUSE_REP)
+        any_opcode = faults.hit(points.PTLRPC_LONG_REPL_UNLINK, 0)
+        if any_opcode or any(faults.hit(point, opcode) for point in points.UNLINKS):
+            yield self.rpc.env.timeout(points.LONG_UNLINK_NS)
+        if request.exposed and faults.hit(points.PTLRPC_CLIENT_BULK_CB):
+            raise LustreError(EIO, f"{self.name}: the bulk of opcode {opcode} failed")
 
     def _wait_usable(self, request: Request) -> Steps[None]:
-        """Wait for the connection; EIO where it comes back without what the caller had before."""
-        generation = self.generation
-        while self.state is not State.FULL:
-            if self.state in (State.CLOSED, State.NEW):
+        """Wait for the connection; an idle import gets one again."""
+        if self.state is State.IDLE and not self.deactivated:
+            self._wake()
+        while self.state is not State.FULL or self.deactivated:
+            if self.state in (State.CLOSED, State.NEW) or self.deactivated:
                 raise LustreError(ESHUTDOWN, f"{self.name} is not connected")
-            if request.no_delay:
+            if request.no_delay and not self._waking:
                 raise LustreError(EAGAIN, f"{self.name} is {self.state.name}")
             yield from self._usable.passed()
-        if self.generation != generation:
-            raise LustreError(EIO, f"{self.name}: evicted")
-
-    def _take_tag(self, request: Request) -> Steps[None]:
-        """One tag for each modifying request under way (obd_get_mod_rpc_slot)."""
-        if self.mod_slots is None:
-            count = max(self.connect_data.maxmodrpcs, 1)
-            self.mod_slots = Permits(self.rpc.env, count)
-            self._free_tags = list(range(count, 0, -1))
-        yield from self.mod_slots.take()
-        request.tag = self._free_tags.pop()
-
-    def _give_tag(self, request: Request) -> None:
-        assert self.mod_slots is not None
-        self._free_tags.append(request.tag)
-        request.tag = 0
-        self.mod_slots.give()
 
     @property
     def closed(self) -> bool:
@@ -175,31 +181,52 @@ class Import(Sender):
 
     def answered(self, request: Request, reply: Message) -> None:
         """A reply; one that says the server does not know us starts a reconnect instead."""
-        if reply.status in (-ENOTCONN, -ENODEV) and request.opcode not in self._opcodes:
+        body = reply.body
+        if request.recovers:
+            self.committed = max(self.committed, body.last_committed)
+        elif body.type == PTL_RPC_MSG_ERR and body.status in GONE:
             self._lost("not connected")
             return
+        else:
+            self.learn(request, reply)
+            if self.commit_expected:
+                self.expect_commit()
         super().answered(request, reply)
 
     def expired(self, request: Request) -> None:
         """No reply in time: the connection is in doubt, so reconnect, then resend."""
-        if request.no_resend:
+        self.timeouts += 1
+        if request.no_resend or request.recovers:
             super().expired(request)
-        if request.opcode not in self._opcodes:
+        if not request.recovers:
             self._lost("timeout")
 
     def _lost(self, why: str) -> None:
         if self.state is State.FULL:
             self.rpc.trace.emit("import.lost", self.name, why)
             self._go(State.DISCON)
-        if self.state is State.DISCON and not self._recovering:
+            if self.on_disconnect is not None:
+                self.on_disconnect()
+        if self.state is State.DISCON:
+            self._start_recovery()
+
+    def _start_recovery(self) -> None:
+        if not self._recovering and not self.deactivated:
             self._recovering = True
-            self.rpc.env.process(self._reconnect())
+            self.rpc.env.process(self._recover())
 
     def _go(self, state: State) -> None:
         self.state = follow(self.state, state)
         self.rpc.trace.emit("import.state", self.name, state.name)
+        entry = HISTORY.pack(self.rpc.now_s, state)
+        self.history = self.history[-HISTORY.size * (HISTORY_LENGTH - 1) :] + entry
+        if state >= State.REPLAY:
+            waits = state is State.REPLAY_WAIT
+            self._resumes_in = State.REPLAY_LOCKS if waits else State.REPLAY
         if state is State.FULL:
+            self._waking = False
             self._usable.open()
+            self.watch()
         else:
             self._usable.close()
 
@@ -210,28 +237,47 @@ class Import(Sender):
 
         Raises LustreError where the target refuses for good.
         """
-        yield from self._connect(first=True)
-        self._schedule_ping()
+        self._recovering = True
+        try:
+            yield from self._bring_up(first=True)
+        finally:
+            self._recovering = False
 
-    def _reconnect(self) -> Steps[None]:
-        """Connect again; who is refused asks again later, as the pinger of Lustre does."""
-        while self.state not in (State.FULL, State.CLOSED):
-            try:
-                yield from self._connect(first=False)
-            except LustreError as error:
-                self.rpc.trace.emit("import.refused", self.name, error.errno)
-                yield from self._pause(RETRY_NS)
+    def _recover(self) -> Steps[None]:
+        yield from self._bring_up(first=False)
         self._recovering = False
+
+    def _bring_up(self, first: bool) -> Steps[None]:
+        """Connect, and do what the server's state asks for, until the import is FULL.
+
+        Whatever goes wrong on the way begins it again.
+        """
+        while not (self.closed or self.deactivated or self.state is State.FULL):
+            began_ns = self.rpc.env.now
+            try:
+                yield from self._connect(first)
+                yield from self._restore()
+            except LustreError as error:
+                if self.closed:
+                    return
+                if first and not self.handle:
+                    raise
+                self.rpc.trace.emit("import.refused", self.name, error.errno)
+                if error.errno not in INTERRUPTED:
+                    yield from self._pause(RETRY_NS)
+                elif self.rpc.env.now - began_ns < NS_PER_S:
+                    yield from self._pause(NS_PER_S)
 
     def _connect(self, first: bool) -> Steps[None]:
         timeout_ns = self.rpc.connect_timeout_ns
         while True:
-            self._go(State.CONNECTING)
+            if self.state is not State.CONNECTING:
+                self._go(State.CONNECTING)
             if self.conns.select(self.rpc.env.now):
                 timeout_ns = min(timeout_ns + CONNECT_STEP_NS, CONNECT_TIMEOUT_MAX_NS)
             self.peer = self.conns.current
             try:
-                reply = yield from self._exchange(first, timeout_ns)
+                reply = yield from self._exchange(timeout_ns)
             except LustreError as error:
                 if self.closed:
                     return
@@ -240,14 +286,13 @@ class Import(Sender):
                     raise
                 if error.errno in (EAGAIN, EBUSY):
                     self.conns.stay()
-                pause_ns = min(RETRY_NS, self.rpc.ping_interval_ns)
                 if error.errno != ETIMEDOUT:
-                    yield from self._pause(pause_ns)
-                if self.closed:
+                    yield from self._pause(self.rpc.short_interval_ns)
+                if self.closed or self.deactivated:
                     return
                 continue
             if self.state is State.CONNECTING:
-                self._connected(reply, first)
+                self._connected(reply)
             return
 
     def _pause(self, pause_ns: int) -> Steps[None]:
@@ -270,29 +315,30 @@ class Import(Sender):
             self._hurry.succeed()
         return True
 
-    def _exchange(self, first: bool, timeout_ns: int) -> Steps[Message]:
-        """One connect request and its reply."""
+    def _exchange(self, timeout_ns: int) -> Steps[Message]:
+        """One connect request and its reply; it says what the first replay would be."""
         self.conn_cnt += 1
+        wanted = self._want()
+        op_flags = 0 if self.handle else MSG_CONNECT_INITIAL
+        if transno := self.first_transno:
+            wanted = wanted.replace(transno=transno)
+            op_flags |= MSG_CONNECT_TRANSNO
         request = Request(
             self._opcodes[0],
             no_resend=True,
             timeout_ns=timeout_ns,
-            op_flags=MSG_CONNECT_INITIAL if first else 0,
+            op_flags=op_flags,
             tgtuuid=self.target_uuid,
             cluuid=self.client_uuid,
             conn=self.callback_cookie,
-            connect_data=self._want(),
+            connect_data=wanted,
         )
-        self.launch(request)
-        try:
-            reply: Message = yield request.done
-        finally:
-            self.retire(request)
+        reply = yield from self.ask(request)
         if reply.status < 0:
             raise LustreError(-reply.status, f"{self.name}: connect refused")
         return reply
 
-    def _connected(self, reply: Message, first: bool) -> None:
+    def _connected(self, reply: Message) -> None:
         granted: ObdConnectData = reply["connect_data"]
         try:
             check_granted(self._want().connect_flags, granted.connect_flags)
@@ -301,28 +347,59 @@ class Import(Sender):
             self._go(State.DISCON)
             raise LustreError(EPROTO, str(error)) from None
         self.conns.succeeded()
-        same = reply.body.handle == self.handle
-        self.handle = reply.body.handle
+        body = reply.body
+        first, same = not self.handle, body.handle == self.handle
+        self.handle = body.handle
         self.connect_data = granted
         self.era = era_of(min(self._want().version, granted.version))
         self.at_granted = self.granted(OBD_CONNECT_AT)
         self.jobs_granted = self.granted(OBD_CONNECT_JOBSTATS)
-        state = after_connect(reply.body.op_flags, first, same)
+        if first:
+            self.replayable = bool(body.op_flags & MSG_CONNECT_REPLAYABLE)
+        if 0 < body.last_committed < self.committed:
+            told = (self.committed, body.last_committed)
+            self.rpc.trace.emit("import.back_in_time", self.name, *told)
+        again = body.op_flags & MSG_CONNECT_RECONNECT
+        if not again:
+            self.life = self.conn_cnt
+        state = after_connect(body.op_flags, first, same, self._resumes_in, self.invalid)
+        if state is State.REPLAY and not again:
+            self.prepare_replay()
+        elif again and body.op_flags & MSG_CONNECT_RECOVERING:
+            self.resume_replay()
         self._go(state)
-        if state is State.EVICTED:
+
+    def _restore(self) -> Steps[None]:
+        """From what the connect reply led to, up to FULL (ptlrpc_import_recovery_state_machine).
+
+        Raises LustreError where the connection breaks on the way, or the server changes its mind.
+        """
+        if self.state is State.EVICTED:
             self._invalidate()
+            self._go(State.RECOVER)
+        if self.state is State.REPLAY:
+            yield from self.replay()
+            self._go(State.REPLAY_LOCKS)
+            yield from self.replay_locks()
+        if self.state is State.REPLAY_LOCKS:
+            self._go(State.REPLAY_WAIT)
+            yield from self.finish_replay()
             self._go(State.RECOVER)
         if self.state is State.RECOVER:
             self._resend()
-            self._go(State.FULL)
-        for hook in self.on_active:
-            hook()
+            self._go(State.DISCON if self.deactivated else State.FULL)
+        if self.state is State.FULL:
+            self.invalid = False
+            for hook in self.on_active:
+                hook()
 
     def _invalidate(self) -> None:
         """The server has forgotten us: what was under way fails, what was cached is void."""
         self.generation += 1
+        self.invalid = True
         for request in list(self.outstanding.values()):
             self.fail(request, LustreError(EIO, f"{self.name}: evicted"))
+        self.lose_all()
         for hook in self.on_evicted:
             hook()
 
@@ -337,47 +414,69 @@ class Import(Sender):
             request.flags |= MSG_RESENT
             self.send(request, fresh_mbits=True)
 
+    # ---- idling, and being switched off
+
+    def retreat(self) -> Steps[None]:
+        """Disconnect from a target that nobody needs (ptlrpc_disconnect_and_idle_import)."""
+        yield from self.rpc.faults.visit(points.PTLRPC_IDLE_RACE)
+        if self.state is not State.FULL or not self.idle:
+            return
+        self._go(State.CONNECTING)
+        yield from self._say_goodbye()
+        if self.closed:
+            return
+        self.handle = 0
+        if self.on_disconnect is not None:
+            self.on_disconnect()
+        if self._usable.waiting:
+            self._wake()
+        else:
+            self._go(State.IDLE)
+
+    def _wake(self) -> None:
+        """Somebody needs the connection again, and will wait for it."""
+        self._waking = True
+        self._start_recovery()
+
+    def wake(self) -> None:
+        """Connect an idle import again."""
+        if self.state is State.IDLE:
+            self._wake()
+
+    def deactivate(self) -> None:
+        """Switch the import off: what is under way fails, what is cached is dropped."""
+        if not self.deactivated:
+            self.deactivated = True
+            self._invalidate()
+            self._usable.pulse()
+
+    def activate(self) -> None:
+        """Switch it on again: it reconnects, and then knows nothing."""
+        if self.deactivated:
+            self.deactivated = False
+            self._lost("switched on again")
+
     # ---- leaving
 
     def disconnect(self) -> Steps[None]:
         """Tell the target goodbye, and close; a target that does not answer is left alone."""
         if self.state is State.FULL:
-            request = Request(self._opcodes[1], no_resend=True, no_delay=True)
-            request.timeout_ns = self.rpc.connect_timeout_ns
-            try:
-                yield from self.call(request)
-            except LustreError as error:
-                self.rpc.trace.emit("import.goodbye", self.name, error.errno)
+            yield from self._say_goodbye()
         self.close()
+
+    def _say_goodbye(self) -> Steps[None]:
+        request = Request(self._opcodes[1], no_resend=True)
+        request.timeout_ns = self.rpc.connect_timeout_ns
+        try:
+            yield from self.ask(request)
+        except LustreError as error:
+            self.rpc.trace.emit("import.goodbye", self.name, error.errno)
 
     def close(self) -> None:
         """Stop using the import; requests under way fail with ESHUTDOWN."""
         if self.state is not State.CLOSED:
             self._go(State.CLOSED)
-        if self._pinger is not None:
-            self._pinger.cancel()
-            self._pinger = None
+        self.unwatch()
         for request in list(self.outstanding.values()):
             self.fail(request, LustreError(ESHUTDOWN, f"{self.name} was closed"))
         self._usable.pulse()
-
-    # ---- pinging
-
-    def _schedule_ping(self) -> None:
-        due_ns = self.rpc.env.now + self.rpc.ping_interval_ns
-        self._pinger = self.rpc.deadlines.add(due_ns, self._ping_due)
-
-    def _ping_due(self) -> None:
-        if self.state is State.CLOSED:
-            return
-        idle_ns = self.rpc.env.now - self.last_reply_ns
-        if self.state is State.FULL and idle_ns >= self.rpc.ping_interval_ns:
-            self.rpc.env.process(self._ping())
-        self._schedule_ping()
-
-    def _ping(self) -> Steps[None]:
-        request = Request(OBD_PING, no_resend=True, no_delay=True)
-        try:
-            yield from self.call(request)
-        except LustreError as error:
-            self.rpc.trace.emit("import.ping", self.name, error.errno)

@@ -20,8 +20,8 @@ class Request:
 
     `bulk_out` is data that the server will fetch, `bulk_in` how many bytes the server may put;
     they arrive in `data`. `no_resend` fails with ETIMEDOUT instead of waiting for a reconnect,
-    `no_delay` with EAGAIN where the import is not connected. `modifying` takes one of the import's
-    tags (pb_tag) while it is under way.
+    `no_delay` with EAGAIN where the import is not connected. `tag` is the slot of reply_data that
+    a modifying request has (pb_tag).
 
     What the server may lose with its power is kept by the import and replayed: a request whose
     reply brought a transno that is not committed yet, and while `keep` is set a committed one too
@@ -48,7 +48,6 @@ class Request:
         "jobid",
         "keep",
         "mbits",
-        "modifying",
         "no_delay",
         "no_resend",
         "on_answer",
@@ -79,7 +78,7 @@ class Request:
         portal: int | None = None,
         no_resend: bool = False,
         no_delay: bool = False,
-        modifying: bool = False,
+        tag: int = 0,
         timeout_ns: int | None = None,
         op_flags: int = 0,
         on_answer: Callable[[Request, Message], None] | None = None,
@@ -93,13 +92,12 @@ class Request:
         self.portal = portal
         self.no_resend = no_resend
         self.no_delay = no_delay
-        self.modifying = modifying
         self.timeout_ns = timeout_ns
         self.op_flags = op_flags
         self.flags = 0
         self.xid = 0
         self.mbits = 0
-        self.tag = 0
+        self.tag = tag
         self.jobid = ""
         """Whose work it is, where that is not who sends it; empty: taken when it is sent first."""
         self.transno = 0

@@ -29,6 +29,7 @@ class PtlRpc:
         self.env = host.env
         self.lnet = host.lnet
         self.trace = host.trace
+        self.faults = host.faults
         self.timeouts: Timeouts = timeouts or DefaultTimeouts()
         self.deadlines = Deadlines(host.env)
         self.exports: dict[int, Any] = {}
@@ -67,6 +68,11 @@ class PtlRpc:
     def ping_interval_ns(self) -> int:
         """PING_INTERVAL: a quarter of obd_timeout, a second at least."""
         return max(self.timeout_ns // 4, NS_PER_S)
+
+    @property
+    def short_interval_ns(self) -> int:
+        """PING_INTERVAL_SHORT: how soon to ask for what should be committed, or to try again."""
+        return min(self.ping_interval_ns, 7 * NS_PER_S)
 
     @property
     def connect_timeout_ns(self) -> int:

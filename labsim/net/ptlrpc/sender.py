@@ -6,15 +6,17 @@ ptl_send_rpc and reply_in_callback (ptlrpc/niobuf.c, events.c).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
-from labsim.net.ptlrpc import bulk
+from labsim.net.ptlrpc import bulk, points
 from labsim.net.ptlrpc.request import Request, as_message
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.timeouts import PeerTimes
 from labsim.wire.constants import (
+    MSG_REPLAY,
     MSGHDR_AT_SUPPORT,
     MSGHDR_CKSUM_INCOMPAT18,
     PTL_RPC_MSG_REQUEST,
@@ -24,11 +26,23 @@ from labsim.wire.formats import format_in
 from labsim.wire.lustre_msg import PtlrpcBody
 from labsim.wire.message import Message, body_checksum
 from labsim.wire.negotiate import in_era
-from labsim.wire.opcodes import MDS_CONNECT, MGS_CONNECT, OST_CONNECT, ROUTES, pb_version
+from labsim.wire.opcodes import (
+    MDS_CONNECT,
+    MDS_DISCONNECT,
+    MGS_CONNECT,
+    MGS_DISCONNECT,
+    OBD_PING,
+    OST_CONNECT,
+    OST_DISCONNECT,
+    ROUTES,
+    pb_version,
+)
 
 ETIMEDOUT = 110
 
 CONNECTS = frozenset({MDS_CONNECT, OST_CONNECT, MGS_CONNECT})
+SILENT = CONNECTS | {MDS_DISCONNECT, OST_DISCONNECT, MGS_DISCONNECT}
+"""They tell nothing of what was replied to: replays, which have lower xids, may come after."""
 
 AT_FLAGS = MSGHDR_AT_SUPPORT | MSGHDR_CKSUM_INCOMPAT18
 """lm_flags once adaptive timeouts were negotiated (imp_msghdr_flags)."""
@@ -38,8 +52,8 @@ class Sender:
     """Requests under way to one peer, by xid."""
 
     __slots__ = (
-        "_learned", "at_granted", "committed", "conn_cnt", "era", "handle", "jobs_granted",
-        "last_reply_ns", "outstanding", "peer", "portals", "rpc", "times",
+        "_learned", "at_granted", "conn_cnt", "era", "handle", "jobs_granted", "last_reply_ns",
+        "last_sent_ns", "life", "outstanding", "peer", "portals", "rpc", "times",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
@@ -49,8 +63,10 @@ class Sender:
         self.handle = 0
         self.conn_cnt = 0
         self.outstanding: dict[int, Request] = {}
-        self.last_reply_ns = rpc.env.now
-        self.committed = 0
+        self.life = 0
+        """The conn_cnt with which the server's present life began; what it said before is void."""
+        self.last_sent_ns = self.last_reply_ns = rpc.env.now
+        """Of the last reply that was not to a ping."""
         self.era = DECLARED
         """The protocol that both sides know, once their versions are known."""
         self.at_granted = False
@@ -84,10 +100,10 @@ class Sender:
         if request.bulk_in is not None or request.bulk_out is not None:
             bulk.withdraw(request)
             base = rpc.next_xid() if fresh_mbits else request.xid
-            bulk.expose(rpc.lnet, request, route.bulk_portal, base)
+            bulk.expose(rpc, request, route.bulk_portal, base)
         if request.entry is None:
             request.entry = rpc.lnet.post(reply_portal, request.xid, self._receiver(request))
-        request.sent_ns = rpc.env.now
+        request.sent_ns = self.last_sent_ns = rpc.env.now
         request.sent_s = rpc.now_s
         request.sent_to = request_portal
         timeout_ns = self._patience_ns(request)
@@ -97,17 +113,32 @@ class Sender:
         message = Message(request.format, request.fields, self._body(request, timeout_ns), flags)
         message = in_era(message, self.era)
         rpc.trace.emit("rpc.send", opcode, request.xid, self.peer, message.wire_size)
+        if rpc.faults and self._waylaid(request, message, timeout_ns):
+            return
         rpc.lnet.put(self.peer, request_portal, request.xid, message)
+
+    def _waylaid(self, request: Request, message: Message, timeout_ns: int) -> bool:
+        """Is the request lost, or on its way only after its time is over?"""
+        rpc = self.rpc
+        if rpc.faults.hit(points.PTLRPC_DROP_RPC):
+            return True
+        if not rpc.faults.hit(points.PTLRPC_DELAY_SEND):
+            return False
+        rpc.deadlines.add(
+            rpc.env.now + timeout_ns + 5 * NS_PER_S,
+            partial(rpc.lnet.put, self.peer, request.sent_to, request.xid, message),
+        )
+        return True
 
     def _body(self, request: Request, timeout_ns: int) -> PtlrpcBody:
         if self.jobs_granted and not request.jobid:
             request.jobid = self.rpc.jobid()
-        return PtlrpcBody(
+        body = PtlrpcBody(
             handle=self.handle,
             type=PTL_RPC_MSG_REQUEST,
             version=pb_version(request.opcode),
             opc=request.opcode,
-            last_xid=self._last_replied(),
+            last_xid=0 if request.opcode in SILENT else self.known_replied(),
             tag=request.tag,
             flags=request.flags,
             op_flags=request.op_flags,
@@ -116,11 +147,15 @@ class Sender:
             mbits=request.mbits,
             jobid=request.jobid if self.jobs_granted else "",
         )
+        if request.flags & MSG_REPLAY:
+            body.transno = request.transno
+            body.pre_versions = request.pre_versions
+            body.service_time = self.times.latency_s()
+        return body
 
-    def _last_replied(self) -> int:
+    def known_replied(self) -> int:
         """The highest xid X such that every request up to X was replied to (pb_last_xid)."""
-        first = next(iter(self.outstanding), None)
-        return max(first - 1, 0) if first is not None else 0
+        return next(iter(self.outstanding), 1) - 1
 
     def _patience_ns(self, request: Request) -> int:
         """How long the peer may take; the network's time comes on top (pb_timeout)."""
@@ -155,13 +190,15 @@ class Sender:
             except ProtocolError as error:
                 self.rpc.refuse(packet.src, error)
                 return
-            if request.adaptive and packet.offset == 0:
+            if reply.body.conn_cnt < self.life:
+                self.rpc.trace.emit("rpc.last_life", request.opcode, request.xid)
+            elif request.adaptive and packet.offset == 0:
                 self._early(request, reply)
             elif not request.done.triggered:
-                self.last_reply_ns = self.rpc.env.now
+                if request.opcode != OBD_PING:
+                    self.last_reply_ns = self.rpc.env.now
                 if request.adaptive:
                     self._learn(request, reply.body)
-                self.committed = max(self.committed, reply.body.last_committed)
                 request.collect()
                 self.answered(request, reply)
 
@@ -172,7 +209,6 @@ class Sender:
         if request.done.triggered or reply.cksum != body_checksum(reply.body):
             return
         body = reply.body
-        self.last_reply_ns = self.rpc.env.now
         self.rpc.trace.emit("rpc.more_time", request.opcode, request.xid, body.timeout)
         self.times.learn_network(request.sent_s, body.service_time, self.rpc.now_s)
         self._arm(request, body.timeout * NS_PER_S)

@@ -39,15 +39,16 @@ FOLLOWS: dict[State, frozenset[State]] = {
             State.RECOVER,
             State.EVICTED,
             State.DISCON,
+            State.IDLE,
             State.CLOSED,
         }
     ),
-    State.REPLAY: frozenset({State.REPLAY_LOCKS, State.DISCON, State.EVICTED, State.CLOSED}),
-    State.REPLAY_LOCKS: frozenset({State.REPLAY_WAIT, State.DISCON, State.EVICTED, State.CLOSED}),
-    State.REPLAY_WAIT: frozenset({State.RECOVER, State.DISCON, State.EVICTED, State.CLOSED}),
-    State.RECOVER: frozenset({State.FULL, State.DISCON, State.EVICTED, State.CLOSED}),
-    State.FULL: frozenset({State.DISCON, State.CLOSED, State.IDLE}),
-    State.EVICTED: frozenset({State.RECOVER, State.DISCON, State.CLOSED}),
+    State.REPLAY: frozenset({State.REPLAY_LOCKS, State.CONNECTING, State.CLOSED}),
+    State.REPLAY_LOCKS: frozenset({State.REPLAY_WAIT, State.CONNECTING, State.CLOSED}),
+    State.REPLAY_WAIT: frozenset({State.RECOVER, State.CONNECTING, State.CLOSED}),
+    State.RECOVER: frozenset({State.FULL, State.DISCON, State.CONNECTING, State.CLOSED}),
+    State.FULL: frozenset({State.DISCON, State.CONNECTING, State.CLOSED}),
+    State.EVICTED: frozenset({State.RECOVER, State.CLOSED}),
     State.DISCON: frozenset({State.CONNECTING, State.CLOSED}),
     State.IDLE: frozenset({State.CONNECTING, State.CLOSED}),
     State.CLOSED: frozenset({State.CONNECTING}),
@@ -61,22 +62,32 @@ def follow(old: State, new: State) -> State:
     return new
 
 
-def after_connect(op_flags: int, first: bool, same_handle: bool) -> State:
+def after_connect(
+    op_flags: int,
+    first: bool,
+    same_handle: bool,
+    resume: State = State.REPLAY,
+    invalid: bool = False,
+) -> State:
     """The state that a connect reply leads to.
 
-    `op_flags` are the reply's MSG_CONNECT_*; `first` says that this import was never connected;
+    `op_flags` are the reply's MSG_CONNECT_*; `first` says that this import has no handle;
     `same_handle` that the server answers with the cookie it gave before. A server in its recovery
-    window sends RECOVERING; one that has forgotten this client sends neither flag.
+    window sends RECOVERING, with RECONNECT where it has seen this client in it before: then the
+    replay goes on in the state `resume`. One that has forgotten this client sends neither flag.
+    An `invalid` import has dropped what it held and cannot take part in a recovery.
     """
     recovering = bool(op_flags & MSG_CONNECT_RECOVERING)
     reconnect = bool(op_flags & MSG_CONNECT_RECONNECT)
     if first:
         return State.REPLAY_LOCKS if recovering else State.FULL
+    if invalid:
+        return State.EVICTED
+    if reconnect and recovering:
+        return resume
     if recovering:
         return State.REPLAY
-    if reconnect:
-        return State.RECOVER if same_handle else State.EVICTED
-    return State.EVICTED
+    return State.RECOVER if reconnect and same_handle else State.EVICTED
 
 
 def check_granted(wanted: int, granted: int) -> None:

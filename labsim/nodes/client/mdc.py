@@ -18,12 +18,13 @@ from labsim.base.payload import Payload
 from labsim.base.units import NS_PER_US
 from labsim.ldlm.client import ClientNamespace
 from labsim.ldlm.resource import fid_resource
-from labsim.net.ptlrpc import Import, Request
+from labsim.net.ptlrpc import Import, Request, Tags
 from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.fids import FidAllocator
 from labsim.nodes.client.fld import FldCache
 from labsim.nodes.client.import_files import ImportFiles
 from labsim.nodes.client.mdc_intents import Intents
+from labsim.nodes.client.mdc_open import OpenTable
 from labsim.nodes.client.mdc_reint import Reints, suppgid
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Host, Steps
@@ -80,6 +81,7 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import (
     FLD_QUERY,
     LDLM_ENQUEUE,
+    MDS_CLOSE,
     MDS_CONNECT,
     MDS_DISCONNECT,
     MDS_GET_ROOT,
@@ -152,8 +154,10 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         self.fids = FidAllocator(self.env, self.new_sequences)
         self.fld = FldCache(self.query_fld)
         self.blocking: Callable[[Any], Any] | None = None
+        self.opens = OpenTable(self.imp)
+        self.imp.on_active.append(self._connected)
         self._slots: Permits | None = None
-        self._mod_slots: Permits | None = None
+        self._tags: Tags | None = None
         self._modifies: Histogram | None = None
         self._modifies_since_ns = 0
 
@@ -194,13 +198,26 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
     def set_max_mod_rpcs_in_flight(self, value: int) -> None:
         """A new limit for requests that change something."""
         self.max_mod_rpcs_in_flight = value
-        if self._mod_slots is not None:
-            self._mod_slots.resize(value)
+        if self._tags is not None:
+            self._tags.resize(self._allowed_mods())
 
-    def _modify_slots(self) -> Permits:
-        if self._mod_slots is None:
-            self._mod_slots = Permits(self.env, self.max_mod_rpcs_in_flight)
-        return self._mod_slots
+    def _connected(self) -> None:
+        """Another MDT may allow another number of modifying requests."""
+        if self._tags is not None:
+            self._tags.resize(self._allowed_mods())
+
+    def _allowed_mods(self) -> int:
+        """One at a time, if the MDT cannot tell several apart."""
+        several = self.imp.granted(OBD_CONNECT_MULTIMODRPCS)
+        allowed = self.imp.connect_data.maxmodrpcs if several else 1
+        return min(self.max_mod_rpcs_in_flight, allowed)
+
+    @property
+    def tags(self) -> Tags:
+        """The tags of modifying requests."""
+        if self._tags is None:
+            self._tags = Tags(self.env, self._allowed_mods())
+        return self._tags
 
     def _request_slots(self) -> Permits:
         if self._slots is None:
@@ -217,7 +234,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
     @Param.computed(access="rw", help="modifying requests by how many were in flight")
     def rpc_stats(self) -> str:
         """The file's text (mdc_rpc_stats_seq_show)."""
-        busy = self._mod_slots.taken if self._mod_slots is not None else 0
+        busy = self._tags.taken if self._tags is not None else 0
         rows = single_rows(str, self.modifies)
         return (
             f"{self._snapshot_time()}modify_RPCs_in_flight:  {busy}\n"
@@ -257,19 +274,20 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
 
     def modify(self, request: Request) -> Steps[Message]:
         """As `call`, under the limits for requests that change something."""
-        yield from self._begin(modifying=True)
+        close = request.opcode == MDS_CLOSE
+        request.tag = yield from self._begin(True, close)
         try:
             return (yield from self.call(request))
         finally:
-            self._end(modifying=True)
+            self._end(request.tag, close)
 
     def enqueue(
         self, resource: Any, mode: int, bits: int, modifying: bool = False, **fields: Any
     ) -> Steps[tuple[Any, Message]]:
         """Ask for an inodebits lock, with or without an intent."""
-        if modifying:
-            fields["modifying"] = True
-        yield from self._begin(modifying)
+        tag = yield from self._begin(modifying)
+        if tag:
+            fields["tag"] = tag
         started_ns = self.env.now
         try:
             return (yield from self.ldlm.enqueue(
@@ -277,21 +295,26 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             ))  # fmt: skip
         finally:
             self._count(LDLM_ENQUEUE, started_ns)
-            self._end(modifying)
+            self._end(tag)
 
-    def _begin(self, modifying: bool) -> Steps[None]:
-        """Wait until one more request may be on the wire; ESHUTDOWN on a device switched off."""
+    def _begin(self, modifying: bool, close: bool = False) -> Steps[int]:
+        """Wait until one more request may be on the wire; its tag, if it has one.
+
+        Raises ESHUTDOWN on a device that is switched off.
+        """
         if not self.active:
             raise LustreError(ESHUTDOWN, f"{self.name} is not active")
+        tag = 0
         if modifying:
-            yield from self._modify_slots().take()
-            self.modifies.tally(self._modify_slots().taken)
+            tag = yield from self.tags.take(close)
+            self.modifies.tally(self.tags.taken)
         yield from self._request_slots().take()
+        return tag
 
-    def _end(self, modifying: bool) -> None:
+    def _end(self, tag: int, close: bool = False) -> None:
         self._request_slots().give()
-        if modifying:
-            self._modify_slots().give()
+        if tag:
+            self.tags.give(tag, close)
 
     def _count(self, opcode: int, started_ns: int) -> None:
         usecs = (self.env.now - started_ns) // NS_PER_US

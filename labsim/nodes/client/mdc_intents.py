@@ -15,6 +15,7 @@ from labsim.base.ids import NO_FID, Fid
 from labsim.ldlm.desc import intent_result
 from labsim.ldlm.resource import fid_resource
 from labsim.nodes.client.cred import S_IFREG, Cred
+from labsim.nodes.client.mdc_open import OpenTable
 from labsim.nodes.client.mdc_reint import NO_GID, suppgid
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
@@ -76,6 +77,7 @@ class Intents:
 
     ldlm: Any
     clock: Any
+    opens: OpenTable
     max_easize: int
     enqueue: Callable[..., Any]
     xattr_room: Callable[..., Any]
@@ -124,7 +126,7 @@ class Intents:
             fields["early"] = self.ldlm.take_early(resource, LCK_EX, MDS_INODELOCK_UPDATE)
         lock, reply = yield from self.enqueue(
             resource, LCK_CW if creating else LCK_CR, MDS_INODELOCK_LOOKUP,
-            modifying=creating, **fields,
+            modifying=True, on_answer=self.opens.answered, **fields,
         )  # fmt: skip
         return result(lock, reply)
 

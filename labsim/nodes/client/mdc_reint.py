@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from labsim.base.errors import LustreError
 from labsim.base.ids import NO_FID, Fid
 from labsim.net.ptlrpc import Request
 from labsim.nodes.client.cred import S_IFDIR, S_IFLNK, Cred
+from labsim.nodes.client.mdc_open import OpenTable
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     MDS_ATTR_ATIME,
@@ -49,6 +51,8 @@ from labsim.wire.mdt import (
 from labsim.wire.message import Message
 from labsim.wire.opcodes import MDS_CLOSE, MDS_REINT
 
+ESTALE = 116
+
 NO_GID = 0xFFFFFFFF
 """No supplementary group goes with the request (suppgid -1)."""
 
@@ -75,6 +79,7 @@ class Reints:
     """The modifying requests of an Mdc; `modify` sends one, `cancels` packs early lock cancels."""
 
     clock: Any
+    opens: OpenTable
     modify: Callable[..., Any]
     cancels: Callable[..., Any]
 
@@ -94,7 +99,7 @@ class Reints:
         elif eadata:
             fields["eadata"] = eadata
         fields.update(self.cancels((parent.fid, MDS_INODELOCK_UPDATE)))
-        return (yield from self.modify(Request(MDS_REINT, modifying=True, **fields)))
+        return (yield from self.modify(Request(MDS_REINT, **fields)))
 
     def link(self, inode: Any, parent: Any, name: str, cred: Cred) -> Steps[Message]:
         """Give `inode` another name."""
@@ -105,7 +110,7 @@ class Reints:
         )  # fmt: skip
         elc = self.cancels((parent.fid, MDS_INODELOCK_UPDATE), (inode.fid, MDS_INODELOCK_UPDATE))
         return (yield from self.modify(
-            Request(MDS_REINT, modifying=True, rec_reint=record, name=name, **elc)
+            Request(MDS_REINT, rec_reint=record, name=name, **elc)
         ))  # fmt: skip
 
     def unlink(self, parent: Any, name: str, child: Any, rmdir: bool, cred: Cred) -> Steps[Message]:
@@ -118,7 +123,7 @@ class Reints:
         )  # fmt: skip
         elc = self.cancels((parent.fid, MDS_INODELOCK_UPDATE), (child.fid, MDS_INODELOCK_ELC))
         return (yield from self.modify(
-            Request(MDS_REINT, modifying=True, rec_reint=record, name=name, **elc)
+            Request(MDS_REINT, rec_reint=record, name=name, **elc)
         ))  # fmt: skip
 
     def rename(
@@ -136,7 +141,7 @@ class Reints:
             wanted.append((victim.fid, MDS_INODELOCK_ELC))
         elc = self.cancels(*wanted)
         return (yield from self.modify(
-            Request(MDS_REINT, modifying=True, rec_reint=record, name=old, symtgt=new, **elc)
+            Request(MDS_REINT, rec_reint=record, name=old, symtgt=new, **elc)
         ))  # fmt: skip
 
     def setattr(
@@ -151,7 +156,7 @@ class Reints:
         if eadata:
             fields["eadata"] = eadata
         return (yield from self.modify(
-            Request(MDS_REINT, modifying=True, rec_reint=record, **fields)
+            Request(MDS_REINT, rec_reint=record, **fields)
         ))  # fmt: skip
 
     def setxattr(
@@ -167,11 +172,14 @@ class Reints:
         if value:
             fields["eadata"] = value
         return (yield from self.modify(
-            Request(MDS_REINT, modifying=True, rec_reint=record, name=name, **fields)
+            Request(MDS_REINT, rec_reint=record, name=name, **fields)
         ))  # fmt: skip
 
     def close(self, inode: Any, handle: int, wrote: bool, cred: Cred) -> Steps[Message]:
-        """Give an open handle back, with the times, and the size where the file was written to."""
+        """Give an open handle back, with the times, and the size where the file was written to.
+
+        An MDT that restarted may not know the handle (ESTALE): then the file is closed as well.
+        """
         valid = (
             MDS_ATTR_ATIME | MDS_ATTR_ATIME_SET | MDS_ATTR_MTIME | MDS_ATTR_MTIME_SET
             | MDS_ATTR_CTIME | MDS_ATTR_CTIME_SET
@@ -182,10 +190,17 @@ class Reints:
             valid, size=inode.size, atime=inode.atime, mtime=inode.mtime, ctime=inode.ctime
         )
         record = setattr_record(inode, changes, cred).replace(blocks=inode.blocks)
-        epoch = MdtIoepoch(open_handle=handle)
-        return (yield from self.modify(
-            Request(MDS_CLOSE, modifying=True, mdt_epoch=epoch, rec_reint=record)
-        ))  # fmt: skip
+        epoch = MdtIoepoch(open_handle=self.opens.handle(handle))
+        request = Request(MDS_CLOSE, mdt_epoch=epoch, rec_reint=record)
+        data = self.opens.closing(handle, request)
+        try:
+            return (yield from self.modify(request))
+        except LustreError as error:
+            if error.errno != ESTALE or data is None or error.reply is None:
+                raise
+            return error.reply
+        finally:
+            self.opens.closed(handle, request)
 
 
 def setattr_record(inode: Any, changes: Changes, cred: Cred) -> MdtRecSetattr:

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.faults import Faults
 from labsim.base.ids import Nid
 from labsim.base.trace import Trace
 from labsim.base.units import NS_PER_S
@@ -40,6 +41,7 @@ SERVER, CLIENT = Nid.parse("10.0.0.2@tcp"), Nid.parse("10.0.1.1@tcp")
 class Toy(Handlers):
     """A target that counts, sleeps and keeps bytes."""
 
+    recovering = False
     name = "lustre-OST0000"
     last_committed = 7
 
@@ -120,7 +122,8 @@ class World:
     def host(self, name: str, nid: Nid) -> Host:
         lnet = Lnet(nid)
         self.fabric.attach(lnet)
-        return Host(name, self.env, lnet, {}, Random(name), None, None, self.trace.of(name),
+        faults = Faults(self.env, Random(name))
+        return Host(name, self.env, lnet, {}, Random(name), None, faults, self.trace.of(name),
                     Clock(self.env, 1_500_000_000 * NS_PER_S), None)  # type: ignore[arg-type]  # fmt: skip
 
     def run(self, steps: Any) -> Any:

@@ -102,6 +102,6 @@ def test_all_clients_agree(seed: int) -> None:
         for node in world.nodes:
             locks = [lock for lock in node.mdcs[0].ldlm.snapshot() if lock["refs"]]
             assert locks == [], "every reference was given back"
-            assert node.mdcs[0]._slots.taken == node.mdcs[0]._mod_slots.taken == 0
+            assert node.mdcs[0]._slots.taken == node.mdcs[0].tags.taken == 0
     finally:
         world.close()

@@ -154,7 +154,7 @@ class RawClient(Node):
     # ---- reints
 
     def reint(self, record: Any, **fields: Any) -> Any:
-        request = Request(MDS_REINT, modifying=True, rec_reint=record, **fields)
+        request = Request(MDS_REINT, rec_reint=record, **fields)
         return (yield from self.imp.call(request))
 
     def create(
@@ -301,7 +301,7 @@ class RawClient(Node):
     def close(self, handle: int, **fields: Any) -> Any:
         record = MdtRecSetattr(opcode=REINT_SETATTR, suppgid=NO_GID, **self.who, **fields)
         epoch = MdtIoepoch(open_handle=handle)
-        request = Request(MDS_CLOSE, modifying=True, mdt_epoch=epoch, rec_reint=record)
+        request = Request(MDS_CLOSE, mdt_epoch=epoch, rec_reint=record)
         return (yield from self.imp.call(request))
 
     def all_xattrs(self, fid: Fid, room: int = 4096) -> Any:
