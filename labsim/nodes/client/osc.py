@@ -226,6 +226,7 @@ class Osc(OscIo, OscFiles, ImportFiles, tree="osc.{name}"):
             "target": self.info.name,
             "state": self.imp.state.name,
             "grant": self.grant.held,
+            "in_flight": len(self.imp.outstanding),
             "grants": self.grant.snapshot(),
             "objects": [obj.snapshot() for obj in self.objects.values()],
             "locks": self.ldlm.snapshot(),
