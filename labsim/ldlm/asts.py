@@ -46,6 +46,7 @@ class Asts(Namespace):
     """Base of ServerNamespace: blocking, completion and glimpse callbacks."""
 
     target: Any
+    server = True
 
     max_parallel_ast = Param.count(
         1024, unit="ASTs", help="callbacks under way at once; 0: no limit"

@@ -65,7 +65,7 @@ class Callbacks(Holdings):
             lock.deadlocked = bool(dlm_req.lock_flags & LDLM_FL_FLOCK_DEADLOCK)
             self.adopt(lock, dlm_req.lock_desc)
             lock.lvb = req.get("dlm_lvb") or lock.lvb
-            lock.state = LockState.GRANTED
+            self.now_granted(lock)
             lock.cancel_pending |= bool(dlm_req.lock_flags & LDLM_FL_AST_SENT)
             if lock.granted is not None and not lock.granted.triggered:
                 lock.granted.succeed()

@@ -182,7 +182,7 @@ class ClientNamespace(ClientFlocks):
                 lock.granted = self.env.event()
                 yield lock.granted
             else:
-                lock.state = LockState.GRANTED
+                self.now_granted(lock)
         if lock.failed:
             raise LustreError(EIO, f"{self.name}: evicted while waiting for a lock")
         if rep.lock_flags & LDLM_FL_AST_SENT:

@@ -25,7 +25,7 @@ from labsim.ldlm.flock import told
 from labsim.ldlm.policy import Ibits
 from labsim.ldlm.server import NEVER_WAITS, ServerNamespace
 from labsim.ldlm.server_lock import ServerLock
-from labsim.net.ptlrpc import Handlers, ServerRequest, handles
+from labsim.net.ptlrpc import Export, Handlers, ServerRequest, handles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     ELDLM_LOCK_ABORTED,
@@ -41,6 +41,7 @@ from labsim.wire.constants import (
     LDLM_FL_REPLAY,
     LDLM_FL_TEST_LOCK,
     LDLM_FLOCK,
+    OBD_CONNECT_LRU_RESIZE,
     OBD_CONNECT_LVB_TYPE,
 )
 from labsim.wire.ldlm import LdlmLockDesc, LdlmReply
@@ -64,6 +65,12 @@ class LdlmHandlers(Handlers):
     def lvb(self, resource: Any) -> bytes:
         """The packed OstLvb of the object that an extent lock is on."""
         raise LustreError(EINVAL, f"{self.ldlm.name} has no objects")
+
+    def stamp(self, reply: Message, export: Export) -> None:
+        """Tell a client that keeps locks by their volume what the volume is (pb_slv, pb_limit)."""
+        if export.granted(OBD_CONNECT_LRU_RESIZE):
+            pool = self.ldlm.reckoned()
+            reply.body.slv, reply.body.limit = pool.volume, pool.limit
 
     # ---- enqueue
 

@@ -24,6 +24,7 @@ from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import Import, Request
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import (
+    LDLM_FLOCK,
     OBD_CONNECT2_LOCK_CONVERT,
     OBD_CONNECT_CANCELSET,
     OBD_CONNECT_LRU_RESIZE,
@@ -56,6 +57,8 @@ class Holdings(Namespace):
         self._leaving: list[ClientLock] = []
         self._start_ns = self.env.now
         self._scan: Any = None
+        self._scan_ns = 0
+        imp.on_lock_volume = self._told_volume
 
     # ---- the table
 
@@ -85,6 +88,8 @@ class Holdings(Namespace):
 
     def drop(self, lock: ClientLock) -> None:
         """Nobody can find the lock any more."""
+        if lock.state in (LockState.GRANTED, LockState.CANCELING) and lock.cookie in self.locks:
+            self._left_pool(lock)
         self.lru.remove(lock)
         self.locks.pop(lock.cookie, None)
         self._unlist(lock)
@@ -95,6 +100,16 @@ class Holdings(Namespace):
             others.pop(lock.cookie, None)
             if not others:
                 del self._resources[lock.resource]
+
+    def now_granted(self, lock: ClientLock) -> None:
+        """The lock is this client's."""
+        lock.state = LockState.GRANTED
+        if lock.policy.kind != LDLM_FLOCK:
+            self.reckoned().granted_one()
+
+    def _left_pool(self, lock: ClientLock) -> None:
+        if lock.policy.kind != LDLM_FLOCK:
+            self.reckoned().cancelled_one()
 
     def use(self, lock: ClientLock) -> ClientLock:
         """One more user."""
@@ -239,6 +254,12 @@ class Holdings(Namespace):
 
     # ---- the LRU
 
+    def _told_volume(self, volume: int, limit: int) -> None:
+        """The server's lock volume has changed."""
+        self.pool.told(volume, limit)
+        if self.limit() is None:
+            self._schedule_scan()
+
     def limit(self) -> int | None:
         """How many unused locks are kept; None: only their age counts (LRU_RESIZE)."""
         if self.lru_size:
@@ -257,20 +278,40 @@ class Holdings(Namespace):
     def _schedule_scan(self) -> None:
         """Arm for the first turn of the pool at which the oldest lock will be too old."""
         oldest = self.lru.oldest
-        if self._scan is not None or oldest is None:
+        if oldest is None:
             return
-        ripe_ns = max(oldest.last_used_ns + self.max_age_ns(), self.env.now)
+        age_ns = self.max_age_ns()
+        by_volume_s = self.pool.age_s(len(self.lru))
+        if by_volume_s is not None:
+            age_ns = min(age_ns, by_volume_s * NS_PER_S)
+        ripe_ns = max(oldest.last_used_ns + age_ns, self.env.now)
         period_ns = self.pool_recalc_period * NS_PER_S
         at_ns = next_tick(ripe_ns, self._start_ns, period_ns)
-        self._scan = self.imp.rpc.deadlines.add(at_ns, self._scanned)
+        if self._scan is None or at_ns < self._scan_ns:
+            self.stop_scan()
+            self._scan_ns = at_ns
+            self._scan = self.imp.rpc.deadlines.add(at_ns, self._scanned)
 
     def _scanned(self) -> None:
-        """A turn of the pool (ldlm_cli_pool_recalc): cancel what is too old."""
+        """A turn of the pool (ldlm_cli_pool_recalc): cancel what is too old, or too much."""
         self._scan = None
         if self.limit() is None:
-            for lock in self.lru.aged(self.env.now, self.max_age_ns()):
+            for lock in self._ripe():
                 self.start_cancel(lock)
             self._schedule_scan()
+
+    def _ripe(self) -> list[ClientLock]:
+        """The unused locks that are too old, or weigh too much (ldlm_cancel_lrur_policy)."""
+        found: list[ClientLock] = []
+        now, oldest_ns = self.env.now, self.env.now - self.max_age_ns()
+        for lock in self.lru:
+            age_s = (now - lock.last_used_ns) // NS_PER_S
+            if lock.last_used_ns >= oldest_ns and self.pool.keeps(
+                len(self.lru) - len(found), age_s
+            ):
+                break
+            found.append(lock)
+        return found
 
     def age_changed(self) -> None:
         """Look at the LRU anew, at the pool's next turn."""
@@ -282,11 +323,6 @@ class Holdings(Namespace):
         if self._scan is not None:
             self._scan.cancel()
             self._scan = None
-
-    def set_pool_recalc_period(self, seconds: int) -> None:
-        """The pool's turns come at another pace."""
-        self.pool_recalc_period = seconds
-        self.age_changed()
 
     # ---- parameters
 

@@ -149,7 +149,7 @@ class ServerNamespace(ServerFlocks):
         resource = lock.resource
         if resource.may_grant(lock):
             resource.grant(lock)
-            lock.granted = True
+            self.now_granted(lock)
             return True
         if lock.flags & NEVER_WAITS:
             self.remove(lock)
@@ -160,6 +160,12 @@ class ServerNamespace(ServerFlocks):
         resource.wait(lock)
         self._call_back_for(lock)
         return False
+
+    def now_granted(self, lock: ServerLock) -> None:
+        """The lock is its client's."""
+        lock.granted = True
+        if lock.resource.kind != LDLM_FLOCK:
+            self.reckoned().granted_one()
 
     # ---- contention
 
@@ -186,7 +192,7 @@ class ServerNamespace(ServerFlocks):
     def restore(self, lock: ServerLock) -> None:
         """A client had this lock before this server started anew: it has it still, as it was."""
         lock.resource.admit(lock)
-        lock.granted = True
+        self.now_granted(lock)
 
     def reprocess(self) -> None:
         """Recovery is over: grant whoever can be granted, and call back for the others."""
@@ -275,6 +281,8 @@ class ServerNamespace(ServerFlocks):
     def forget(self, lock: ServerLock) -> None:
         """The lock goes; nobody is granted for that."""
         self.stopped_waiting(lock)
+        if lock.granted and lock.resource.kind != LDLM_FLOCK:
+            self.reckoned().cancelled_one()
         lock.gone = True
         lock.granted = False
         self.calm(lock)
@@ -307,7 +315,7 @@ class ServerNamespace(ServerFlocks):
 
     def _granted(self, lock: ServerLock) -> None:
         """A lock has left the queue: tell whoever waits for it."""
-        lock.granted = True
+        self.now_granted(lock)
         waiter = lock.resource.waiting_for(lock)
         if lock.woken is not None:
             lock.asked |= waiter is not None and lock.export is not None

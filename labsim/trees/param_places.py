@@ -74,7 +74,10 @@ PLACES: dict[str, dict[str, str]] = {
         ),
         "pppsss--": "max_nolock_bytes",
         "ppppdddd": "pool.state",
-        "pppps???": "pool.recalc_period",
+        "pppps???": (
+            "pool.recalc_period pool.lock_volume_factor pool.limit pool.server_lock_volume "
+            "pool.granted pool.grant_rate pool.cancel_rate pool.grant_speed pool.grant_plan"
+        ),
     },
     "ldlm.services.*": {
         "ppppdddd": "stats",

@@ -39,6 +39,9 @@ class Handlers:
                     table[opcode] = name
         cls.table = table
 
+    def stamp(self, reply: Any, export: Any) -> None:
+        """A reply is about to go to a client; targets with locks tell it their volume."""
+
     def count_job(self, req: Any, reply: Any) -> None:
         """A request that names its job has succeeded; targets that keep job statistics count it."""
 

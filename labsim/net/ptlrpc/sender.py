@@ -6,6 +6,7 @@ ptl_send_rpc and reply_in_callback (ptlrpc/niobuf.c, events.c).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -48,12 +49,17 @@ AT_FLAGS = MSGHDR_AT_SUPPORT | MSGHDR_CKSUM_INCOMPAT18
 """lm_flags once adaptive timeouts were negotiated (imp_msghdr_flags)."""
 
 
+def _nothing(_volume: int, _limit: int) -> None:
+    """Nobody keeps locks here."""
+
+
 class Sender:
     """Requests under way to one peer, by xid."""
 
     __slots__ = (
         "_learned", "at_granted", "conn_cnt", "era", "handle", "jobs_granted", "last_reply_ns",
-        "last_sent_ns", "life", "outstanding", "peer", "portals", "rpc", "times",
+        "last_sent_ns", "life", "lock_volume", "on_lock_volume", "outstanding", "peer", "portals",
+        "rpc", "times",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
@@ -67,6 +73,9 @@ class Sender:
         """The conn_cnt with which the server's present life began; what it said before is void."""
         self.last_sent_ns = self.last_reply_ns = rpc.env.now
         """Of the last reply that was not to a ping."""
+        self.lock_volume = (0, 0)
+        """What the server last said of its lock pool: (pb_slv, pb_limit)."""
+        self.on_lock_volume: Callable[[int, int], None] = _nothing
         self.era = DECLARED
         """The protocol that both sides know, once their versions are known."""
         self.at_granted = False
@@ -199,6 +208,9 @@ class Sender:
                     self.last_reply_ns = self.rpc.env.now
                 if request.adaptive:
                     self._learn(request, reply.body)
+                if reply.body.slv and self.lock_volume != (reply.body.slv, reply.body.limit):
+                    self.lock_volume = reply.body.slv, reply.body.limit
+                    self.on_lock_volume(*self.lock_volume)
                 request.collect()
                 self.answered(request, reply)
 

@@ -239,6 +239,7 @@ class Service:
         target = req.export.target if req.export is not None else None
         if target is not None:
             reply.body.last_committed = req.export.last_committed
+            target.stamp(reply, req.export)
             reply = in_era(reply, req.export.era)
         rpc = self._rpc
         offset = self.times.stamp(req, reply)
