@@ -13,7 +13,7 @@ from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
-from labsim.nodes.mgs import fsdb
+from labsim.nodes.mgs import config_text, fsdb
 from labsim.nodes.mgs.fsdb import PARAMS, Section
 from labsim.runtime.ports import Clock, Steps
 from labsim.runtime.sync import Mutex
@@ -190,12 +190,18 @@ class Configs:
     # ---- parameters
 
     def set_param(self, name: str, value: str) -> Steps[list[str]]:
-        """`lctl set_param -P NAME=VALUE`: what was said before of NAME counts no more."""
+        """`lctl set_param -P NAME=VALUE`: what was said before of NAME counts no more.
+
+        An empty value only takes that back (-d); ENOENT where nothing was said.
+        """
         setting = config_log.set_param(f"{name}={value}")
-        return (yield from self._say({PARAMS: Section("general", name, (setting,))}))
+        return (yield from self._say({PARAMS: Section("general", name, (setting,))}, value))
 
     def conf_param(self, where: str, name: str, value: str) -> Steps[list[str]]:
-        """`lctl conf_param WHERE.NAME=VALUE`, WHERE a target or a file system; EINVAL."""
+        """`lctl conf_param WHERE.NAME=VALUE`, WHERE a target or a file system; EINVAL.
+
+        An empty value only takes back what was said before (-d); ENOENT where nothing was.
+        """
         fsname, _, label = where.partition("-")
         clients = fsdb.client_log(fsname)
         if clients not in self.logs or (label and where not in self.logs):
@@ -206,35 +212,76 @@ class Configs:
             log: Section(where, name, (config_log.param(device, f"{name}={value}"),))
             for log, device in logs.items()
         }
-        return (yield from self._say(said))
+        return (yield from self._say(said, value))
 
-    def _say(self, said: Mapping[str, Section]) -> Steps[list[str]]:
+    def _say(self, said: Mapping[str, Section], value: str) -> Steps[list[str]]:
         yield from self._mutex.take()
         try:
             tx = self.osd.transaction()
+            unsaid = 0
             for name, section in said.items():
-                yield from self._unsay(tx, name, section)
-            yield from self._write({name: [section] for name, section in said.items()}, tx)
+                unsaid += yield from self._unsay(tx, name, section)
+            if not value and not unsaid:
+                raise LustreError(errno.ENOENT, "it was never set")
+            added = {name: [section] for name, section in said.items()} if value else {}
+            yield from self._write(added, tx)
             return list(said)
         finally:
             self._mutex.give()
 
-    def _unsay(self, tx: Tx, name: str, new: Section) -> Steps[None]:
-        """Have readers skip an earlier section of the same name (mgs_modify)."""
+    def _unsay(self, tx: Tx, name: str, new: Section) -> Steps[int]:
+        """Have readers skip an earlier section of the same name; how many markers (mgs_modify)."""
         log = self.logs.get(name)
-        if log is None:
-            return
-        for record in (yield from log.records()):
+        found = 0
+        for record in (yield from log.records()) if log is not None else []:
             command = config_log.unpack(record.body)
-            if command.command == LCFG_MARKER:
-                self._skip(tx, log, record, command, new)
+            if log is not None and command.command == LCFG_MARKER:
+                found += self._skip(tx, log, record, command, new)
+        return found
 
-    def _skip(self, tx: Tx, log: Llog, record: Record, command: Command, new: Section) -> None:
+    def _skip(self, tx: Tx, log: Llog, record: Record, command: Command, new: Section) -> bool:
         marker = command.marker
         same = (marker.tgtname, marker.comment) == (new.target[:63], new.comment[:63])
-        if same and not marker.flags & CM_SKIP:
-            skipped = marker.replace(flags=marker.flags | CM_SKIP, canceltime=self.clock.seconds())
-            log.replace(tx, record, command._replace(bufs=(b"", skipped.pack())).pack())
+        if not same or marker.flags & CM_SKIP:
+            return False
+        skipped = marker.replace(flags=marker.flags | CM_SKIP, canceltime=self.clock.seconds())
+        log.replace(tx, record, command._replace(bufs=(b"", skipped.pack())).pack())
+        return True
+
+    def clear(self, name: str) -> Steps[None]:
+        """`lctl clear_conf`: write the logs of a file system, or one log, without what is skipped.
+
+        ENOENT where there is none.
+        """
+        logs = [log for log in self.logs if name in (log, log.rpartition("-")[0])]
+        if not logs:
+            raise LustreError(errno.ENOENT, name)
+        yield from self._mutex.take()
+        try:
+            for log in logs:
+                yield from self._clear(log)
+        finally:
+            self._mutex.give()
+
+    def _clear(self, name: str) -> Steps[None]:
+        """One log, made anew: its records get new indices."""
+        old = self.logs[name]
+        kept = sections_that_count((yield from self.commands(name)))
+        tx = self.osd.transaction()
+        tx.destroy(old.fid)
+        new = Llog(self.osd, old.fid)
+        new.create(tx, self.clock.seconds(), "config_uuid")
+        new.append(tx, [(OBD_CFG_REC, command.pack()) for command in kept])
+        self.logs[name] = new
+        yield from tx.stop(sync=True)
+
+    def printed(self, name: str) -> Steps[str]:
+        """`lctl llog_print`: the commands that count, one in a line; ENOENT."""
+        log = self.logs.get(name)
+        if log is None:
+            raise LustreError(errno.ENOENT, name)
+        records = [(one.idx, config_log.unpack(one.body)) for one in (yield from log.records())]
+        return "".join(config_text.line(index, command) for index, command in records)
 
     def settings(self, name: str) -> Steps[list[tuple[str, str]]]:
         """The (name, value) pairs of a log of parameters that count."""
@@ -244,6 +291,19 @@ class Configs:
             if equals:
                 found.append((key, value))
         return found
+
+
+def sections_that_count(commands: Iterable[Command]) -> list[Command]:
+    """The commands with their markers, without the sections that are to be skipped."""
+    found: list[Command] = []
+    skipping = False
+    for command in commands:
+        marker = command.command == LCFG_MARKER
+        if marker and command.marker.flags & CM_START:
+            skipping = bool(command.marker.flags & CM_SKIP)
+        if not skipping:
+            found.append(command)
+    return found
 
 
 def counting(commands: Iterable[Command]) -> list[Command]:

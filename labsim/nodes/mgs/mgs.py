@@ -5,6 +5,7 @@ Knows its services, and which parameters are its own too. Stands for lustre/mgs.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from labsim.base.errors import LustreError
@@ -57,15 +58,35 @@ class Mgs(Node):
     # ---- what an administrator says
 
     def set_param(self, name: str, value: str) -> Steps[None]:
-        """`lctl set_param -P NAME=VALUE`; the others take it when they have read their logs."""
+        """`lctl set_param -P NAME=VALUE`; the others take it when they have read their logs.
+
+        An empty value takes back what was set for good (-d); what runs keeps it. ENOENT.
+        """
         self.host.trace.emit("mgs.set_param", name, value)
-        self.apply(name, value)
         yield from self.target.set_param(name, value)
+        if value:
+            self.apply(name, value)
 
     def conf_param(self, where: str, name: str, value: str) -> Steps[None]:
-        """`lctl conf_param WHERE.NAME=VALUE`; EINVAL where there is no such target."""
+        """`lctl conf_param WHERE.NAME=VALUE`; EINVAL where there is no such target.
+
+        An empty value takes it back (-d).
+        """
         self.host.trace.emit("mgs.conf_param", where, name, value)
         yield from self.target.conf_param(where, name, value)
+
+    def clear_conf(self, name: str) -> Steps[None]:
+        """`lctl clear_conf FSNAME | LOG`: drop what is skipped from logs; EBUSY in use.
+
+        For that every other node has to be unmounted (mgs_clear_configs).
+        """
+        if len(self.target.exports):
+            raise LustreError(errno.EBUSY, "somebody is connected to the MGS")
+        yield from self.target.configs.clear(name)
+
+    def llog_print(self, name: str) -> Steps[str]:
+        """`lctl llog_print LOG`: what a log says, as YAML; ENOENT."""
+        return (yield from self.target.configs.printed(name))
 
     def apply(self, name: str, value: str) -> None:
         """Take a parameter here; most are of other nodes."""

@@ -65,20 +65,23 @@ def list_param(ctx: Context, *patterns: str) -> Step:
 
 
 def _settings(words: tuple[str, ...]) -> None:
-    _letters("nP")(words)
-    if "-P" in words:
-        for word in words:
-            if word[:1] != "-" and "=" not in word:
-                raise InputError(f"'{word}' is no PATTERN=VALUE")
+    _letters("nPd")(words)
+    flags = "".join(word[1:] for word in words if word[:1] == "-" and not word[1:2].isdigit())
+    if "d" in flags and "P" not in flags:
+        raise InputError("lctl set_param -d goes with -P")
+    for word in words:
+        if "P" in flags and word[:1] != "-" and ("=" in word) is ("d" in flags):
+            what = "PATTERN" if "d" in flags else "PATTERN=VALUE"
+            raise InputError(f"'{word}' is no {what}")
 
 
 @verb("lctl set_param", on=ROLES, raw=True, check=_settings)
 def set_param(ctx: Context, *settings: str) -> Step:
-    """Set parameters; -n: say nothing, -P: for good and on every node (on the mgs).
+    """Set parameters; -n: say nothing, -P: for good and on every node, -d: no more (on the mgs).
 
-    lctl set_param [-n] [-P] PATTERN=VALUE...
+    lctl set_param [-n] [-P] PATTERN=VALUE..., lctl set_param -P -d PATTERN...
     """
-    if "-P" not in settings:
+    if not any(word[:1] == "-" and "P" in word for word in settings):
         yield from _lctl(ctx, "set_param", settings)
         return
     if ctx.role != "mgs":
@@ -86,31 +89,65 @@ def set_param(ctx: Context, *settings: str) -> Step:
     for setting in settings:
         if not setting.startswith("-"):
             pattern, _, text = setting.partition("=")
-            yield from ctx.node.set_param(pattern, text)
+            yield from _for_good(ctx, "set_param", setting, ctx.node.set_param(pattern, text))
+
+
+def _for_good(ctx: Context, command: str, setting: str, done: Step) -> Step:
+    """What the MGS does and refuses."""
+    try:
+        yield from done
+    except LustreError as error:
+        ctx.err(f"error: {command}: setting {setting}: {os.strerror(error.errno)}\n")
+        ctx.note(error.errno, error.errno)
 
 
 def _confs(words: tuple[str, ...]) -> None:
+    _letters("d")(words)
     for word in words:
         where, dot, rest = word.partition(".")
-        if not (dot and where and "=" in rest):
-            raise InputError(f"'{word}' is no TARGET.PARAM=VALUE")
+        if word[:1] != "-" and not (dot and where and ("=" in rest) is not ("-d" in words)):
+            what = "TARGET.PARAM" if "-d" in words else "TARGET.PARAM=VALUE"
+            raise InputError(f"'{word}' is no {what}")
 
 
 @verb("lctl conf_param", on=("mgs",), raw=True, check=_confs)
 def conf_param(ctx: Context, *settings: str) -> Step:
-    """Set parameters of one target or file system for good (on the mgs).
+    """Set parameters of one target or file system for good, with -d no more (on the mgs).
 
-    lctl conf_param TARGET.PARAM=VALUE...
+    lctl conf_param TARGET.PARAM=VALUE..., lctl conf_param -d TARGET.PARAM...
     """
     for setting in settings:
-        name, _, value = setting.partition("=")
-        where, _, param = name.partition(".")
-        try:
-            yield from ctx.node.conf_param(where, param, value)
-        except LustreError as error:
-            told = os.strerror(error.errno)
-            ctx.err(f"error: conf_param: setting {setting}: {told}\n")
-            ctx.note(error.errno, error.errno)
+        if not setting.startswith("-"):
+            name, _, value = setting.partition("=")
+            where, _, param = name.partition(".")
+            done = ctx.node.conf_param(where, param, value)
+            yield from _for_good(ctx, "conf_param", setting, done)
+
+
+@verb("lctl clear_conf", on=("mgs",))
+def clear_conf(ctx: Context, name: str) -> Step:
+    """Drop from logs what does not count any more, when nobody else is mounted.
+
+    lctl clear_conf FSNAME | LOG
+    """
+    try:
+        yield from ctx.node.clear_conf(name)
+    except LustreError as error:
+        ctx.err(f"error: clear_conf: {os.strerror(error.errno)}\n")
+        ctx.note(error.errno, error.errno)
+
+
+@verb("lctl llog_print", on=("mgs",))
+def llog_print(ctx: Context, log: str) -> Step:
+    """Show what a configuration log says.
+
+    lctl llog_print LOG
+    """
+    try:
+        ctx.out((yield from ctx.node.llog_print(log)))
+    except LustreError as error:
+        ctx.err(f"OBD_IOC_LLOG_PRINT failed: {os.strerror(error.errno)}\n")
+        ctx.note(error.errno, error.errno)
 
 
 @verb("lctl dl", on=ROLES, least=0)
