@@ -123,6 +123,11 @@ class Faults:
         self.fail_loc = 0
         self.fail_val = 0
 
+    @property
+    def armed(self) -> bool:
+        """Is anything armed?"""
+        return bool(self._armed)
+
     def arm(self, armed: Armed) -> None:
         """Arm a point; several may be armed at once, one way each."""
         self._armed[armed.number] = armed

@@ -7,20 +7,20 @@ lu_target (target/tgt_main.c, tgt_lastrcvd.c).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from functools import partial
+from types import GeneratorType
 from typing import Any
 
-from labsim.base.component import Component
 from labsim.base.errors import LustreError
 from labsim.base.faults import Point
-from labsim.base.ids import Fid, Nid
-from labsim.base.params import Param
+from labsim.base.ids import Fid
 from labsim.net.ptlrpc import Export, Exports, Handlers, Recovery, Reply, ServerRequest, handles
 from labsim.net.ptlrpc import points as tgt
-from labsim.net.ptlrpc.recovery import RECONNECT_DELAY_MAX_S
-from labsim.nodes import recovery_files
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.last_rcvd import LastRcvd, Slot
 from labsim.nodes.node import Node
+from labsim.nodes.recovery_files import RecoveryFiles
 from labsim.nodes.reply_data import ReplyData
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Osd, Tx
@@ -39,11 +39,8 @@ from labsim.wire.opcodes import (
 ABSENT = 1
 """ENOENT_VERSION: the version of an object that is not there (lustre_idl.h)."""
 
-IR_FACTOR_MAX = 10
-"""OBD_IR_FACTOR_MAX: the recovery window is not shrunk."""
 
-
-class Target(Component, Handlers):
+class Target(RecoveryFiles, Handlers):
     """Base of Mdt and Ofd: clients come and go, changes get numbers, numbers get committed.
 
     A subclass names what it can do in `supported` (OBD_CONNECT_*) and `supported2`, refines
@@ -55,6 +52,8 @@ class Target(Component, Handlers):
     supported = 0
     supported2 = 0
     replayable = False
+    all_net: tuple[Point, ...] = ()
+    """What all of its requests meet, and all of its replies (lut_request_fail_id)."""
     ldlm: Any
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
@@ -73,10 +72,6 @@ class Target(Component, Handlers):
         self.stopping = False
         self._recovery: Recovery | None = None
         self._connecting: dict[str, None] = {}
-        self._soft_s = self._hard_s = 0
-        self._ir_factor = IR_FACTOR_MAX // 2
-        self.announced = False
-        """The MGS has told all clients that it is up (LDD_F_IR_CAPABLE)."""
 
     # ---- life
 
@@ -173,15 +168,20 @@ class Target(Component, Handlers):
         try:
             known = self.exports.find(uuid)
             yield from self.at(tgt.TGT_DELAY_RECONNECT if known else tgt.TGT_DELAY_CONNECT)
-            reply = self.exports.connect(req)
+            reply = self.exports.connect(req, (yield from self.hit(tgt.TGT_SLUGGISH_NET)))
             if self.replayable and req.export is not known:
-                yield from self._write_slot(req.export)
+                yield from self._add_slot(req.export)
         finally:
             del self._connecting[uuid]
         return reply
 
-    def _write_slot(self, export: Export) -> Steps[None]:
+    def _add_slot(self, export: Export) -> Steps[None]:
         """Note a new client; until that is on disk, its changes do not wait (exp_need_sync)."""
+        try:
+            yield from self.at(tgt.TGT_CLIENT_ADD)
+        except LustreError:
+            export.evict("there is no slot for it")
+            raise
         export.unsafe = True
         tx = self.osd.transaction()
         self.last_rcvd.write(tx, export.slot)
@@ -243,8 +243,9 @@ class Target(Component, Handlers):
         return reply
 
     @handles(OBD_PING)
-    def ping(self, req: ServerRequest) -> Message:
+    def ping(self, req: ServerRequest) -> Steps[Message]:
         """A sign of life; the reply tells what is committed."""
+        yield from self.at(tgt.OBD_PING_NET)
         return req.reply()
 
     # ---- changing
@@ -366,76 +367,36 @@ class Target(Component, Handlers):
         versions[place] = found
         req.pre_versions = (versions[0], versions[1], versions[2], versions[3])
 
+    # ---- faults
+
+    def handler(self, opcode: int) -> Callable[[Any], Any] | None:
+        """As for any target; where something is armed it may concern all requests or replies."""
+        found = super().handler(opcode)
+        if found is not None and self.all_net and self.host.faults.armed:
+            return partial(self._through_faults, found)
+        return found
+
+    def _through_faults(self, handle: Callable[[Any], Any], req: ServerRequest) -> Steps[Message]:
+        """A request that may get lost, or whose reply may (tgt_request_handle)."""
+        requests, replies = self.all_net
+        yield from self.at(requests)
+        reply = handle(req)
+        if isinstance(reply, GeneratorType):
+            reply = yield from reply
+        yield from self.at(replies)
+        return reply
+
+    def hit(self, point: Point) -> Steps[bool]:
+        """Is a point hit that changes something on the way?"""
+        try:
+            yield from self.at(point)
+        except LustreError:
+            return True
+        return False
+
     def at(self, point: Point) -> Steps[None]:
         """Visit a fault point: pass, wait or raise."""
         return self.host.faults.visit(point)
-
-    # ---- parameters
-
-    @Param.computed(help="how far recovery has come")
-    def recovery_status(self) -> str:
-        """As lprocfs_recovery_status_seq_show has it."""
-        return recovery_files.status(self._recovery, self.announced)
-
-    @Param.computed(unit="s", access="rw", help="how long clients are waited for")
-    def recovery_time_soft(self) -> int:
-        """Three times obd_timeout where nobody said otherwise; grows while clients replay."""
-        if self._recovery is not None and self.recovering:
-            return self._recovery.soft_s
-        return self._soft_s or 3 * self.rpc.timeouts.timeout
-
-    def store_recovery_time_soft(self, text: str) -> None:
-        """Takes effect with the next recovery, or with the next extension of this one."""
-        self._soft_s = recovery_files.seconds(text)
-        if self._recovery is not None:
-            self._recovery.soft_s = self._soft_s
-
-    @Param.computed(unit="s", access="rw", help="how long clients are waited for at most")
-    def recovery_time_hard(self) -> int:
-        """Nine times obd_timeout where nobody said otherwise."""
-        return self._hard_s or 9 * self.rpc.timeouts.timeout
-
-    def store_recovery_time_hard(self, text: str) -> None:
-        """Takes effect at once."""
-        self._hard_s = recovery_files.seconds(text)
-        if self._recovery is not None:
-            self._recovery.hard_s = self._hard_s
-
-    @Param.computed(
-        unit="tenths", access="rw", help="to how much of it the window shrinks where clients hear "
-        "at once that the target is up"
-    )  # fmt: skip
-    def ir_factor(self) -> int:
-        """5 where nobody said otherwise (OBD_IR_FACTOR_DEFAULT)."""
-        return self._ir_factor
-
-    def store_ir_factor(self, text: str) -> None:
-        """1 to 10, EINVAL; takes effect with the next start."""
-        factor = recovery_files.seconds(text)
-        if not 1 <= factor <= IR_FACTOR_MAX:
-            raise LustreError(errno.EINVAL, text)
-        self._ir_factor = factor
-
-    def announce(self, told: bool) -> None:
-        """The MGS was told that this target is up; `told`: all its clients will hear of it now.
-
-        Then they are waited for for less long (server_calc_timeout): never less than a client may
-        need to try both nodes twice, and only what nobody set.
-        """
-        self.announced = told
-        if told and self._recovery is not None:
-            shrunk = 3 * self.rpc.timeouts.timeout * self._ir_factor // IR_FACTOR_MAX
-            self._recovery.soft_s = max(self._soft_s, 2 * RECONNECT_DELAY_MAX_S, shrunk)
-
-    @Param.trigger(unit="uuid", help='evict a client: "UUID", "uuid:UUID" or "nid:NID"')
-    def evict_client(self, text: str) -> None:
-        """Throw a client out; EINVAL for one that is not there."""
-        wanted = text.strip()
-        found = [export for export in self.exports if wanted in _names(export)]
-        if not found:
-            raise LustreError(errno.EINVAL, wanted)
-        for export in found:
-            export.evict("by an administrator")
 
     def abort_recovery(self) -> None:
         """Evict who is not through with recovery now (OBD_IOC_ABORT_RECOVERY)."""
@@ -451,9 +412,3 @@ class Target(Component, Handlers):
             "last_committed": self.last_committed,
             "exports": sorted(export.client_uuid for export in self.exports),
         }
-
-
-def _names(export: Export) -> tuple[str, ...]:
-    """What an administrator may call a client."""
-    nid = str(Nid(export.nid))
-    return export.client_uuid, f"uuid:{export.client_uuid}", f"nid:{nid}"

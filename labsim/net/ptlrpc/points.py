@@ -9,6 +9,8 @@ from __future__ import annotations
 from labsim.base.faults import Point
 from labsim.base.units import NS_PER_S
 
+ENOSPC = 28
+
 LONG_UNLINK_NS = 300 * NS_PER_S
 """PTLRPC_REQ_LONG_UNLINK: how long a slow network holds on to a buffer."""
 
@@ -45,18 +47,17 @@ PTLRPC_LONG_BOTH_UNLINK = Point(
 PTLRPC_IDLE_RACE = Point(0x533, "before an idle import disconnects", "PTLRPC_IDLE_RACE", "delay")
 PTLRPC_REPLAY_PAUSE = Point(0x536, "before a request is replayed", "PTLRPC_REPLAY_PAUSE", "delay")
 OBD_PING_NET = Point(0x600, "a ping reaches a server", "OBD_PING_NET")
-
-TGT_REPLY_NET = Point(0x700, "a target's reply gets lost", "TGT_REPLY_NET")
 TGT_DELAY_CONNECT = Point(0x703, "a new client connects", "TGT_DELAY_CONNECT", "delay")
 TGT_DELAY_RECONNECT = Point(0x704, "a known client connects", "TGT_DELAY_RECONNECT", "delay")
+TGT_DELAY_PRECREATE = Point(0x705, "an OST is asked to precreate", "TGT_DELAY_PRECREATE", "delay")
 TGT_REPLAY_DROP = Point(0x707, "a replay comes in", "TGT_REPLAY_DROP")
 TGT_REPLAY_DELAY = Point(0x709, "before the next replay is done", "TGT_REPLAY_DELAY", "delay")
-TGT_RCVG_FLAG = Point(0x712, "a target tells an MDS that it recovers", "TGT_RCVG_FLAG", "fail")
+TGT_CLIENT_ADD = Point(0x711, "a new client gets no slot", "TGT_CLIENT_ADD", "fail", ENOSPC)
 TGT_REPLAY_DELAY2 = Point(0x714, "before the next replay is done", "TGT_REPLAY_DELAY2", "delay")
 TGT_REPLAY_RECONNECT = Point(
     0x715, "all is replayed, recovery has not ended", "TGT_REPLAY_RECONNECT", "delay"
 )
-TGT_CLIENT_DEL = Point(0x718, "a client's slot is about to be freed", "TGT_CLIENT_DEL", "delay")
+TGT_CLIENT_DEL = Point(0x718, "a client's slot is not freed", "TGT_CLIENT_DEL", "fail")
 TGT_SLUGGISH_NET = Point(0x719, "a client knocks, the network is slow", "TGT_SLUGGISH_NET", "fail")
 TGT_RECOVERY_REQ_RACE = Point(
     0x721, "a last ping comes in, recovery may just be ending", "TGT_RECOVERY_REQ_RACE", "delay"

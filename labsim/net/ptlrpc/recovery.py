@@ -153,11 +153,12 @@ class Recovery:
 
     # ---- the window
 
-    def heard(self, req: ServerRequest, new: bool) -> None:
+    def heard(self, req: ServerRequest, new: bool, sluggish: bool = False) -> None:
         """A client knocks: the window begins with the first, and is long enough for the others.
 
         Who comes back tells how long its target took to answer; the others time out after that,
-        and then try the other nodes (check_and_start_recovery_timer).
+        and then try the other nodes (check_and_start_recovery_timer). `sluggish` makes believe
+        that it took at_extra at least.
         """
         limits = self._rpc.timeouts
         if self.started_ns is None:
@@ -166,7 +167,10 @@ class Recovery:
             self._arm()
         switch_max = min(50, max(5, limits.timeout))
         initial = max(5, limits.timeout // 20)
-        wait_s = timeout_of(req.body.service_time) + 2 * initial + 2 * (switch_max + 5)
+        took_s = timeout_of(req.body.service_time)
+        if sluggish:
+            took_s = max(took_s, limits.at_extra)
+        wait_s = took_s + 2 * initial + 2 * (switch_max + 5)
         if not new:
             self._extend(wait_s, from_now=False)
 
@@ -371,6 +375,7 @@ class Recovery:
         """Stage one: what has a transno, one after the other."""
         while True:
             yield from self._at(points.TGT_REPLAY_DELAY2)
+            yield from self._at(points.TGT_REPLAY_DELAY)
             if (yield from self._oversee(self._next_here, _has_request)):
                 self._refuse_all()
             if not self._requests:

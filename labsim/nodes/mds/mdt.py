@@ -26,12 +26,16 @@ from labsim.nodes.mds.mdt_readdir import MdtReaddir
 from labsim.nodes.mds.opens import OpenFiles
 from labsim.nodes.mds.osp import Osp
 from labsim.nodes.mds.points import (
+    FLD_QUERY_NET,
+    MDS_ALL_REPLY_NET,
+    MDS_ALL_REQUEST_NET,
     MDS_CONNECT_NET,
     MDS_DISCONNECT_NET,
     MDS_GET_ROOT_NET,
     MDS_STATFS_NET,
     MDS_STATFS_PACK,
     MDS_SYNC_NET,
+    SEQ_QUERY_NET,
 )
 from labsim.nodes.mds.seq import Controller, Sequences
 from labsim.nodes.node import Node
@@ -80,6 +84,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
 
     JOB_COUNTERS = mdt_jobs.COUNTERS
 
+    all_net = (MDS_ALL_REQUEST_NET, MDS_ALL_REPLY_NET)
     supported = MDT_CONNECT_SUPPORTED & ~NOT_YET
     supported2 = OBD_CONNECT2_FILE_SECCTX | OBD_CONNECT2_LOCK_CONVERT
 
@@ -262,6 +267,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     @handles(SEQ_QUERY)
     def query_sequence(self, req: ServerRequest) -> Steps[Message]:
         """A sequence of FIDs for a client, or from MDT0000 a super-sequence for a server."""
+        yield from self.at(SEQ_QUERY_NET)
         if req["seq_opc"] == SEQ_ALLOC_SUPER and self.info.index == 0:
             asked: LuSeqRange = req["seq_range"]
             return req.reply(
@@ -295,6 +301,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     @handles(FLD_QUERY)
     def query_fld(self, req: ServerRequest) -> Steps[Message]:
         """Which target has a sequence; ENOENT. Only FLD_LOOKUP is answered, by MDT0000's book."""
+        yield from self.at(FLD_QUERY_NET)
         if req["fld_opc"] != FLD_LOOKUP:
             raise LustreError(errno.EINVAL, f"operation {req['fld_opc']}")
         asked: LuSeqRange = req["fld_mdfld"]

@@ -21,7 +21,7 @@ from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.config import TargetInfo
-from labsim.nodes.mds import objects
+from labsim.nodes.mds import objects, points
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Gate, Permits
 from labsim.storage.osd import Tx
@@ -231,6 +231,7 @@ class Osp(Component, tree="osp.{name}"):
             self.env.process(self._precreate(self._life))
 
     def _precreate(self, life: int) -> Steps[None]:
+        yield from self.mdt.at(points.MDS_OSC_PRECREATE)
         try:
             count = min(self.create_count, self.max_create_count)
             last = yield from self._create(self.last_created + count)

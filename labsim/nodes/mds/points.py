@@ -36,6 +36,8 @@ MDS_STATFS_PACK = Point(0x11D, "no room for the reply to statfs", "MDS_STATFS_PA
 MDS_GETATTR_NAME_NET = Point(
     0x11F, "an MDT is asked for attributes by name", "MDS_GETATTR_NAME_NET"
 )
+MDS_ALL_REPLY_NET = Point(0x122, "an MDT's reply gets lost", "MDS_ALL_REPLY_NET")
+MDS_ALL_REQUEST_NET = Point(0x123, "an MDT gets a request", "MDS_ALL_REQUEST_NET")
 MDS_SYNC_NET = Point(0x124, "an MDT is told to sync", "MDS_SYNC_NET")
 MDS_PAUSE_OPEN = Point(0x129, "an MDT pauses before an open", "MDS_PAUSE_OPEN", "delay")
 MDS_GETXATTR_NET = Point(0x130, "an MDT is asked for an xattr", "MDS_GETXATTR_NET")
@@ -52,6 +54,11 @@ MDS_LDLM_REPLY_NET = Point(0x157, "an intent is executed, its reply is lost", "M
 MDS_INTENT_DELAY = Point(0x160, "an MDT pauses before an intent", "MDS_INTENT_DELAY", "delay")
 MDS_XATTR_REP = Point(
     0x161, "the reply to a getxattr intent cannot be made", "MDS_XATTR_REP", "fail", EFAULT
+)
+SEQ_QUERY_NET = Point(0x1001, "a server is asked for a sequence of FIDs", "SEQ_QUERY_NET")
+FLD_QUERY_NET = Point(0x1101, "an MDT is asked where a sequence is", "FLD_QUERY_NET")
+MDS_OSC_PRECREATE = Point(
+    0x139, "an MDT is about to ask an OST for objects", "MDS_OSC_PRECREATE", "delay"
 )
 MDS_LL_BLOCK = Point(
     0x172, "an open holds the layout lock before it makes the layout", "MDS_LL_BLOCK", "delay"

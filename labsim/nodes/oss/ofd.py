@@ -18,6 +18,7 @@ from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.ldlm.server import ServerNamespace
 from labsim.net.ptlrpc import Export, ServerRequest, handles
+from labsim.net.ptlrpc.points import TGT_DELAY_PRECREATE
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.node import Node
 from labsim.nodes.oss import points
@@ -82,6 +83,7 @@ NEW_OBJECT = Attrs(mode=0o107666)
 class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
     """Creating, destroying and describing objects."""
 
+    all_net = (points.OST_ALL_REQUEST_NET, points.OST_ALL_REPLY_NET)
     supported = OST_CONNECT_SUPPORTED
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
@@ -112,6 +114,16 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         super().unmount()
 
     # ---- clients
+
+    def connect(self, req: ServerRequest) -> Steps[Message]:
+        """A client comes, or comes back."""
+        yield from self.at(points.OST_CONNECT_NET)
+        return (yield from super().connect(req))
+
+    def disconnect(self, req: ServerRequest) -> Steps[Message]:
+        """A client leaves."""
+        yield from self.at(points.OST_DISCONNECT_NET)
+        return super().disconnect(req)
 
     def negotiate(
         self, export: Export, want: ObdConnectData, granted: ObdConnectData
@@ -204,6 +216,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """Precreate up to an id, or destroy what is above one (ofd_create_hdl)."""
         yield from self.at(points.OST_CREATE_NET)
         yield from self.at(points.OST_PAUSE_CREATE)
+        yield from self.at(TGT_DELAY_PRECREATE)
         oa: Obdo = req["ost_body"].oa
         if oa.oi.seq != 0:
             raise LustreError(errno.EINVAL, f"sequence {oa.oi.seq:#x}")

@@ -9,6 +9,8 @@ from labsim.base.faults import Point
 
 ENOENT, EIO, ENOMEM, EFAULT, ENOSPC, EROFS, EINPROGRESS = 2, 5, 12, 14, 28, 30, 115
 
+OST_CONNECT_NET = Point(0x201, "a client connects to an OST", "OST_CONNECT_NET")
+OST_DISCONNECT_NET = Point(0x202, "a client disconnects from an OST", "OST_DISCONNECT_NET")
 OST_CREATE_NET = Point(0x204, "an OST is asked to precreate", "OST_CREATE_NET")
 OST_DESTROY_NET = Point(0x205, "an OST is asked to destroy an object", "OST_DESTROY_NET")
 OST_GETATTR_NET = Point(0x206, "an OST is asked for attributes", "OST_GETATTR_NET")
@@ -23,6 +25,8 @@ OST_BRW_READ_BULK = Point(
     0x20F, "before an OSS reads the pages of a read", "OST_BRW_READ_BULK", "fail", EIO
 )
 OST_SYNC_NET = Point(0x210, "an OST is asked to sync", "OST_SYNC_NET")
+OST_ALL_REPLY_NET = Point(0x211, "an OST's reply gets lost", "OST_ALL_REPLY_NET")
+OST_ALL_REQUEST_NET = Point(0x212, "an OST gets a request", "OST_ALL_REQUEST_NET")
 OST_BRW_PAUSE_BULK = Point(
     0x214, "an OSS pauses before the transaction of a BRW", "OST_BRW_PAUSE_BULK", "delay"
 )
