@@ -141,6 +141,10 @@ class Faults:
         if armed is not None and armed.released is not None:
             armed.released.succeed()
 
+    def is_armed(self, point: Point) -> bool:
+        """Will somebody who visits this point perhaps not just pass?"""
+        return point.number in self._armed or point.number in self._races
+
     def race(self, first: int, second: int) -> None:
         """Have two processes meet, one at each of two points (they may be the same)."""
         race = Race(self._env, first, second)

@@ -94,9 +94,9 @@ class Model:
     def run(self, client: int, call: str, *args: Any) -> Any:
         node = self.world.client(client)
         inode = self.world.inodes[client]
-        if call == "write" and args[0] is not None and len(args) > 2 and not args[2]:
-            if node.data.put(inode, args[0], args[1]):
-                return None
+        cached = call == "write" and args[0] is not None and not any(args[2:])
+        if cached and node.data.put(inode, args[0], args[1]):
+            return None
         if call == "read" and not args[3]:
             found = node.data.get(inode, args[0], args[1], None)
             if found is not None:

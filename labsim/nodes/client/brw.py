@@ -107,6 +107,7 @@ class BulkIo(Component):
         tries, life = 0, self.grant.epoch
         while True:
             request = yield from self._request(opcode, oa, ranges, data, flags)
+            yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
             try:
                 reply = yield from self.call(request, opcode_name(opcode).lower())
             except LustreError as error:
@@ -139,6 +140,8 @@ class BulkIo(Component):
         data: Payload | None,
         niobuf_flags: int,
     ) -> Steps[Request]:
+        yield from self.host.faults.visit(points.OSC_BRW_PREP_REQ)
+        yield from self.host.faults.visit(points.OSC_BRW_PREP_REQ2)
         length = sum(one for _, one in ranges)
         flags = valid = value = 0
         short = self._may_be_short(ranges, length)
@@ -183,9 +186,7 @@ class BulkIo(Component):
         data = request.data if request.bulk_in is not None else reply.get("short_io") or b""
         return piece(data, 0, reply.status)
 
-    def _check(
-        self, request: Request, reply: Message, got: Payload
-    ) -> Steps[tuple[bool, Payload]]:
+    def _check(self, request: Request, reply: Message, got: Payload) -> Steps[tuple[bool, Payload]]:
         """Does the OST's checksum fit ours? A reply without one is believed."""
         theirs: Obdo = reply["ost_body"].oa
         if not theirs.valid & OBD_MD_FLCKSUM:

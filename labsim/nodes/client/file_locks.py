@@ -13,6 +13,7 @@ from labsim.base.errors import LustreError
 from labsim.base.units import PAGE_SIZE
 from labsim.ldlm.client_lock import ClientLock
 from labsim.ldlm.policy import Extent
+from labsim.nodes.client import points
 from labsim.nodes.client.file_ranges import FileRanges
 from labsim.nodes.client.inode import Inode
 from labsim.nodes.client.lov import Run, Stripe, file_size, parse, runs
@@ -100,6 +101,7 @@ class FileLocks:
         extent = Extent(start - start % PAGE_SIZE, min(-(-end // PAGE_SIZE) * PAGE_SIZE - 1, EOF))
         obj.users += 1
         try:
+            yield from self.host.faults.visit(points.OSC_MATCH)
             lock: ClientLock | None = osc.ldlm.match(obj.resource, mode, extent=extent)
             if lock is None:
                 lock, _ = yield from osc.ldlm.enqueue(
@@ -149,6 +151,7 @@ class FileLocks:
         for grip in grips:
             grip.obj.osc.ldlm.put(grip.lock)
             self._unpin(grip.obj)
+        self.lru.trim()
 
     def _unpin(self, obj: OscObject) -> None:
         obj.users -= 1
@@ -169,6 +172,7 @@ class FileLocks:
         obj = self.object(inode, state, number)
         if obj.size_is_known():
             return obj.lvb()
+        yield from self.host.faults.visit(points.GLIMPSE_DELAY)
         obj.users += 1
         lock: ClientLock | None = None
         try:

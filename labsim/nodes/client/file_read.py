@@ -112,9 +112,7 @@ class FileReads(FileLocks):
             if coming:
                 yield coming[0]
                 continue
-            yield from gather(
-                self.env, self._fetches(obj, lock, missing, max(limit, end))
-            )
+            yield from gather(self.env, self._fetches(obj, lock, missing, max(limit, end)))
 
     def _fetches(
         self, obj: OscObject, lock: ClientLock, missing: list[tuple[int, int]], limit: int

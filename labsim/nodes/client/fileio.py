@@ -254,4 +254,3 @@ class FileData(FileWrites):
             return (yield from osc.statfs())
         except LustreError:
             return None
-

@@ -15,6 +15,7 @@ from labsim.base.params import Param
 from labsim.base.units import MIB, PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request, State
+from labsim.nodes.client import points
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import ImportFiles
 from labsim.nodes.client.osc_files import OscFiles
@@ -192,13 +193,18 @@ class Osc(OscIo, OscFiles, ImportFiles, tree="osc.{name}"):
 
     def punch(self, oi: OstId, handle: int, size: int, **times: int) -> Steps[Obdo]:
         """Make an object `size` bytes long."""
+        yield from self._about_to_set()
         valid = OBD_MD_FLSIZE | OBD_MD_FLBLOCKS | OBD_MD_FLHANDLE | _valid_of(times)
         oa = self._obdo(oi, valid=valid, size=size, blocks=OBD_OBJECT_EOF, handle=handle, **times)
         reply = yield from self.call(Request(OST_PUNCH, ost_body=OstBody(oa=oa)), "ost_punch")
         return reply["ost_body"].oa
 
+    def _about_to_set(self) -> Steps[None]:
+        return self.host.faults.visit(points.OSC_DELAY_SETTIME)
+
     def setattr(self, oi: OstId, **times: int) -> Steps[None]:
         """Set atime, mtime and ctime of an object (seconds since 1970)."""
+        yield from self._about_to_set()
         oa = self._obdo(oi, valid=_valid_of(times), **times)
         yield from self.call(Request(OST_SETATTR, ost_body=OstBody(oa=oa)), "ost_setattr")
 

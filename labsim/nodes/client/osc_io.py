@@ -112,9 +112,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
             parent_ver=obj.fid.ver,
             handle=lock.server_handle,
             blocks=self.grant.dirty,
-            mode=self.grant.wanted(
-                self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight
-            ),
+            mode=self.grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight),
             grant=self.grant.avail + self.grant.reserved,
             misc=self.grant.announce(),
             **fields,

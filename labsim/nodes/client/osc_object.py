@@ -376,9 +376,7 @@ class OscObject:
             "dirty": merged(
                 sorted((one.start, one.end) for one in (*self.dirty.waiting, *self.dirty.sent))
             ),
-            "locks": [
-                [lock.cookie, lock.policy.start, lock.policy.end] for lock in self.locks()
-            ],
+            "locks": [[lock.cookie, lock.policy.start, lock.policy.end] for lock in self.locks()],
         }
 
 

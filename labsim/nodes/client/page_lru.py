@@ -51,6 +51,11 @@ class PageLru:
             self._windows[key] = owner
             owner.windows[window] = None
         if self.used > self._next_try:
+            self.trim()
+
+    def trim(self) -> None:
+        """Make room where too much is cached, a little more than need be."""
+        if self.used > self.limit:
             self.reclaim(self.limit - min(SHRINK_BYTES, self.limit // 8))
 
     def set_limit(self, limit: int) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.component import Component
+from labsim.base.errors import LustreError
 from labsim.base.payload import Payload
 from labsim.base.units import NS_PER_S, PAGE_SIZE
 from labsim.net.ptlrpc import Import
+from labsim.nodes.client import points
 from labsim.nodes.client.dirty import DirtyExtent
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.osc_object import OscObject
@@ -72,9 +74,13 @@ class Writeback(Component):
         return (
             not self._waiters
             and not obj.force_sync
-            and self.grant.dirty + nbytes <= self.max_dirty_bytes
-            and self.grant.reserve(nbytes)
+            and not self.host.faults.is_armed(points.OSC_NO_GRANT)
+            and self._room_for(nbytes)
         )
+
+    def _room_for(self, nbytes: int) -> bool:
+        grant = self.grant
+        return grant.dirty + nbytes <= self.max_dirty_bytes and grant.reserve(nbytes)
 
     def enter_cache(self, obj: OscObject, nbytes: int) -> Steps[bool]:
         """As `may_dirty`, but wait for room; False where there will be none (osc_enter_cache).
@@ -84,7 +90,11 @@ class Writeback(Component):
         """
         if self.max_dirty_bytes < PAGE_SIZE or obj.force_sync:
             return False
-        if self.may_dirty(obj, nbytes):
+        try:
+            yield from self.host.faults.visit(points.OSC_NO_GRANT)
+        except LustreError:
+            return False
+        if not self._waiters and self._room_for(nbytes):
             return True
         while self.grant.dirty:
             event = self.host.env.event()
@@ -99,7 +109,7 @@ class Writeback(Component):
         waiters, grant = self._waiters, self.grant
         while waiters:
             nbytes, event = waiters[0]
-            room = grant.dirty + nbytes <= self.max_dirty_bytes and grant.reserve(nbytes)
+            room = self._room_for(nbytes)
             if not room and grant.dirty:
                 return
             del waiters[0]
@@ -206,6 +216,7 @@ class Writeback(Component):
             self._ready[obj] = None
         self._wake()
         self.unplug()
+        obj.lru.trim()
         self.forget(obj)
 
     def write_failed(self, obj: OscObject, errno: int) -> None:
