@@ -22,6 +22,8 @@ from labsim.runtime.ports import Steps
 
 ROUNDS = 5
 
+DROP = "echo 3 > /proc/sys/vm/drop_caches"
+
 
 def _count_rpcs(cluster: Any) -> int:
     return sum(event.kind == "rpc.reply" for event in cluster.trace.events)
@@ -60,17 +62,38 @@ def sim_setxattr() -> float:
     return _simulated_rpcs(work)
 
 
-@bench("RPC/s")
+@bench("calls/s")
 def sim_write_1m() -> float:
-    """Simulated: one client writes 1 MiB at a time, through the whole stack."""
+    """Simulated: one client writes 1 MiB at a time and has it all written back in the end."""
+    return _simulated_calls(1000, MIB)
+
+
+@bench("calls/s")
+def sim_write_4k() -> float:
+    """Simulated: one client writes 4 KiB at a time and has it all written back in the end."""
+    return _simulated_calls(20_000, 4096)
+
+
+def _simulated_calls(count: int, size: int) -> float:
+    """Write calls per second of this machine, until all is on the OST of a small cluster."""
+    from labsim.scenario.cluster import Cluster
 
     def work(vfs: Any) -> Steps[None]:
         file = yield from vfs.open("f", 1)
-        for number in range(1000):
-            yield from vfs.write(file, Fill(MIB, 1, number * MIB), number % 64 * MIB)
+        for number in range(count):
+            yield from vfs.write(file, Fill(size, 1), number % 64 * size)
+        yield from vfs.fsync(file)
         yield from vfs.close(file)
 
-    return _simulated_rpcs(work)
+    rates = []
+    with Cluster(clients=1, oss=1, osts=1) as cluster:
+        vfs = cluster.client(0).machine.node.vfs
+        cluster.run(_prepare(vfs))
+        for _ in range(ROUNDS):
+            started = perf_counter()
+            cluster.run(work(vfs))
+            rates.append(count / (perf_counter() - started))
+    return median(rates)
 
 
 @bench("creates/s")
@@ -120,11 +143,33 @@ def live_rewrite_1m() -> float:
 
 @bench("MB/s")
 def live_read_1m() -> float:
-    """Live: one client reads 1 MiB at a time what it has written (dd bs=1M)."""
-    return _live_dd("dd if=g0 of=/dev/null bs=1M", "dd if=/dev/zero of=g0 bs=1M count=256")
+    """Live: one client reads 1 MiB at a time what is not in its cache (dd bs=1M)."""
+    write = "dd if=/dev/urandom of=g0 bs=1M count=256 conv=fsync"
+    return _live_dd("dd if=g0 of=/dev/null bs=1M", write, DROP)
 
 
-def _live_dd(command: str, first: str = "") -> float:
+@bench("MB/s")
+def live_read_cached_1m() -> float:
+    """Live: one client reads 1 MiB at a time what is in its cache as real bytes (dd bs=1M)."""
+    write = "dd if=/dev/urandom of=g0 bs=1M count=256 conv=fsync"
+    return _live_dd("dd if=g0 of=/dev/null bs=1M", write, f"{DROP}; dd if=g0 of=/dev/null bs=1M")
+
+
+@bench("calls/s")
+def live_write_4k() -> float:
+    """Live: one client writes new files, 4 KiB at a time (dd bs=4k count=32768)."""
+    return _live_dd("dd if=/dev/urandom of=g{n} bs=4k count=32768") * 1e6 / 4096
+
+
+@bench("calls/s")
+def live_read_4k() -> float:
+    """Live: one client reads 4 KiB at a time what is not in its cache (dd bs=4k)."""
+    write = "dd if=/dev/urandom of=g0 bs=1M count=128 conv=fsync"
+    return _live_dd("dd if=g0 of=/dev/null bs=4k", write, DROP) * 1e6 / 4096
+
+
+def _live_dd(command: str, first: str = "", before: str = "") -> float:
+    """Bandwidth of a dd; `first` is done once, `before` before each round."""
     from labsim.scenario.cluster import Cluster
 
     with Cluster(clients=1, oss=1, osts=1, runtime="live") as cluster:
@@ -132,7 +177,12 @@ def _live_dd(command: str, first: str = "") -> float:
         if first:
             client.run(first)
         client.run("dd if=/dev/zero of=warm bs=1M count=64")
-        return median(_bandwidth(client.run(command.format(n=n))) for n in range(ROUNDS))
+        rates = []
+        for number in range(ROUNDS):
+            for line in filter(None, before.split("; ")):
+                client.run(line)
+            rates.append(_bandwidth(client.run(command.format(n=number))))
+        return median(rates)
 
 
 def _bandwidth(result: Any) -> float:

@@ -214,7 +214,13 @@ class OscObject:
         """[at, end) are these bytes."""
         kept = self.bytes
         before = kept.total
-        kept.insert(at, end, payload, offset)
+        if isinstance(payload, Chain):
+            low, whole = at, payload[offset : offset + end - at]
+            for part in whole.pieces if isinstance(whole, Chain) else (whole,):
+                kept.insert(low, low + len(part), part)
+                low += len(part)
+        else:
+            kept.insert(at, end, payload, offset)
         self.lru.used += kept.total - before
         self.lru.touch(self, at >> WINDOW_SHIFT)
         if (end - 1) >> WINDOW_SHIFT != at >> WINDOW_SHIFT:
