@@ -6,6 +6,7 @@ kin, and for the waiting list (ldlm_lockd.c).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError
@@ -55,6 +56,8 @@ class Asts(Namespace):
     def __init__(self, host: Host, name: str) -> None:
         super().__init__(host, name)
         self._expired_count = 0
+        self.on_wanted: Callable[[ServerLock], None] = _nothing
+        """Told when somebody waits for a lock of the server's own."""
         self._slots = Permits(self.env, self.max_parallel_ast)
 
     def set_max_parallel_ast(self, count: int) -> None:
@@ -94,7 +97,10 @@ class Asts(Namespace):
         The server's own locks go soon by themselves. A lock that its client does not know yet is
         called back by the reply that hands it over.
         """
-        if lock.asked or lock.export is None:
+        if lock.export is None:
+            self.on_wanted(lock)
+            return
+        if lock.asked:
             return
         lock.asked = True
         if lock.handed:
@@ -240,6 +246,10 @@ class Asts(Namespace):
         """The value block of an extent lock's object, in the form that the client knows."""
         block = lvb.read(self.target.lvb(lock.resource.name))
         return lvb.packed(block, export.granted(OBD_CONNECT_LVB_TYPE))
+
+
+def _nothing(_lock: ServerLock) -> None:
+    """It will go soon anyway."""
 
 
 def _named(wanted: Policy) -> Policy:

@@ -64,6 +64,10 @@ class Lock:
         self.wanted = policy
         """The policy as it was asked for, before the server grew it."""
 
+    def excludes(self, other: Lock) -> bool:
+        """Do the modes of the two not go together?"""
+        return not compatible(self.mode, other.mode)
+
     def conflicts(self, other: Lock) -> bool:
         """May the two not be granted at the same time?"""
         return conflict(self.mode, self.policy, other.mode, other.policy)
@@ -192,6 +196,6 @@ class Resource:
     def _with_optional(self, lock: Lock, wanted: Ibits) -> Ibits:
         spare = wanted.optional & ~wanted.bits
         for other in (*self.granted, *self.waiting.values()):
-            if other is not lock and not compatible(lock.mode, other.mode):
+            if other is not lock and lock.excludes(other):
                 spare &= ~getattr(other.policy, "bits", 0)
         return Ibits(wanted.bits | spare)

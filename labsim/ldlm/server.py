@@ -78,9 +78,11 @@ class ServerNamespace(ServerFlocks):
         export: Export | None = None,
         client_cookie: int = 0,
         flags: int = 0,
+        behalf: int = 0,
     ) -> Steps[ServerLock]:
         """Take a lock and wait until it is granted: the server's own, or for a client's intent.
 
+        `behalf` is the cookie of the client whose request a lock of the server's own is for.
         For an intent name the client's `export` and the cookie of its lock
         (`dlm_req.lock_handle[0]`), and hand the lock over with `intent_reply`. Otherwise give it
         back with `release`. Raises EAGAIN where LDLM_FL_BLOCK_NOWAIT forbids to wait, ENOTCONN
@@ -93,8 +95,9 @@ class ServerNamespace(ServerFlocks):
                 return known
             self.remove(known)
         lock = self.create(
-            resource, mode, policy, export=export, client_cookie=client_cookie, flags=flags
-        )
+            resource, mode, policy, export=export, client_cookie=client_cookie, flags=flags,
+            behalf=behalf,
+        )  # fmt: skip
         if not self.start(lock):
             yield from self._wait(lock)
         if lock.gone or (export is not None and export.closed):
@@ -119,6 +122,7 @@ class ServerNamespace(ServerFlocks):
         export: Export | None = None,
         client_cookie: int = 0,
         flags: int = 0,
+        behalf: int = 0,
     ) -> ServerLock:
         """A lock that is in no queue yet; EINVAL where mode or type do not fit the resource."""
         if not valid_mode(mode) or not policy.valid:
@@ -133,7 +137,7 @@ class ServerNamespace(ServerFlocks):
             raise LustreError(EINVAL, f"{self.name}: resource {resource} is of type {found.kind}")
         lock = ServerLock(
             self.new_cookie(self._locks.__contains__), found, mode, policy,
-            export=export, client_cookie=client_cookie, flags=flags,
+            export=export, client_cookie=client_cookie, flags=flags, behalf=behalf,
         )  # fmt: skip
         self._locks[lock.cookie] = lock
         if export is not None:
@@ -259,6 +263,18 @@ class ServerNamespace(ServerFlocks):
                 self.remove(lock)
                 count += 1
         return count
+
+    def downgrade(self, lock: ServerLock, mode: int) -> None:
+        """A granted lock goes on in a weaker mode; who waited for that is granted."""
+        resource = lock.resource
+        resource.remove(lock)
+        lock.mode = mode
+        resource.admit(lock)
+        self._advance(resource)
+        waiter = resource.waiting_for(lock)
+        if waiter is not None:
+            assert isinstance(waiter, ServerLock)
+            self.ask_back(lock, waiter)
 
     def convert(self, lock: ServerLock, bits: int) -> None:
         """A client keeps only `bits` of a lock; who else wants those calls it back once more."""

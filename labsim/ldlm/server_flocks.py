@@ -96,6 +96,7 @@ class ServerFlocks(Asts):
         export: Export | None = None,
         client_cookie: int = 0,
         flags: int = 0,
+        behalf: int = 0,
     ) -> ServerLock:
         """A lock that is in no queue yet."""
         raise NotImplementedError

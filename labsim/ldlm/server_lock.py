@@ -10,7 +10,7 @@ from typing import Any
 from labsim.ldlm.policy import Policy
 from labsim.ldlm.resource import Lock, Resource
 from labsim.net.ptlrpc import Export
-from labsim.wire.constants import LDLM_FL_NO_EXPANSION
+from labsim.wire.constants import LCK_COS, LDLM_FL_NO_EXPANSION
 
 
 class ServerLock(Lock):
@@ -21,6 +21,7 @@ class ServerLock(Lock):
     """
 
     __slots__ = (
+        "_behalf",
         "asked",
         "asked_s",
         "client_cookie",
@@ -45,8 +46,10 @@ class ServerLock(Lock):
         export: Export | None = None,
         client_cookie: int = 0,
         flags: int = 0,
+        behalf: int = 0,
     ) -> None:
         super().__init__(cookie, mode, policy)
+        self._behalf = behalf
         self.resource = resource
         self.export = export
         self.client_cookie = client_cookie
@@ -81,6 +84,24 @@ class ServerLock(Lock):
     def growable(self) -> bool:
         """Locks of the server's own are short: growing them would only disturb."""
         return self.export is not None and not self.flags & LDLM_FL_NO_EXPANSION
+
+    @property
+    def behalf(self) -> int:
+        """The cookie of the client that it was taken for; 0: for none (l_client_cookie)."""
+        return self._behalf or self.client
+
+    def _shared(self, other: Lock) -> bool:
+        """Does one keep the other out only if it were of another client (COS)?"""
+        own = isinstance(other, ServerLock) and self.behalf == other.behalf != 0
+        return own and LCK_COS in (self.mode, other.mode)
+
+    def excludes(self, other: Lock) -> bool:
+        """Do the modes of the two not go together?"""
+        return super().excludes(other) and not self._shared(other)
+
+    def conflicts(self, other: Lock) -> bool:
+        """May the two not be granted at the same time?"""
+        return super().conflicts(other) and not self._shared(other)
 
     @property
     def client(self) -> int:

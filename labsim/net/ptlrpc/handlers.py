@@ -42,6 +42,9 @@ class Handlers:
     def stamp(self, reply: Any, export: Any) -> None:
         """A reply is about to go to a client; targets with locks tell it their volume."""
 
+    def awaits_ack(self, req: Any) -> Any:
+        """What `req` leaves until its client acknowledges the reply (a difficult one); or None."""
+
     def count_job(self, req: Any, reply: Any) -> None:
         """A request that names its job has succeeded; targets that keep job statistics count it."""
 

@@ -244,6 +244,12 @@ class Service:
         rpc = self._rpc
         offset = self.times.stamp(req, reply)
         rpc.trace.emit("rpc.reply", req.opcode, req.xid, req.peer, reply.status, reply.wire_size)
-        rpc.lnet.put(req.peer, req.reply_portal, req.xid, reply, offset=offset)
+        saved = target.awaits_ack(req) if target is not None else None
+        acked = saved.acked if saved is not None else None
+        entry = rpc.lnet.put(
+            req.peer, req.reply_portal, req.xid, reply, offset=offset, ack=acked
+        )
+        if saved is not None:
+            saved.sent(entry)
         for hook in req.hooks:
             hook()

@@ -107,6 +107,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         self.osps: dict[int, Osp] = {}
         self._running = False
         self.ldlm = node.make(ServerNamespace, self)
+        self.ldlm.on_wanted = self.own_lock_wanted
         self.lod = node.make(Lod, self.osd, self.osps)
         self.mdd = node.make(Mdd, self.osd, self.lod)
         self.opens = OpenFiles(self.host.rng)

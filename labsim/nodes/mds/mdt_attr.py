@@ -187,12 +187,12 @@ class MdtAttributes(MdtLocks):
         locks: list[Any] = []
         if req.has("name"):
             name = objects.encode_name(req["name"])
-            locks = yield from self.lock_name(body.fid1, name, write=False)
+            locks = yield from self.lock_name(req, body.fid1, name, write=False)
         try:
             if locks:
                 fid = self.mdd.lookup(body.fid1, name, cred)
-            locks.append((yield from self.lock(fid, LCK_PR, MDS_INODELOCK_LOOKUP)))
+            locks.append((yield from self.lock(req, fid, LCK_PR, MDS_INODELOCK_LOOKUP)))
             fields = self.tell(req.export, fid, body.valid)
         finally:
-            self.unlock(locks)
+            self.unlock(req, locks)
         return req.reply(**fields)

@@ -95,7 +95,7 @@ class MdtIntents(MdtXattrs):
             fid = body.fid2
             if req.has("name"):
                 name = objects.encode_name(req["name"])
-                locks = yield from self.lock_name(body.fid1, name, write=False)
+                locks = yield from self.lock_name(req, body.fid1, name, write=False)
                 fid = self.mdd.lookup(body.fid1, name, self.cred_of_body(req, body))
             self.check_exists(fid)
             disposition |= DISP_LOOKUP_POS
@@ -103,7 +103,7 @@ class MdtIntents(MdtXattrs):
         except LustreError as error:
             return self._not_found(req, disposition, error)
         finally:
-            self.unlock(locks)
+            self.unlock(req, locks)
 
     def _found(self, req: ServerRequest, fid: Fid, disposition: int) -> Steps[Message]:
         bits, optional = self.lookup_bits(req, fid)

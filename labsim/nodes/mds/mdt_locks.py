@@ -17,19 +17,24 @@ from zlib import crc32
 
 from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
+from labsim.base.params import Param
 from labsim.ldlm.desc import handles_of
 from labsim.ldlm.handlers import LdlmHandlers
 from labsim.ldlm.resource import entry_resource, fid_resource
 from labsim.ldlm.server_lock import ServerLock
-from labsim.net.ptlrpc import ServerRequest
+from labsim.net.ptlrpc import Export, ServerRequest
+from labsim.nodes.config import TargetInfo
 from labsim.nodes.mds import cred as creds
 from labsim.nodes.mds.cred import Cred
 from labsim.nodes.mds.mdd import Mdd
 from labsim.nodes.mds.points import MDS_PDO_LOCK
+from labsim.nodes.mds.saved_locks import Saved, SavedLocks
+from labsim.nodes.node import Node
 from labsim.nodes.target import Target
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Tx
 from labsim.wire.constants import (
+    LCK_COS,
     LCK_CR,
     LCK_CW,
     LCK_EX,
@@ -52,10 +57,26 @@ class MdtLocks(LdlmHandlers, Target):
     """What the operations of an MDT have in common."""
 
     mdd: Mdd
+    commit_on_sharing = Param.flag(
+        False, help="what one client changed is on disk before another one sees it"
+    )
+
+    def __init__(self, node: Node, info: TargetInfo) -> None:
+        super().__init__(node, info)
+        self.kept: SavedLocks = SavedLocks(self._release, self._downgrade)
+        self._committing = False
+
+    def _release(self, lock: ServerLock) -> None:
+        self.ldlm.release(lock)
+
+    def _downgrade(self, lock: ServerLock, mode: int) -> None:
+        self.ldlm.downgrade(lock, mode)
 
     # ---- locks
 
-    def lock_name(self, parent: Fid, name: bytes, write: bool) -> Steps[list[ServerLock]]:
+    def lock_name(
+        self, req: ServerRequest, parent: Fid, name: bytes, write: bool
+    ) -> Steps[list[ServerLock]]:
         """Lock one name of a directory, to change it or only to look it up.
 
         ENOTDIR for anything else: a file locked as if it had names would break the order of locks,
@@ -65,35 +86,68 @@ class MdtLocks(LdlmHandlers, Target):
         if not stat.S_ISDIR(self.osd.attrs(parent).mode):
             raise LustreError(errno.ENOTDIR, f"{parent} has no names")
         weak, strong = (LCK_CW, LCK_PW) if write else (LCK_CR, LCK_PR)
-        locks = [(yield from self.lock(parent, weak, MDS_INODELOCK_UPDATE))]
+        locks = [(yield from self.lock(req, parent, weak, MDS_INODELOCK_UPDATE))]
         try:
-            locks.append((yield from self.lock_entry(parent, name, strong)))
+            locks.append((yield from self.lock_entry(req, parent, name, strong)))
             yield from self.at(MDS_PDO_LOCK)
             self.check_exists(parent)
         except BaseException:
-            self.unlock(locks)
+            self.unlock(req, locks)
             raise
         return locks
 
-    def lock_entry(self, parent: Fid, name: bytes, mode: int) -> Steps[ServerLock]:
+    def lock_entry(
+        self, req: ServerRequest, parent: Fid, name: bytes, mode: int
+    ) -> Steps[ServerLock]:
         """Lock the resource that stands for one name of a directory."""
         resource = entry_resource(parent, entry_hash(name))
-        return (yield from self.ldlm.acquire(resource, mode, bits=MDS_INODELOCK_UPDATE))
+        return (yield from self.ldlm.acquire(
+            resource, mode, bits=MDS_INODELOCK_UPDATE, behalf=req.export.cookie
+        ))  # fmt: skip
 
-    def lock(self, fid: Fid, mode: int, bits: int) -> Steps[ServerLock]:
+    def lock(self, req: ServerRequest, fid: Fid, mode: int, bits: int) -> Steps[ServerLock]:
         """Lock aspects of an object; clients that cached them give their locks back first."""
         self.check_exists(fid)
-        return (yield from self.ldlm.acquire(fid_resource(fid), mode, bits=bits))
+        return (yield from self.ldlm.acquire(
+            fid_resource(fid), mode, bits=bits, behalf=req.export.cookie
+        ))  # fmt: skip
 
     def lock_big(self) -> Steps[ServerLock]:
         """The lock of all renames."""
         resource = fid_resource(BIG_LOCK)
         return (yield from self.ldlm.acquire(resource, LCK_EX, bits=MDS_INODELOCK_UPDATE))
 
-    def unlock(self, locks: list[ServerLock]) -> None:
-        """Give locks back, the last one first."""
+    def unlock(self, req: ServerRequest, locks: list[ServerLock]) -> None:
+        """The request is done with its locks, the last one first.
+
+        Those that guard what it changed stay until its client has the reply.
+        """
+        guards = req.transno > self.last_committed
         while locks:
-            self.ldlm.release(locks.pop())
+            if guards:
+                self.kept.unlock(req, locks.pop(), self.commit_on_sharing)
+            else:
+                self.ldlm.release(locks.pop())
+
+    def awaits_ack(self, req: ServerRequest) -> Saved | None:
+        """The locks that stay until the reply is acknowledged."""
+        return self.kept.of(req)
+
+    def _committed(self, transno: int, export: Export | None) -> None:
+        super()._committed(transno, export)
+        self.kept.committed(self.last_committed)
+
+    def own_lock_wanted(self, lock: ServerLock) -> None:
+        """Somebody waits for a lock of this MDT's own: what another client did comes to disk."""
+        if lock.mode == LCK_COS and not self._committing:
+            self._committing = True
+            self.host.env.process(self._commit_now())
+
+    def _commit_now(self) -> Steps[None]:
+        try:
+            yield from self.osd.sync()
+        finally:
+            self._committing = False
 
     def check_exists(self, fid: Fid) -> None:
         """ENOENT for an object that is not, or no longer, there."""

@@ -219,18 +219,18 @@ class MdtOpen(MdtRename):
                 opening.disposition |= DISP_LOOKUP_POS
             yield from self._open_found(opening)
         finally:
-            self.unlock(locks)
+            self.unlock(opening.req, locks)
 
     def _lock_to_open(self, opening: Opening) -> Steps[list[ServerLock]]:
         create = opening.has(MDS_OPEN_CREAT)
         if create:
             self.check_exists(opening.parent)
             create = self.mdd.find(opening.parent, opening.name) is None
-        locks = yield from self.lock_name(opening.parent, opening.name, write=create)
+        locks = yield from self.lock_name(opening.req, opening.parent, opening.name, write=create)
         gone = not create and self.mdd.find(opening.parent, opening.name) is None
         if gone and opening.has(MDS_OPEN_CREAT):
-            self.unlock(locks)
-            locks = yield from self.lock_name(opening.parent, opening.name, write=True)
+            self.unlock(opening.req, locks)
+            locks = yield from self.lock_name(opening.req, opening.parent, opening.name, write=True)
         return locks
 
     def _lookup(self, opening: Opening) -> Fid | None:
@@ -379,7 +379,7 @@ class MdtOpen(MdtRename):
         """A file that had no objects gets them now (mdt_create_data)."""
         self._drop_lock(opening)
         opening.disposition &= ~DISP_OPEN_LOCK
-        lock = yield from self.lock(opening.fid, LCK_EX, MDS_INODELOCK_LAYOUT)
+        lock = yield from self.lock(opening.req, opening.fid, LCK_EX, MDS_INODELOCK_LAYOUT)
         try:
             yield from self.at(MDS_LL_BLOCK)
             if self.ea(opening.fid):
@@ -389,7 +389,7 @@ class MdtOpen(MdtRename):
             allocation = yield from self.lod.allocate(opening.fid, wish)
             yield from self._store_layout(opening, allocation)
         finally:
-            self.ldlm.release(lock)
+            self.unlock(opening.req, [lock])
         if opening.req.export.granted(OBD_CONNECT_DISP_STRIPE):
             opening.disposition |= DISP_OPEN_STRIPE
 

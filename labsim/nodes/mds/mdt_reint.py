@@ -107,7 +107,7 @@ class MdtReints(MdtIntents):
         name = objects.encode_name(req["name"])
         cred = self.cred_of_record(req, record)
         new = self.new_object(req, record)
-        locks = yield from self.lock_name(record.fid1, name, write=True)
+        locks = yield from self.lock_name(req, record.fid1, name, write=True)
         try:
             self.version(req, 0, record.fid1)
             self.name_version(req, 1, record.fid1, name)
@@ -119,7 +119,7 @@ class MdtReints(MdtIntents):
                 self.lod.inherit(tx, record.fid1, new.fid)
             yield from self.commit(req, tx)
         finally:
-            self.unlock(locks)
+            self.unlock(req, locks)
         self.md_stats.tally("mkdir" if stat.S_ISDIR(new.mode) else "mknod")
         return req.reply(mdt_body=self.describe(new.fid))
 
@@ -156,9 +156,9 @@ class MdtReints(MdtIntents):
         if stat.S_ISDIR(self.osd.attrs(fid).mode):
             raise LustreError(errno.EPERM, f"a second name for directory {fid}")
         name = objects.encode_name(req["name"])
-        locks = yield from self.lock_name(parent, name, write=True)
+        locks = yield from self.lock_name(req, parent, name, write=True)
         try:
-            locks.append((yield from self.lock(fid, LCK_EX, LINK_BITS)))
+            locks.append((yield from self.lock(req, fid, LCK_EX, LINK_BITS)))
             self.version(req, 0, parent)
             self.version(req, 1, fid)
             self.name_version(req, 2, parent, name)
@@ -167,7 +167,7 @@ class MdtReints(MdtIntents):
             self.mdd.link(tx, parent, name, fid, cred, self.now(record.time))
             yield from self.commit(req, tx)
         finally:
-            self.unlock(locks)
+            self.unlock(req, locks)
         self.md_stats.tally("link")
         return req.reply(mdt_body=MdtBody())
 
@@ -177,13 +177,13 @@ class MdtReints(MdtIntents):
         """Do unlink or rmdir, as the mode says; the reply tells what is left of the object."""
         yield from self.at(MDS_REINT_UNLINK)
         name = objects.encode_name(req["name"])
-        locks = yield from self.lock_name(record.fid1, name, write=True)
+        locks = yield from self.lock_name(req, record.fid1, name, write=True)
         try:
             fid = self.mdd.lookup(record.fid1, name, self.cred_of_record(req, record))
-            locks.append((yield from self.lock(fid, LCK_EX, UNLINK_BITS)))
+            locks.append((yield from self.lock(req, fid, LCK_EX, UNLINK_BITS)))
             victim = yield from self._unlink(req, record, name, fid)
         finally:
-            self.unlock(locks)
+            self.unlock(req, locks)
         self.md_stats.tally("rmdir" if stat.S_ISDIR(record.mode) else "unlink")
         return req.reply(**self.tell_victim(victim))
 

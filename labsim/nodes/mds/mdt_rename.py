@@ -42,31 +42,35 @@ class MdtRename(MdtSetattr):
         target = Link(record.fid2, objects.encode_name(req["symtgt"]))
         if not (objects.is_client_fid(source.parent) and objects.is_client_fid(target.parent)):
             raise LustreError(errno.EPERM, "rename outside the namespace")
-        locks = [(yield from self.lock_big())]
+        big = yield from self.lock_big()
+        locks: list[ServerLock] = []
         try:
-            yield from self._lock_parents(source, target, locks)
+            yield from self._lock_parents(req, source, target, locks)
             yield from self.at(MDS_RENAME2)
             victim = yield from self._rename(req, record, source, target, locks)
         finally:
-            self.unlock(locks)
+            self.unlock(req, locks)
+            self.ldlm.release(big)
         self.md_stats.tally("rename")
         place = "samedir" if source.parent == target.parent else "crossdir"
         self.md_stats.tally(f"{place}_rename")
         return req.reply(**self.tell_victim(victim))
 
-    def _lock_parents(self, source: Link, target: Link, locks: list[ServerLock]) -> Steps[None]:
+    def _lock_parents(
+        self, req: ServerRequest, source: Link, target: Link, locks: list[ServerLock]
+    ) -> Steps[None]:
         """Lock both names; the directory that is above the other one first."""
         self.check_exists(source.parent)
         self.check_exists(target.parent)
         first, second = source, target
         if source.parent != target.parent and self.mdd.is_below(source.parent, target.parent):
             first, second = target, source
-        locks += yield from self.lock_name(*first, write=True)
+        locks += yield from self.lock_name(req, *first, write=True)
         yield from self.at(MDS_RENAME)
         if first.parent != second.parent:
-            locks += yield from self.lock_name(*second, write=True)
+            locks += yield from self.lock_name(req, *second, write=True)
         elif entry_hash(first.name) != entry_hash(second.name):
-            locks.append((yield from self.lock_entry(*second, LCK_PW)))
+            locks.append((yield from self.lock_entry(req, *second, LCK_PW)))
 
     def _rename(
         self, req: ServerRequest, record: Any, source: Link, target: Link, locks: list[ServerLock]
@@ -79,9 +83,9 @@ class MdtRename(MdtSetattr):
             return None
         if replaced is not None:
             self.check_replaceable(fid, replaced, source, target)
-        locks.append((yield from self.lock(fid, LCK_EX, MOVE_BITS)))
+        locks.append((yield from self.lock(req, fid, LCK_EX, MOVE_BITS)))
         if replaced is not None:
-            locks.append((yield from self.lock(replaced, LCK_EX, UNLINK_BITS)))
+            locks.append((yield from self.lock(req, replaced, LCK_EX, UNLINK_BITS)))
         for place, one in enumerate((source.parent, target.parent, fid, replaced)):
             self.version(req, place, one)
         tx = self.begin(req, fid)

@@ -79,7 +79,7 @@ class MdtSetattr(MdtReints):
 
     def set_attrs(self, req: ServerRequest, fid: Fid, change: Change, cred: Cred) -> Steps[None]:
         """Call back who has the attributes cached, then change them."""
-        lock = yield from self.lock(fid, LCK_PW, self.setattr_bits(change))
+        lock = yield from self.lock(req, fid, LCK_PW, self.setattr_bits(change))
         try:
             attrs = self.osd.attrs(fid)
             if "size" in change.fields and self._sized_elsewhere(fid, attrs):
@@ -90,7 +90,7 @@ class MdtSetattr(MdtReints):
             sync = self.mdd.sync_permission and needs_sync(attrs, stored)
             yield from self.commit(req, tx, sync)
         finally:
-            self.ldlm.release(lock)
+            self.unlock(req, [lock])
 
     def setattr_bits(self, change: Change) -> int:
         """What clients may have cached of what changes."""
@@ -108,7 +108,7 @@ class MdtSetattr(MdtReints):
         self, req: ServerRequest, fid: Fid, asked: bytes, cred: Cred
     ) -> Steps[None]:
         """Do setstripe on a directory."""
-        lock = yield from self.lock(fid, LCK_PW, MDS_INODELOCK_XATTR)
+        lock = yield from self.lock(req, fid, LCK_PW, MDS_INODELOCK_XATTR)
         try:
             attrs = self.osd.attrs(fid)
             if not stat.S_ISDIR(attrs.mode):
@@ -119,7 +119,7 @@ class MdtSetattr(MdtReints):
             self.lod.set_folder_default(tx, fid, asked)
             yield from self.commit(req, tx)
         finally:
-            self.ldlm.release(lock)
+            self.unlock(req, [lock])
 
 
 def needs_sync(attrs: Attrs, stored: dict[str, int]) -> bool:

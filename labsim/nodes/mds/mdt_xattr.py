@@ -144,14 +144,14 @@ class MdtXattrs(MdtAttributes):
         self.check_supported(req, name)
         if not self.may_set(req, name, value, cred):
             return req.reply(mdt_body=MdtBody())
-        lock = yield from self.lock(record.fid, *self.xattr_lock(name))
+        lock = yield from self.lock(req, record.fid, *self.xattr_lock(name))
         try:
             self.version(req, 0, record.fid)
             tx = self.begin(req, record.fid)
             self.change_xattr(tx, record, name, value, cred)
             yield from self.commit(req, tx)
         finally:
-            self.ldlm.release(lock)
+            self.unlock(req, [lock])
         self.md_stats.tally("setxattr")
         return req.reply(mdt_body=MdtBody())
 

@@ -302,6 +302,7 @@ def test_values_that_do_not_fit(world: World) -> None:
 
 def test_a_failed_reply_leaves_no_lock_behind(two: World) -> None:
     fid = two.run(two.c0.create("f"))
+    two.later(10**9)
     before = two.mdt.ldlm.lock_count
     two.fault(points.MDS_XATTR_REP)
     with two.fails(errno.EFAULT):
