@@ -63,16 +63,19 @@ class FileWrites(FileReads):
         for stripe, at, start, length in pieces(state.layout, offset, len(payload)):
             grip = by_stripe[stripe]
             part = piece(payload, start, start + length)
+            stop = at
             try:
                 if direct:
                     yield from self._write_past(grip, at, part)
+                    stop += length
                 else:
-                    yield from self._write_piece(grip, at, part)
+                    stop = yield from self._write_piece(grip, at, part)
             except LustreError:
                 if not done:
                     raise
+            done = max(done, start + stop - at)
+            if stop - at < length:
                 break
-            done = start + length
         inode.size = max(inode.size, offset + done)
         inode.mtime = inode.ctime = self.clock.seconds()
         return offset + done
@@ -85,8 +88,11 @@ class FileWrites(FileReads):
         obj.drop(at, end)
         obj.size = max(obj.size, end)
 
-    def _write_piece(self, grip: Grip, at: int, part: Payload) -> Steps[None]:
-        """Make bytes dirty as there is room; without grant they go straight to the OST."""
+    def _write_piece(self, grip: Grip, at: int, part: Payload) -> Steps[int]:
+        """Make bytes dirty as there is room; without grant they go straight to the OST.
+
+        Where that ends, as soon as the OST takes no more; an error where it takes nothing.
+        """
         obj, lock, osc = grip.obj, grip.lock, grip.obj.osc
         end, start = at + len(part), at
         while at < end:
@@ -100,9 +106,15 @@ class FileWrites(FileReads):
             if cached:
                 obj.dirtied(lock, at, stop, data)
             else:
-                yield from osc.write_through(obj, lock, at, data)
+                try:
+                    yield from osc.write_through(obj, lock, at, data)
+                except LustreError:
+                    if at == start:
+                        raise
+                    return at
                 obj.written(at, stop, data)
             at = stop
+        return at
 
     def _room(self, obj: OscObject, at: int) -> int:
         """How far a write at `at` gets without waiting."""

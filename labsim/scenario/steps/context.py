@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import msgspec
 
 from labsim.base.errors import NAMES, LustreError
-from labsim.base.payload import Payload, tobytes
+from labsim.base.payload import Payload, piece, tobytes
 from labsim.scenario.topology import address
 
 MOUNT_POINT = "/mnt/lustre"
@@ -151,3 +151,13 @@ def join(directory: str, name: str) -> str:
 def basename(path: str) -> str:
     """The last part of a path without trailing slashes."""
     return path.rstrip("/").rpartition("/")[2] or "/"
+
+
+def write_all(
+    vfs: Any, file: Any, data: Payload, offset: int | None = None
+) -> Generator[Any, Any, None]:
+    """Write, and what was not taken again, until all is or a call says why not (full_write)."""
+    done = 0
+    while done < len(data):
+        at = None if offset is None else offset + done
+        done += yield from vfs.write(file, piece(data, done, len(data)), at)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from labsim.base.errors import InputError, LustreError
 from labsim.base.payload import Fill, Payload
 from labsim.base.units import MIB, NS_PER_S, parse_size
-from labsim.scenario.steps.context import Context, join
+from labsim.scenario.steps.context import Context, join, write_all
 from labsim.scenario.steps.names import children, exists, is_dir, pairs
 from labsim.scenario.steps.registry import flag, verb
 from labsim.scenario.words import quote
@@ -127,7 +127,7 @@ class _Copy:
         try:
             while len(data := (yield from vfs.read(reader, 4 * MIB))):
                 doing = f"error writing {quote(target)}"
-                yield from vfs.write(writer, data)
+                yield from write_all(vfs, writer, data)
                 doing = f"error reading {quote(source)}"
             doing = f"failed to close {quote(target)}"
             yield from vfs.close(writer)
@@ -249,7 +249,7 @@ class _Dd:
             if writer is None:
                 self.ctx.out(data)
             elif not isinstance(writer, Device):
-                yield from vfs.write(writer, data, None if append else to)
+                yield from write_all(vfs, writer, data, None if append else to)
             at, to = at + len(data), to + len(data)
             self.moved += len(data)
             self.full, self.part = (

@@ -18,7 +18,7 @@ from labsim.base.payload import Payload, tobytes
 from labsim.nodes.jobs import COMM_SIZE, Task
 from labsim.scenario import known_params
 from labsim.scenario.steps import system
-from labsim.scenario.steps.context import Context, Result, basename
+from labsim.scenario.steps.context import Context, Result, basename, write_all
 from labsim.scenario.steps.registry import Verb, find
 from labsim.scenario.words import SyntaxProblem, Word, parse
 
@@ -181,7 +181,7 @@ def _into(ctx: Context, file: Any, target: str) -> Any:
     def sink(output: list[Payload]) -> Generator[Any, Any, None]:
         try:
             for data in output:
-                yield from ctx.vfs.write(file, data)
+                yield from write_all(ctx.vfs, file, data)
         except LustreError as error:
             ctx.fail("sh: write error", error)
         finally:
