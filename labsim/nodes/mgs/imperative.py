@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from labsim.base.component import Component
 from labsim.base.errors import LustreError
@@ -119,8 +118,13 @@ def live_file(fsname: str) -> type[Component]:
             """The file's text."""
             return self.head() + self.imperative().text()
 
-        def store_live(self, text: Any) -> None:
-            """Commands about imperative recovery."""
+        def command(self, text: str) -> None:
+            """Take commands about imperative recovery."""
             self.imperative().command(text)
 
+    setattr(Live, f"store_{Live.declared['live'].method}", Live.command)
     return Live
+
+
+ANY_LIVE_FILE = live_file("*")
+"""Stands for the file of any file system, where somebody wants to know which parameters exist."""
