@@ -16,7 +16,7 @@ import click
 from labsim import __version__
 from labsim.base.errors import InputError, LabsimError
 
-VERBS = ("run", "matrix", "trees", "validate", "verbs", "bench", "wire")
+VERBS = ("run", "matrix", "trees", "stress", "validate", "verbs", "bench", "wire")
 """Every verb; its command is `labsim.cli.VERB:command`."""
 
 STATUS_BAD_INPUT = 2

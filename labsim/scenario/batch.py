@@ -18,21 +18,23 @@ from typing import Any, BinaryIO
 import msgspec
 
 from labsim.base.errors import LabsimError
-from labsim.scenario import load, model
+from labsim.scenario import load, model, stress
 from labsim.scenario.cluster import Runtime
 from labsim.scenario.runner import DEFAULT_SEED, Run, run
+from labsim.scenario.stress import Plan
 
 POLL_S = 0.05
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One run to be made."""
+    """One run to be made: of the file `path`, or random by `plan` and seed."""
 
     path: str
     tree: str
     runtime: Runtime = "sim"
     seed: int = DEFAULT_SEED
     pcap: str | None = None
+    plan: Plan | None = None
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -50,6 +52,10 @@ def one_by_one(tasks: list[Task]) -> Iterator[Run]:
     """Run tasks here."""
     scenarios: dict[str, model.Scenario] = {}
     for task in tasks:
+        if task.plan is not None:
+            random = stress.scenario(task.plan, task.seed)
+            yield run(random, task.tree, task.runtime, task.seed, pcap=task.pcap)
+            continue
         scenario = scenarios.get(task.path)
         if scenario is None:
             scenario = scenarios[task.path] = load.load(task.path)

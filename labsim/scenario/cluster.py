@@ -23,6 +23,7 @@ from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig
 from labsim.runtime.memory import seldom_collecting
 from labsim.runtime.ports import Steps
 from labsim.scenario.handles import EHOSTDOWN, Handle
+from labsim.scenario.record import Archive, unpacked
 from labsim.scenario.topology import DEFAULT_HZ, DEFAULT_TREE, DISK, EPOCH_NS, KITS, SHELL, Plan
 
 Runtime = Literal["sim", "live"]
@@ -36,6 +37,7 @@ class Cluster:
     `overlays` are the overlay files (.py) of single nodes by name.
     `capacity` is the size of each target's disk in bytes. `failover="pairs"` makes partners of the
     servers (see topology.Plan). `mgc_requeue_timeout_min` is mgc's module parameter, in seconds.
+    With `record` what processes ask of the file system is noted in `archive`.
     `epoch` is the date (seconds since 1970) at which the run starts. `pcap` is a file for a capture
     of the network; a live cluster writes it when it closes. Simulated only: `link` names a
     preset of `net.lnd_sim` or is a Link, `latency_ns` and `bandwidth` (bytes per second) replace
@@ -78,6 +80,7 @@ class Cluster:
         failover: Literal["", "pairs"] = "",
         mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS,
         mount_options: Sequence[str] = (),
+        record: bool = False,
     ) -> None:
         plan = Plan(
             clients=clients, mds=mds, oss=oss, osts=osts, fsname=fsname, seed=seed, tree=tree,
@@ -91,6 +94,7 @@ class Cluster:
         self.fs: FsConfig = self.topology.fs
         self.runtime = runtime
         self.seed = seed
+        self.archive = Archive() if record else None
         self.rules: dict[str, Rule] = {}
         """The packet rules in force, by name; a machine that is powered on obeys them."""
         if runtime not in ("sim", "live"):
@@ -284,6 +288,15 @@ class Cluster:
             if handle.powered:
                 found[name] = yield handle.snapshot()
         return found
+
+    def collect(self, final: bool = False) -> Any:
+        """Event: the archive has what all machines with power have noted; at last all of it."""
+        return self.env.process(self._collect(final))
+
+    def _collect(self, final: bool) -> Steps[None]:
+        for handle in self.nodes.values():
+            if handle.powered and self.archive is not None:
+                self.archive.add(unpacked((yield handle.recorded(final))))
 
     def _everyone(self, ask: Any) -> Any:
         return self.env.all_of([ask(h) for h in self.nodes.values() if h.powered])

@@ -99,6 +99,16 @@ class SetClock(msgspec.Struct, frozen=True, tag=True):
     by_ns: int
 
 
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """Note from now on what processes ask of the file system; see `record`."""
+
+
+class Recorded(msgspec.Struct, frozen=True, tag=True):
+    """Answered with what was noted since the last time, packed; at last also what did not end."""
+
+    final: bool = False
+
+
 class Install(msgspec.Struct, frozen=True, tag=True):
     """Obey a packet rule."""
 
@@ -121,7 +131,7 @@ class Quit(msgspec.Struct, frozen=True, tag=True):
 
 Order = (
     Boot | Shutdown | Command | AddTarget | DropTarget | Arm | Meet | DiskTrouble | SetClock
-    | Install | Remove | Snapshot | Quit
+    | Install | Remove | Watch | Recorded | Snapshot | Quit
 )  # fmt: skip
 
 

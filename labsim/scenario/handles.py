@@ -25,10 +25,12 @@ from labsim.scenario.control import (
     Install,
     Meet,
     Order,
+    Recorded,
     Remove,
     SetClock,
     Shutdown,
     Snapshot,
+    Watch,
 )
 from labsim.scenario.steps.context import Result
 from labsim.scenario.topology import NodeSpec
@@ -68,6 +70,10 @@ class Handle:
     def snapshot(self) -> Any:
         """Event: what the invariants need to see, as plain data."""
         return self._ask(Snapshot())
+
+    def recorded(self, final: bool = False) -> Any:
+        """Event: what was noted here since the last time, as `record.packed` has it."""
+        return self._ask(Recorded(final))
 
     def fault(
         self, number: int, bits: int = 0, val: int = 0, reaction: str | None = None, value: int = 0
@@ -163,6 +169,8 @@ class Handle:
             return
         yield from self._power_on()
         self.powered = True
+        if self.cluster.archive is not None:
+            yield self._ask(Watch())
         for rule in self.cluster.rules.values():
             yield self.install(rule)
 
@@ -197,6 +205,8 @@ class Handle:
     def _gone(self) -> None:
         """The power went: who waits here hears of it."""
         self.powered = self.mounted = False
+        if self.cluster.archive is not None:
+            self.cluster.archive.power_off(self.spec, self.env.now)
         pending, self._pending = self._pending, {}
         for order, event in pending.values():
             if isinstance(order, Command):

@@ -102,6 +102,8 @@ def _shown(path: Path) -> str:
 
 def overlay_file(scenario: model.Scenario) -> str | None:
     """The .py file beside a scenario, where there is one."""
+    if not scenario.path:
+        return None
     path = Path(scenario.path).with_suffix(".py")
     return str(path) if path.is_file() else None
 

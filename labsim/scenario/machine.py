@@ -25,6 +25,7 @@ from labsim.nodes.config import FsConfig, NodeConfig, TargetInfo
 from labsim.runtime.ports import Clock, Env, Host, Steps
 from labsim.scenario import control
 from labsim.scenario.control import Order
+from labsim.scenario.record import Recorder, packed
 from labsim.scenario.topology import NodeSpec
 
 ENODEV = 19
@@ -65,6 +66,8 @@ class Machine:
         """The last frames from the network that were refused, and why."""
         self.node: Any = None
         self.host: Host | None = None
+        self.recorder: Recorder | None = None
+        self._events = trace
         self._on_crash = on_crash
         self._new_disk = new_disk
         attach(self.lnet)
@@ -120,7 +123,17 @@ class Machine:
         if self.node is None or self.host is None:
             raise LustreError(ENODEV, f"Lustre is not mounted on {self.spec.name}")
         execute = load(self.spec.shell)
-        return (yield from execute(self.node, self.host, self.spec.role, text, values or {}, user))
+        node = self.node if self.recorder is None else self.recorder.over(self.node)
+        return (yield from execute(node, self.host, self.spec.role, text, values or {}, user))
+
+    def watch(self) -> None:
+        """Note from now on what processes ask of the file system."""
+        self.recorder = Recorder(self.spec.name, lambda: self.env.now)
+        self._events.listeners.append(self.recorder.hear)
+
+    def recorded(self, final: bool) -> dict[str, Any]:
+        """What was noted since the last time, packed."""
+        return packed(self.recorder.take(final)) if self.recorder is not None else {}
 
     def add_target(self, info: TargetInfo) -> Steps[None]:
         """One more disk, new or from another server; its target is mounted if the others are.
@@ -230,6 +243,10 @@ def carry_out(machine: Machine, order: Order) -> Steps[Any]:
             machine.install(rule)
         case control.Remove(name):
             machine.remove(name)
+        case control.Watch():
+            machine.watch()
+        case control.Recorded(final):
+            return machine.recorded(final)
         case control.Snapshot():
             return machine.snapshot()
     return None

@@ -17,6 +17,10 @@ parallel: [{c0: mkdir d}, {c1: mkdir d}, {oss0: power-cycle}]""",
 c0: dd if=/dev/zero of=f bs=1M count=9
 background: NAME
 It is judged when it ends, and some step must wait for it: wait: NAME""",
+    "sequence": """Steps one after the other, beside the steps that follow.
+
+sequence: [{c0: mkdir d}, {wait: 1s}, {c0: rmdir d}]
+background: NAME""",
     "wait": """Wait for a time, a background step, an import's state or a parameter's text.
 
 wait: 30s

@@ -65,6 +65,8 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     failover: Literal["", "pairs"] = ""
     """pairs: oss0 and oss1, mds0 and mds1 ... may serve each other's targets; who has no partner
     gets a spare node without targets."""
+    capacity_mb: int = 0
+    """How large each disk is; 0: so large that nothing fills it."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -74,6 +76,8 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
         if self.osts and self.osts < self.oss:
             what = f"'osts' must be one for each OSS at least ({self.oss}), not {self.osts}"
             raise InputError(what)
+        if self.capacity_mb and not 8 <= self.capacity_mb <= 1 << 20:
+            raise InputError(f"'capacity_mb' must be 8 to 1048576, not {self.capacity_mb}")
         for hz in [self.hz, self.servers.hz, *(client.hz for client in self.clients)]:
             if hz and not 10 <= hz <= 10000:
                 raise InputError(f"'hz' must be 10 to 10000 ticks a second, not {hz}")
@@ -128,6 +132,8 @@ class Command(Step, frozen=True, kw_only=True):
     node: str
     text: str
     shows: Outcome = Outcome()
+    whatever: bool = False
+    """It may show anything: what is right, the oracles say."""
     buggy: Outcome | None = None
     """What a tree with the bug shows here, where that differs."""
     within_ns: int | None = None
@@ -281,7 +287,21 @@ class Parallel(Step, frozen=True, kw_only=True):
         return f"parallel: {len(self.steps)} steps"
 
 
-AnyStep = Command | Parallel | Wait | Net | Fault | Race | Disk | ClockJump | Failover | Power
+class Sequence(Step, frozen=True, kw_only=True):
+    """Steps one after the other, beside the steps that follow until a wait for its name."""
+
+    steps: list[AnyStep]
+    background: str
+
+    @property
+    def label(self) -> str:
+        """The step in short."""
+        return f"sequence {self.background}: {len(self.steps)} steps"
+
+
+AnyStep = (
+    Command | Parallel | Wait | Net | Fault | Race | Disk | ClockJump | Failover | Power | Sequence
+)
 
 
 class Scenario(Model, frozen=True, kw_only=True):

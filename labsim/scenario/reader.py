@@ -24,8 +24,8 @@ FORMAT = 1
 KEYS = (
     "labsim", "ticket", "title", "history", "covers", "cluster", "steps", "virtual_time", "notes",
 )  # fmt: skip
-OTHER_STEPS = ("wait", "parallel", "net", "fault", "race", "disk", "clock", "fail")
-EXTRAS = ("expect", "errno", "status", "within", "as", "save", "background", "buggy")
+OTHER_STEPS = ("wait", "parallel", "net", "fault", "race", "disk", "clock", "fail", "sequence")
+EXTRAS = ("expect", "errno", "status", "within", "as", "save", "background", "whatever", "buggy")
 
 
 class Reader:
@@ -140,9 +140,11 @@ class Reader:
                 )
             known = nearest(first, [*nodes, *OTHER_STEPS])
             return decoder.wrong(key, f"unknown node or step '{first}'{known}")
+        line = place(key).line
+        if first == "sequence":
+            return self._sequence(value, line, pairs)
         for name, (extra, _) in pairs.items():
             decoder.wrong(extra, f"a {first} step has no '{name}'")
-        line = place(key).line
         return getattr(self, f"_{first}")(value, line)
 
     def command(self, name: str, node: Node, pairs: dict[str, tuple[Node, Node]]) -> Any:
@@ -164,12 +166,27 @@ class Reader:
             self.saved.add(pairs["save"][1].value)
         if extras is WRONG:
             return WRONG
-        made = model.Command(line=line, node=name, text=text, **extras)
-        if made.background:
-            if made.background in self.background:
-                return decoder.wrong(node, f"'{made.background}' runs in the background already")
-            self.background[made.background] = pairs["background"][1]
-        return made
+        if extras.get("background"):
+            self._goes_on(extras["background"], pairs["background"][1])
+        return model.Command(line=line, node=name, text=text, **extras)
+
+    def _goes_on(self, name: str, node: Node) -> None:
+        """Note a step in the background, for which some step must wait."""
+        if name in self.background:
+            self.decoder.wrong(node, f"'{name}' runs in the background already")
+        self.background[name] = node
+
+    def _sequence(self, node: Node, line: int, pairs: dict[str, tuple[Node, Node]]) -> Any:
+        steps = self.steps(node)
+        if list(pairs) != ["background"]:
+            return self.decoder.wrong(
+                node, "a sequence has a name and nothing else: background: NAME"
+            )
+        name = self._name(pairs["background"][1])
+        if name is WRONG or WRONG in steps:
+            return WRONG
+        self._goes_on(name, pairs["background"][1])
+        return model.Sequence(line=line, steps=steps, background=name)
 
     def _check_words(self, node: Node, text: str, role: str | None, params: bool) -> None:
         """Parse the command now, so that a typo is found before anything runs."""
@@ -194,6 +211,8 @@ class Reader:
                 values["user"] = self._user(node)
             elif name in ("save", "background"):
                 values[name] = self._name(node)
+            elif name == "whatever":
+                values["whatever"] = decoder.read(node, bool)
             elif name == "buggy":
                 values["buggy"] = decoder.read(node, model.Outcome)
         plain = {k: pairs[k] for k in ("expect", "errno", "status") if k in pairs}

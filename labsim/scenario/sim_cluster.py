@@ -143,6 +143,8 @@ class SimHandle(Handle):
         """Event: the power is gone, with everything that was not on disk."""
         machine = self.machine
         if machine is not None:
+            if machine.recorder is not None:
+                self.cluster.archive.add(machine.recorder.take(final=True))
             self.power_off()
             for name in sorted(self.disks):
                 self.disks[name].crash()

@@ -184,19 +184,19 @@ def test_a_partition_keeps_two_nodes_apart_until_it_is_healed() -> None:
 def test_faults_are_armed_by_name_and_number_and_cured() -> None:
     made = run("""
 - fault: {on: oss0, at: OST_ENOSPC, once: true}
-- c0: dd if=/dev/zero of=f bs=4k count=1 status=none
+- c0: dd if=/dev/zero of=f bs=4k count=1 status=none oflag=sync
   errno: ENOSPC
-- c0: dd if=/dev/zero of=f bs=4k count=1 status=none
+- c0: dd if=/dev/zero of=f bs=4k count=1 status=none oflag=sync
 - fault: {on: oss0, at: 0x215}
-- c0: dd if=/dev/zero of=f bs=4k count=1 status=none
+- c0: dd if=/dev/zero of=f bs=4k count=1 status=none oflag=sync
   errno: ENOSPC
 - fault: {on: oss0, at: OST_ENOSPC, cure: true}
-- c0: dd if=/dev/zero of=f bs=4k count=1 status=none
+- c0: dd if=/dev/zero of=f bs=4k count=1 status=none oflag=sync
 - oss0: lctl set_param -n fail_loc=0x80000215
-- c0: dd if=/dev/zero of=f bs=4k count=1 status=none
+- c0: dd if=/dev/zero of=f bs=4k count=1 status=none oflag=sync
   errno: ENOSPC
 - fault: {on: oss0, at: OST_BRW_PAUSE_BULK, do: delay 5s}
-- c0: dd if=/dev/zero of=f bs=4k count=1 status=none
+- c0: dd if=/dev/zero of=f bs=4k count=1 status=none oflag=sync
 """)
     assert made.verdict == "pass", [reasons(made), made.broken]
     assert made.steps[-1].took_ns > 5_000_000_000

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from labsim.base.errors import InputError, LustreError
+from labsim.base.payload import Fill
 from labsim.nodes.client.flock import F_GETLK, F_RDLCK, F_SETLK, F_SETLKW, F_UNLCK, F_WRLCK
 from labsim.scenario.steps.context import Context
 from labsim.scenario.steps.registry import verb
@@ -56,7 +57,7 @@ def proc(ctx: Context, *call: str) -> Step:
     proc NAME open PATH FLAGS [MODE], read PATH LENGTH [OFFSET], write PATH DATA [OFFSET]
     proc NAME setlk|setlkw|getlk PATH F_RDLCK|F_WRLCK|F_UNLCK [OFFSET [LENGTH]]
     proc NAME flock PATH LOCK_SH|LOCK_EX|LOCK_UN|LOCK_NB
-    proc NAME fsync PATH, close PATH, exit
+    proc NAME fill PATH LENGTH SEED [OFFSET], truncate PATH LENGTH, fsync PATH, close PATH, exit
     """
     found, values = _read(call)
     living = _living.setdefault(ctx.node, {})
@@ -98,6 +99,19 @@ def read(process: Process, path: str, length: int, offset: int | None = None) ->
 def write(process: Process, path: str, data: bytes, offset: int | None = None) -> Step:
     """The value is the number of bytes."""
     return (yield from process.vfs.write(process.file(path), data, offset))
+
+
+@call("path length seed [offset]", CALLS)
+def fill(process: Process, path: str, length: int, seed: str, offset: int | None = None) -> Step:
+    """Write so many bytes of the pattern of a seed."""
+    data = Fill(length, int(seed))
+    return (yield from process.vfs.write(process.file(path), data, offset))
+
+
+@call("path length", CALLS)
+def truncate(process: Process, path: str, length: int) -> Step:
+    """System call ftruncate."""
+    yield from process.vfs.ftruncate(process.file(path), length)
 
 
 @call("path", CALLS)

@@ -1,0 +1,115 @@
+"""`labsim stress`: random calls and troubles, checked by all oracles.
+
+Does not know how a run is made, nor what is right.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labsim.cli.common import write
+
+
+@click.command("stress", epilog="Example: labsim stress --seeds 200 --seed 1")
+@click.option("--seeds", type=click.IntRange(1), default=12, show_default=True, help="Runs.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first run.")
+@click.option("--clients", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--oss", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--calls", type=click.IntRange(1), default=60, show_default=True, help="Of a client.")
+@click.option("--troubles", type=click.IntRange(0), default=4, show_default=True, help="In a run.")
+@click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time; default: one a core.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Write what fails to FILE, as small "
+              "as it gets, as a scenario.")  # fmt: skip
+def command(
+    seeds: int,
+    seed: int,
+    clients: int,
+    oss: int,
+    calls: int,
+    troubles: int,
+    faults: str,
+    jobs: int | None,
+    keep: Path | None,
+) -> int:
+    """Run random calls of several clients while things break.
+
+    A run is a seed: the same seed is the same run. The first that fails is made as small as it
+    gets and told. The exit status is 0 when all runs were clean.
+    """
+    from labsim.scenario import stress
+
+    kinds = tuple(filter(None, faults.split(","))) or stress.ALL
+    _check(kinds, stress.ALL)
+    plan = stress.Plan(clients=clients, oss=oss, calls=calls, troubles=troubles, faults=kinds)
+    bad = _run(plan, range(seed, seed + seeds), jobs)
+    if not bad:
+        click.echo(click.style(f"{seeds} random runs: clean", "green"))
+        return 0
+    for made in bad:
+        click.echo(click.style(f"seed {made.seed}: {made.broken[0].splitlines()[0]}", "red"))
+    _tell(plan, bad[0].seed, keep)
+    return 1
+
+
+def _check(kinds: tuple[str, ...], known: tuple[str, ...]) -> None:
+    from labsim.base.errors import InputError
+    from labsim.scenario.suggest import nearest
+
+    for kind in kinds:
+        if kind not in known:
+            raise InputError(f"no trouble is called '{kind}'{nearest(kind, known)}")
+
+
+def _run(plan: Any, seeds: range, jobs: int | None) -> list[Any]:
+    """Make the runs; those that were not clean, by seed."""
+    from labsim.scenario.batch import Task, cores, in_parallel, one_by_one
+    from labsim.scenario.matrix import progress
+    from labsim.scenario.model import REFERENCE_TREE
+
+    tasks = [Task("", REFERENCE_TREE, seed=seed, plan=plan) for seed in seeds]
+    made: list[Any] = []
+    with progress(len(tasks), True) as advance:
+
+        def note(run: Any) -> None:
+            made.append(run)
+            advance()
+
+        workers = min(jobs or cores(), len(tasks))
+        if workers > 1:
+            in_parallel(tasks, workers, note)
+        else:
+            for run in one_by_one(tasks):
+                note(run)
+    return sorted((run for run in made if not run.ok), key=lambda run: run.seed)
+
+
+def _tell(plan: Any, seed: int, keep: Path | None) -> None:
+    """Make a failing run small, and show what broke and how to see it again."""
+    from labsim.scenario import stress
+    from labsim.scenario.shrink import Shrinker
+    from labsim.scenario.write_yaml import text_of
+
+    def attempt(script: Any) -> Any:
+        from labsim.scenario.model import REFERENCE_TREE
+        from labsim.scenario.runner import run
+
+        return run(stress.assembled(script, f"seed {seed}"), REFERENCE_TREE, seed=seed)
+
+    def fails(script: Any) -> str:
+        made = attempt(script)
+        return made.broken[0].partition(":")[0] if made.broken else ""
+
+    small = Shrinker(fails).shrink(stress.script(plan, seed))
+    click.echo(f"seed {seed}, as small as it gets:")
+    for what in attempt(small).broken:
+        click.echo(f"  {what}")
+    text = text_of(stress.assembled(small, f"random run, seed {seed}"))
+    if keep is None:
+        click.echo(text)
+        return
+    write(keep, text)
+    click.echo(f"again: labsim run {keep} --seed {seed}")

@@ -1,0 +1,94 @@
+"""When a client did not see the truth: between its eviction and the moment it hears of it.
+
+Pure functions over notes; does not know calls' meaning. A client that was evicted goes on with what
+it has cached until a server tells it; a server that restarts forgets what was not committed of a
+client that does not come back in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from labsim.base.units import NS_PER_S
+from labsim.scenario.record import NEVER, Call, Note
+
+COMMIT_NS = 10 * NS_PER_S
+"""What is older than this when the power goes is on disk: two commit intervals."""
+
+DATA_CALLS = frozenset({"read", "write", "truncate", "ftruncate", "stat", "fstat", "fsync"})
+"""Calls that meet OSTs."""
+OWN_CALLS = frozenset({"close"})
+
+
+class Window(NamedTuple):
+    """From when to when a client was blind, and for which target."""
+
+    client: str
+    start_ns: int
+    end_ns: int
+    target: str
+
+
+class Blindness:
+    """What the notes of all nodes say of who was evicted when.
+
+    `notes` are those that change what a client's cache or calls are worth, in order: evicted
+    (by a server, or noticed), killed.
+    """
+
+    def __init__(self, notes: Sequence[Note]) -> None:
+        ordered = sorted(notes, key=lambda note: note.time_ns)
+        self._kills = [note for note in ordered if note.what == "power-off"]
+        self.notes = [note for note in ordered if note.what in ("evicted", "evicts", "killed")]
+        self.windows = [
+            window for note in self.notes if note.what == "evicted"
+            for window in self._windows(note, ordered)
+        ]  # fmt: skip
+
+    def _windows(self, note: Note, ordered: Sequence[Note]) -> list[Window]:
+        """The time before a client noticed: since a server said so, or lost its power."""
+        start = note.time_ns
+        for one in ordered:
+            if one.time_ns > note.time_ns:
+                break
+            mine = one.node == note.node and one.target == note.target
+            if one.what == "full" and mine:
+                start = note.time_ns
+            elif (one.what == "evicts" and mine) or (
+                one.what == "power-off" and one.target == note.target
+            ):
+                start = min(start, one.time_ns)
+        return [Window(note.node, start, note.time_ns, note.target)]
+
+    def covers(self, call: Call) -> bool:
+        """Whether a call's client was blind while it ran, for a target that it needs."""
+        ended = call.ended_ns if call.ended_ns != NEVER else call.begun_ns
+        for window in self.windows:
+            if window.client != call.client:
+                continue
+            if ended < window.start_ns or call.begun_ns > window.end_ns:
+                continue
+            data = "-OST" in window.target
+            if (call.name in DATA_CALLS) if data else call.name not in OWN_CALLS:
+                return True
+        return False
+
+    def undone_since(self, note: Note) -> int | None:
+        """From when on what the client did may be undone; None where nothing may."""
+        if note.what == "killed":
+            lost = [
+                kill.time_ns for kill in self._kills if kill.time_ns >= note.time_ns - COMMIT_NS
+            ]
+        else:
+            start = min(
+                (w.start_ns for w in self.windows
+                 if w.client == note.node and w.target == note.target
+                 and w.start_ns <= note.time_ns <= w.end_ns),
+                default=note.time_ns,
+            )  # fmt: skip
+            lost = [
+                kill.time_ns for kill in self._kills
+                if kill.target == note.target and start <= kill.time_ns <= note.time_ns
+            ]  # fmt: skip
+        return min(lost) - COMMIT_NS if lost else None

@@ -1,0 +1,115 @@
+"""What goes wrong during a random run, as steps of a scenario.
+
+Does not know what the clients do. One thing breaks after the other, each for a while: power,
+partitions, lost, late, doubled and overtaking packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from labsim.base.units import NS_PER_MS, NS_PER_S, format_duration
+from labsim.scenario import model
+
+Trouble = Callable[["Nemesis"], list[model.AnyStep]]
+
+
+class Nemesis:
+    """Breaks a cluster: `troubles` makes so many."""
+
+    def __init__(self, cluster: model.ClusterSpec, rng: Random) -> None:
+        self.cluster = cluster
+        self.rng = rng
+        roles = cluster.nodes()
+        self.clients = [name for name, role in roles.items() if role == "client"]
+        self.servers = [name for name, role in roles.items() if role in {"mds", "oss"}]
+
+    def troubles(self, kinds: Sequence[str], count: int) -> list[list[model.AnyStep]]:
+        """So many troubles of these kinds, each with the pause before it."""
+        return [
+            [self._pause(200, 4000), *TROUBLES[self.rng.choice(kinds)](self)]
+            for _ in range(count if kinds else 0)
+        ]
+
+    def _pause(self, low_ms: int, high_ms: int) -> model.Wait:
+        pause = self.rng.randrange(low_ms, high_ms) * NS_PER_MS
+        return model.Wait(time_ns=model.Nanoseconds(pause))
+
+    def _pair(self) -> str:
+        arrow = self.rng.choice(("|", "|", "->"))
+        ends = [self.rng.choice(self.clients), self.rng.choice(self.servers)]
+        if arrow == "->":
+            self.rng.shuffle(ends)
+        return f"{ends[0]} {arrow} {ends[1]}"
+
+    def power_cycle(self) -> list[model.AnyStep]:
+        """A server is off for a while."""
+        node = self.rng.choice(self.servers)
+        if self.rng.random() < 0.5:
+            return [model.Power(node=node, action="power-cycle")]
+        return [
+            model.Power(node=node, action="kill"), self._pause(100, 20_000),
+            model.Power(node=node, action="start"),
+        ]  # fmt: skip
+
+    def both_down(self) -> list[model.AnyStep]:
+        """Two servers are off together."""
+        nodes = self.rng.sample(self.servers, min(2, len(self.servers)))
+        kills = [model.Power(node=node, action="kill") for node in nodes]
+        starts = [model.Power(node=node, action="start") for node in nodes]
+        return [*kills, self._pause(100, 5000), *starts]
+
+    def partition(self) -> list[model.AnyStep]:
+        """A client and a server do not hear one another, sometimes only one way."""
+        long = self.rng.random() < 0.2
+        pause = self._pause(150_000, 250_000) if long else self._pause(100, 20_000)
+        return [self._net(f"partition {self._pair()}"), pause, self._net("heal")]
+
+    def loss(self) -> list[model.AnyStep]:
+        """Packets are lost."""
+        return self._rule(f"drop * -> * rate={self.rng.choice((0.02, 0.1, 0.3))}")
+
+    def doubles(self) -> list[model.AnyStep]:
+        """What servers send comes twice.
+
+        Not what clients do: a request that is not marked as resent is executed again unless a
+        later one has told that it was answered (process_req_last_xid), as LNet never doubles one.
+        """
+        servers, clients = ",".join(self.servers), ",".join(self.clients)
+        return self._rule(f"duplicate {servers} -> {clients} {self._time()} rate=0.3")
+
+    def disorder(self) -> list[model.AnyStep]:
+        """Packets overtake one another."""
+        return self._rule(f"reorder * -> * {self._time()} rate=0.5")
+
+    def lateness(self) -> list[model.AnyStep]:
+        """All that somebody sends is late."""
+        node = self.rng.choice([*self.clients, *self.servers])
+        return self._rule(f"delay {node} -> * {self._time()}")
+
+    def _time(self) -> str:
+        return format_duration(self.rng.choice((1, 20, 300, 2000)) * NS_PER_MS)
+
+    def _rule(self, text: str) -> list[model.AnyStep]:
+        return [self._net(text), self._pause(500, 15_000), self._net("heal")]
+
+    def _net(self, text: str) -> model.Net:
+        from labsim.scenario.net_words import net
+
+        return model.Net(text=text, **net(text, self.cluster))
+
+
+TROUBLES: dict[str, Trouble] = {
+    "power": Nemesis.power_cycle,
+    "both": Nemesis.both_down,
+    "partition": Nemesis.partition,
+    "drop": Nemesis.loss,
+    "duplicate": Nemesis.doubles,
+    "reorder": Nemesis.disorder,
+    "delay": Nemesis.lateness,
+}
+"""By the name that `labsim stress --faults` has for each."""
+
+QUIET_NS = 600 * NS_PER_S
+"""After the last trouble, so long until all is in order again."""

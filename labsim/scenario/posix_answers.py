@@ -1,0 +1,114 @@
+"""What the answers of calls have in common: errors that must be so, inodes that are not there.
+
+Does not know any call. What a call's paths lead to is looked up here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from labsim.scenario import posix_content as content
+from labsim.scenario.posix_state import NOTHING, UNSURE, Found, State
+from labsim.scenario.record import PATHS, Call
+
+CERTAIN = frozenset({
+    errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENODATA,
+})  # fmt: skip
+"""Errors that say something of the namespace: they must be so."""
+DOUBTFUL = frozenset({
+    errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN,
+    errno.ENODEV, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.EROFS, errno.ENOMEM, errno.EFAULT, errno.EPROTO, errno.EALREADY, errno.EINPROGRESS,
+})  # fmt: skip
+"""Errors after which the call may have happened, whole or in part."""
+
+USER = "user."
+
+CHANGES = frozenset({
+    "mkdir", "mknod", "symlink", "link", "open", "setstripe", "unlink", "rmdir", "rename", "chmod",
+    "chown", "setxattr", "removexattr", "truncate", "ftruncate", "write",
+})  # fmt: skip
+"""Calls that may have changed something though they failed."""
+
+
+class World:
+    """What calls need besides the state: the data of all writes, by the number of the call."""
+
+    def __init__(self) -> None:
+        self.sources: dict[int, content.Source] = {}
+
+
+def inode_number(call: Call) -> int:
+    """The number of the inode that a call makes: its own place in the history."""
+    return call.number + 1
+
+
+# ---- help
+
+
+def _name(number: int) -> str:
+    return errno.errorcode.get(number, str(number)) if number else "success"
+
+
+def told(call: Call, expected: int) -> str:
+    """Empty where the errno is the expected one."""
+    return "" if call.errno == expected else f"expected {_name(expected)}"
+
+
+def lost_inode(state: State, call: Call, found: Found) -> str | None:
+    """What is to be said of a call on an inode that is not there, or not known; None: go on."""
+    if found.errno:
+        return told(call, found.errno)
+    if found.inode == NOTHING:
+        return told(call, errno.ENOENT)
+    if found.inode == UNSURE:
+        if call.errno or not found.parent:
+            if call.errno == errno.ENOENT and found.name:
+                state.drop(found.parent, found.name)
+            return ""
+        return None
+    one = state.inodes[found.inode]
+    if call.errno in (errno.ENOENT, errno.ESTALE) and one.nlink == 0:
+        return ""
+    return None
+
+
+def inode_of(state: State, call: Call, found: Found) -> int:
+    """The inode that a call is about; one that nothing was known of becomes known."""
+    if found.inode == UNSURE:
+        return state.found_again(found.parent, found.name, call.fid, inode_number(call))
+    return found.inode
+
+
+def is_kind(state: State, inode: int, kind: int) -> bool:
+    """Whether an inode is of that kind, or may be."""
+    return inode == UNSURE or state.inodes[inode].kind in (kind, UNSURE)
+
+
+def unsure(state: State, inode: int) -> bool:
+    """Whether it is not known what an inode is."""
+    return inode == UNSURE or state.inodes[inode].kind == UNSURE
+
+
+_NO_FOLLOW = frozenset({"mkdir", "mknod", "symlink", "link", "unlink", "rmdir", "rename",
+                        "readlink", "setstripe"})  # fmt: skip
+
+
+def paths_of(call: Call) -> list[str]:
+    """The paths among a call's arguments, those that it acts on."""
+    if call.name == "symlink":
+        return [call.args[0]]
+    return list(call.args[: PATHS.get(call.name, 0)])
+
+
+def resolve(state: State, call: Call) -> list[Found]:
+    """Where a call's paths lead now."""
+    follow = call.name not in _NO_FOLLOW and ["follow", False] not in call.args
+    if call.name in ("stat", "chown") and len(call.args) > 1 and call.args[-1] is False:
+        follow = False
+    if call.name == "open":
+        flags = call.args[1] if len(call.args) > 1 else 0
+        exclusive = flags & os.O_CREAT and flags & os.O_EXCL
+        follow = not (exclusive or flags & os.O_NOFOLLOW)
+    return [state.walk(path, follow) for path in paths_of(call)]

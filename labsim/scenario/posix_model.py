@@ -1,0 +1,273 @@
+"""The reference model: every completed call of every client must fit one order of all calls.
+
+Pure functions over what `record` noted; does not know nodes. Calls that overlap may take effect in
+any order (linearizability, checked just in time: Lowe, "Testing for linearizability", 2016): at the
+end of a call there must be an order of the calls under way, ending with it, that explains its
+answer. What a failure leaves in doubt is kept as several states, or as an unsure part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from labsim.scenario import posix_content as content
+from labsim.scenario.blind import Blindness
+from labsim.scenario.posix_answers import CHANGES, DOUBTFUL, World, paths_of, resolve
+from labsim.scenario.posix_calls import perform
+from labsim.scenario.posix_data import perhaps
+from labsim.scenario.posix_state import NOTHING, Found, State
+from labsim.scenario.record import NEVER, Call, Note
+
+MOST_STATES = (128, 2048)
+"""So many states are kept at each level of care; with more, the answer may be that nobody knows."""
+
+BEGIN, NOTE, END = range(3)
+Partials = tuple[tuple[int, tuple[Found, ...]], ...]
+Event = tuple[int, int, int, Call | Note]
+
+
+class Violation(NamedTuple):
+    """A call that no order of the calls explains."""
+
+    call: Call
+    expected: str
+
+
+class Undecided(Exception):
+    """There were too many states to be sure."""
+
+
+class Config(NamedTuple):
+    """One way in which things may have gone: the state, and who of those under way is done.
+
+    `looked` is what the paths of some led to, of those who have looked but not acted yet.
+    """
+
+    state: State
+    done: frozenset[int] = frozenset()
+    looked: Partials = ()
+
+
+def merged(calls: Iterable[Call]) -> list[Call]:
+    """All clients' calls in the order they began, numbered through from 1."""
+    ordered = sorted(calls, key=lambda call: (call.begun_ns, call.client, call.number))
+    return [
+        msgspec.structs.replace(call, number=number) for number, call in enumerate(ordered, start=1)
+    ]
+
+
+def check(calls: Sequence[Call], notes: Sequence[Note], start: State | None = None) -> (
+    Violation | None
+):  # fmt: skip
+    """The first call (of `merged`) that nothing explains; None where all is well.
+
+    `start` is what was there before the first call.
+    """
+    found: Violation | None = None
+    for level in range(len(MOST_STATES)):
+        try:
+            found = _Search(calls, notes, level, start or State()).run()
+        except Undecided:
+            return None
+        if found is None:
+            return None
+    return found
+
+
+class _Search:
+    """One pass over a history, at one level of care.
+
+    Level 0 takes each call as one step, and one that failed as done or not when it ends. Level 1
+    lets a call look its paths up before it acts, and one that failed act at any time afterwards.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call], notes: Sequence[Note], level: int, start: State
+    ) -> None:
+        self.level = level
+        self.most = MOST_STATES[level]
+        self.world = World()
+        self.configs = [Config(start.fork())]
+        self.live: dict[int, Call] = {}
+        self.calls = calls
+        self.blind = Blindness(notes)
+        self.events = sorted(_events(calls, self.blind.notes), key=lambda event: event[:3])
+
+    def run(self) -> Violation | None:
+        """The first violation."""
+        for time_ns, what, _, about in self.events:
+            if isinstance(about, Note):
+                self._note(about, time_ns)
+            elif what == BEGIN:
+                self.live[about.number] = about
+            else:
+                wrong = self._end(about)
+                if wrong:
+                    return Violation(about, wrong)
+                if len(self.configs) > self.most:
+                    raise Undecided
+        return None
+
+    # ---- a call ends
+
+    def _end(self, call: Call) -> str:
+        """Explain a call's answer in every config; what was expected where none can."""
+        if self._doubtful(call):
+            self._in_doubt(call)
+            return ""
+        first = self.configs[0]
+        if len(self.configs) == 1 and len(self.live) == 1 and not first.done:
+            del self.live[call.number]
+            state = first.state
+            return perform(state, call, resolve(state, call), self.world)
+        found: list[Config] = []
+        for config in self.configs:
+            if call.number in config.done:
+                found.append(config._replace(done=config.done - {call.number}))
+            else:
+                found += self._explained(config, call)
+        if not found:
+            return self._expected(call)
+        del self.live[call.number]
+        self.configs = _distinct(found)
+        return ""
+
+    def _doubtful(self, call: Call) -> bool:
+        return (
+            call.ended_ns == NEVER
+            or call.errno in DOUBTFUL
+            or self.blind.covers(call)
+        )  # fmt: skip
+
+    def _explained(self, config: Config, call: Call) -> Iterator[Config]:
+        """Every way to get from a config to one in which the call is done, by those under way."""
+        seen: list[Config] = []
+        todo = [config]
+        while todo:
+            now = todo.pop()
+            for after in self._steps(now, call):
+                yield after._replace(done=after.done - {call.number})
+            for other in self.live.values():
+                if other is call or other.number in now.done:
+                    continue
+                for after in self._steps(now, other):
+                    if not any(_alike(after, one) for one in seen):
+                        seen.append(after)
+                        todo.append(after)
+            if self.level:
+                for after in self._looks(now):
+                    if not any(_alike(after, one) for one in seen):
+                        seen.append(after)
+                        todo.append(after)
+            if len(seen) > self.most:
+                raise Undecided
+
+    def _steps(self, config: Config, call: Call) -> Iterator[Config]:
+        """The config after a call has acted, where its answer allows that."""
+        looked = dict(config.looked)
+        choices = [None, *([looked[call.number]] if call.number in looked else [])]
+        for earlier in choices:
+            state = config.state.fork()
+            found = resolve(state, call) if earlier is None else list(earlier)
+            if self._doubtful(call):
+                if not perhaps(state, call, self.world) and self._acted(state, call, found):
+                    continue
+            elif perform(state, call, found, self.world):
+                continue
+            rest = tuple(one for one in config.looked if one[0] != call.number)
+            yield Config(state, config.done | {call.number}, rest)
+
+    def _looks(self, config: Config) -> Iterator[Config]:
+        """The config after a call under way has looked its paths up."""
+        for call in self.live.values():
+            known = {number for number, _ in config.looked}
+            if call.number in config.done or call.number in known or not paths_of(call):
+                continue
+            looked = (*config.looked, (call.number, tuple(resolve(config.state, call))))
+            yield config._replace(looked=tuple(sorted(looked)))
+
+    def _acted(self, state: State, call: Call, found: list[Found]) -> str:
+        """Have a call done what it would have done with success."""
+        success = msgspec.structs.replace(call, errno=0)
+        return perform(state, success, found, self.world)
+
+    def _in_doubt(self, call: Call) -> None:
+        """A call failed in a way that leaves open whether it happened."""
+        found: list[Config] = []
+        for config in self.configs:
+            if call.number in config.done:
+                found.append(config._replace(done=config.done - {call.number}))
+                continue
+            state = config.state.fork()
+            if perhaps(state, call, self.world):
+                found.append(config._replace(state=state))
+                continue
+            found.append(config)
+            found += (
+                after._replace(done=after.done - {call.number})
+                for after in self._steps(config, msgspec.structs.replace(call, ended_ns=NEVER))
+            )
+        if not self.level or call.name not in CHANGES:
+            self.live.pop(call.number, None)
+        self.configs = _distinct(found)
+
+    def _expected(self, call: Call) -> str:
+        state = self.configs[0].state.fork()
+        return perform(state, call, resolve(state, call), self.world) or "another order"
+
+    # ---- what happens to clients
+
+    def _note(self, note: Note, time_ns: int) -> None:
+        if note.what == "killed":
+            for call in [one for one in self.live.values() if one.client == note.node]:
+                self._in_doubt(call)
+        for config in self.configs:
+            for inode, one in list(config.state.inodes.items()):
+                if one.content.owner or one.content.ranges:
+                    lost = content.lose(one.content, note.node)
+                    config.state.change(inode, content=lost)
+            since = self.blind.undone_since(note)
+            if since is not None:
+                self._forget(config.state, note.node, since, time_ns)
+
+    def _forget(self, state: State, client: str, since_ns: int, until_ns: int) -> None:
+        """What a client did in that time is gone with a server, or is not."""
+        for call in self.calls:
+            late = call.ended_ns != NEVER and call.ended_ns < since_ns
+            if call.client != client or late or call.begun_ns > until_ns:
+                continue
+            if call.name not in CHANGES:
+                continue
+            for found in resolve(state, call):
+                if found.parent and found.name:
+                    state.forget_name(found.parent, found.name)
+            inode = state.fids.get(call.fid, NOTHING)
+            if inode > NOTHING:
+                state.forget_inode(inode)
+
+
+def _events(calls: Sequence[Call], notes: Sequence[Note]) -> Iterator[Event]:
+    for call in calls:
+        yield call.begun_ns, BEGIN, call.number, call
+        if call.ended_ns != NEVER:
+            yield call.ended_ns, END, call.number, call
+    for number, note in enumerate(notes):
+        yield note.time_ns, NOTE, number, note
+
+
+def _alike(one: Config, other: Config) -> bool:
+    return (
+        one.done == other.done and one.looked == other.looked and one.state.same(other.state)
+    )  # fmt: skip
+
+
+def _distinct(configs: Iterable[Config]) -> list[Config]:
+    """The configs that differ."""
+    found: list[Config] = []
+    for config in configs:
+        if not any(_alike(config, one) for one in found):
+            found.append(config)
+    return found

@@ -1,0 +1,336 @@
+"""What the processes of a client asked of the file system, and what they were told.
+
+Knows the calls of Vfs and wraps them; does not know what is right (`posix_model` does). Stands for
+strace on every process of a client. A call is noted when it begins and again when it ends: one that
+never ends may have happened or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import msgspec
+
+from labsim.base.errors import LustreError
+from labsim.base.payload import Chain, Fill, Payload, join, tobytes
+from labsim.base.trace import Event
+
+FILES_OF_A_BOOT = 1_000_000
+"""Keeps the numbers of open files apart that a client gave before and after it lost its power."""
+
+NEVER = -1
+"""When a call ended that did not."""
+
+PATHS = {
+    "open": 1, "mkdir": 1, "mknod": 1, "symlink": 1, "link": 2, "unlink": 1, "rmdir": 1,
+    "rename": 2, "readlink": 1, "readdir": 1, "stat": 1, "truncate": 1, "chmod": 1, "chown": 1,
+    "setxattr": 1, "getxattr": 1, "removexattr": 1, "listxattr": 1, "setstripe": 1,
+}  # fmt: skip
+"""Calls by path that are noted, and how many of their first arguments are paths.
+
+Of symlink the link's own path is noted first, then what it says.
+"""
+FILES = ("close", "read", "write", "fsync", "ftruncate", "fstat", "getdents")
+"""Calls on an open file that are noted."""
+
+
+class Call(msgspec.Struct, kw_only=True, gc=False):
+    """One system call of one process, with absolute paths.
+
+    `file` numbers the open file that it is about, or that it made; `at` is the position at which a
+    read or write began, `end` where the position stood after it; `data` is what was read or is to
+    be written. `errno` 0 is success; without an end nothing is known of it.
+    """
+
+    client: str
+    number: int
+    process: int
+    uid: int
+    name: str
+    args: list[Any]
+    begun_ns: int
+    ended_ns: int = NEVER
+    errno: int = 0
+    value: Any = None
+    file: int = 0
+    fid: str = ""
+    at: int = 0
+    end: int = 0
+    data: Any = None
+
+
+class Note(msgspec.Struct, kw_only=True, gc=False):
+    """Something that happened to a client or server besides its calls: evicted, killed."""
+
+    node: str
+    what: str
+    time_ns: int
+    target: str = ""
+
+
+class Log(msgspec.Struct):
+    """Calls in the order they began, and notes in the order they came."""
+
+    calls: list[Call] = []
+    notes: list[Note] = []
+
+
+class Recorder:
+    """Notes the calls of one machine's processes.
+
+    `now` is its clock; it outlives the machine where the machine's memory is its owner's
+    (simulated), else what was not fetched is lost with it.
+    """
+
+    def __init__(self, node: str, now: Callable[[], int]) -> None:
+        self.node = node
+        self.now = now
+        self.log = Log()
+        self._uuid = ""
+        self._watched: _Watched | None = None
+        self._calls = 0
+        self._files = 0
+        self._processes = 0
+
+    def hear(self, event: Event) -> None:
+        """Take an event of the trace: evictions and connections are worth a note."""
+        if event.node != self.node:
+            return
+        if event.kind == "import.state":
+            name, state = event.fields
+            if state in ("EVICTED", "FULL"):
+                self.note(state.lower(), event.time_ns, _target(name))
+        elif event.kind == "export.evict":
+            target, uuid, _ = event.fields
+            self.log.notes.append(
+                Note(node=uuid, what="evicts", time_ns=event.time_ns, target=target)
+            )
+
+    def note(self, what: str, time_ns: int, target: str = "") -> None:
+        """Note what happened to the node."""
+        self.log.notes.append(Note(node=self.node, what=what, time_ns=time_ns, target=target))
+
+    def take(self, final: bool = False) -> Log:
+        """What was noted since the last time; calls that have not ended stay, but the last time."""
+        if final:
+            return self.log
+        taken = Log([call for call in self.log.calls if call.ended_ns != NEVER], self.log.notes)
+        self.log = Log([call for call in self.log.calls if call.ended_ns == NEVER], [])
+        return taken
+
+    def over(self, node: Any) -> Any:
+        """The node with its processes watched."""
+        uuid = getattr(node, "uuid", "")
+        if uuid != self._uuid:
+            self._uuid = uuid
+            self.note("uuid", self.now(), uuid)
+        if self._watched is None or self._watched._node is not node:
+            self._watched = _Watched(node, self)
+        return self._watched
+
+    def process(self, vfs: Any) -> Any:
+        """A process's calls, watched."""
+        self._processes += 1
+        return _Process(vfs, self, self._processes)
+
+    def begin(self, process: int, uid: int, name: str, args: list[Any]) -> Call:
+        """A call begins."""
+        self._calls += 1
+        call = Call(
+            client=self.node, number=self._calls, process=process, uid=uid, name=name, args=args,
+            begun_ns=self.now(),
+        )  # fmt: skip
+        self.log.calls.append(call)
+        return call
+
+    def new_file(self) -> int:
+        """A number for an open file."""
+        self._files += 1
+        return self._files
+
+
+def _target(name: str) -> str:
+    """The target in the name of a client's device: lustre-OST0000-osc-ffff8.."""
+    return "-".join(name.split("-")[:2])
+
+
+class _Watched:
+    """A node whose processes are watched; all else is the node's."""
+
+    def __init__(self, node: Any, recorder: Recorder) -> None:
+        self._node = node
+        self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    def process(self, *args: Any, **kwargs: Any) -> Any:
+        return self._recorder.process(self._node.process(*args, **kwargs))
+
+
+class _Process:
+    """The system calls of one process, each noted."""
+
+    def __init__(self, vfs: Any, recorder: Recorder, number: int) -> None:
+        self._vfs = vfs
+        self._recorder = recorder
+        self._number = number
+        self._opened: dict[Any, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._vfs, name)
+        if name in PATHS:
+            return lambda *args, **kwargs: self._by_path(name, method, args, kwargs)
+        if name in FILES:
+            return lambda *args, **kwargs: self._by_file(name, method, args, kwargs)
+        return method
+
+    def _begin(self, name: str, args: list[Any]) -> Call:
+        return self._recorder.begin(self._number, self._vfs.cred.uid, name, args)
+
+    def _by_path(self, name: str, method: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+        cwd = self._vfs.cwd
+        if name == "symlink":
+            args = (args[1], args[0], *args[2:])
+        told = [_absolute(cwd, arg) if n < PATHS[name] else _plain(arg)
+                for n, arg in enumerate(args)]  # fmt: skip
+        call = self._begin(name, told + [[key, _plain(value)] for key, value in kwargs.items()])
+        if name == "symlink":
+            args = (args[1], args[0], *args[2:])
+        value = yield from self._ended(call, method(*args, **kwargs))
+        if name == "open":
+            call.file = self._opened[value] = self._recorder.new_file()
+            call.fid = str(value.inode.fid)
+        elif name == "stat":
+            call.fid = str(value.fid)
+            call.value = _stat(value)
+        elif name == "readdir":
+            call.value = [[entry, kind] for entry, kind, _ in value]
+        elif name in ("readlink", "getxattr", "listxattr"):
+            call.value = value
+        return value
+
+    def _by_file(self, name: str, method: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+        file, *rest = args
+        call = self._begin(name, [])
+        call.file, call.fid = self._opened.get(file, 0), str(file.inode.fid)
+        if name in ("read", "write"):
+            offset = kwargs.get("offset", rest[1] if len(rest) > 1 else None)
+            call.at = file.pos if offset is None else offset
+            call.args = [offset is not None, file.flags]
+            if name == "read":
+                call.args.append(rest[0])
+            else:
+                call.data = rest[0]
+        elif name == "ftruncate":
+            call.args = [rest[0]]
+        value = yield from self._ended(call, method(*args, **kwargs))
+        call.end = file.pos
+        if name == "read":
+            call.data = value
+        elif name == "write":
+            call.value = value
+        elif name == "fstat":
+            call.value = _stat(value)
+        elif name == "getdents":
+            call.value = [[entry, kind] for entry, kind, _ in value]
+        return value
+
+    def _ended(self, call: Call, steps: Any) -> Generator[Any, Any, Any]:
+        """Run the call and note how and when it ended."""
+        try:
+            value = yield from steps
+        except LustreError as error:
+            call.errno = error.errno
+            call.ended_ns = self._recorder.now()
+            raise
+        call.ended_ns = self._recorder.now()
+        return value
+
+
+def _absolute(cwd: str, path: str) -> str:
+    return path if path.startswith("/") else f"{cwd.rstrip('/')}/{path}"
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value) if isinstance(value, (bytearray, memoryview)) else value
+
+
+def _stat(stat: Any) -> list[int]:
+    """What the model knows of a stat: mode, nlink, uid, gid, size."""
+    return [stat.mode, stat.nlink, stat.uid, stat.gid, stat.size]
+
+
+class Archive:
+    """What all machines of a cluster noted, over all their boots."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.notes: list[Note] = []
+        self._uuids: dict[str, str] = {}
+        self._boots: dict[str, int] = {}
+
+    def add(self, log: Log) -> None:
+        """Take a log; what is noted of a client by its UUID gets its name."""
+        for note in log.notes:
+            if note.what == "uuid":
+                self._uuids[note.target] = note.node
+        boots = self._boots
+        for call in log.calls:
+            call.file += boots.get(call.client, 0) * FILES_OF_A_BOOT if call.file else 0
+        self.calls += log.calls
+        self.notes += log.notes
+
+    def power_off(self, spec: Any, time_ns: int) -> None:
+        """A machine lost its power: a client with all it did, a server with what was not on disk.
+
+        Files that it opens after its next boot are others.
+        """
+        self._boots[spec.name] = self._boots.get(spec.name, 0) + 1
+        if spec.role == "client":
+            self.notes.append(Note(node=spec.name, what="killed", time_ns=time_ns))
+        for info in spec.targets:
+            self.notes.append(
+                Note(node=spec.name, what="power-off", time_ns=time_ns, target=info.name)
+            )
+
+    def told(self) -> list[Note]:
+        """All notes, with clients by name."""
+        return [
+            msgspec.structs.replace(note, node=self._uuids.get(note.node, note.node))
+            for note in self.notes
+        ]
+
+
+# ---- over a process boundary
+
+
+def packed(log: Log) -> dict[str, Any]:
+    """A log as plain data for msgpack."""
+    for call in log.calls:
+        if call.data is not None:
+            call.data = _packed(call.data)
+    data: dict[str, Any] = msgspec.to_builtins(log, builtin_types=(bytes,))
+    return data
+
+
+def _packed(payload: Payload) -> list[Any]:
+    if isinstance(payload, Fill):
+        return [[payload.length, payload.seed, payload.offset]]
+    if isinstance(payload, Chain):
+        return [part for piece in payload.pieces for part in _packed(piece)]
+    return [tobytes(payload)]
+
+
+def unpacked(data: Any) -> Log:
+    """What `packed` made, as a log."""
+    log = msgspec.convert(data, Log)
+    for call in log.calls:
+        if call.data is not None:
+            call.data = join(_unpacked(part) for part in call.data)
+    return log
+
+
+def _unpacked(part: Any) -> Payload:
+    return part if isinstance(part, bytes) else Fill(*part)

@@ -1,0 +1,89 @@
+"""Random runs: calls of several clients and troubles, made from a seed, checked by all oracles.
+
+Does not know how a run is made. A random run is a scenario that was not written by hand, so that a
+failing one can be made smaller step by step (`shrink`) and printed as a file (`write_yaml`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+import msgspec
+
+from labsim.scenario import model
+from labsim.scenario.nemesis import QUIET_NS, TROUBLES, Nemesis
+from labsim.scenario.workload import DIRECTORIES, WITHIN_NS, Workload, everything
+
+ALL = tuple(TROUBLES)
+"""Every kind of trouble."""
+
+NAME = "stress/random"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a random run consists of: `calls` of each client, so many `troubles` of some kinds."""
+
+    clients: int = 4
+    oss: int = 2
+    osts: int = 0
+    calls: int = 60
+    troubles: int = 4
+    faults: tuple[str, ...] = ALL
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a random run: steps of each client by name, and troubles one by one."""
+
+    cluster: model.ClusterSpec
+    clients: Mapping[str, list[model.AnyStep]]
+    troubles: list[list[model.AnyStep]]
+
+
+def script(plan: Plan, seed: int) -> Script:
+    """The random run of a seed, in parts."""
+    cluster = model.ClusterSpec(
+        clients=[model.ClientSpec(tree=model.REFERENCE_TREE)] * plan.clients, oss=plan.oss,
+        osts=plan.osts,
+    )  # fmt: skip
+    names = [f"c{number}" for number in range(plan.clients)]
+    work = {name: Workload(name, Random(f"{seed}:{name}")).steps(plan.calls) for name in names}
+    nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"))
+    return Script(
+        cluster=cluster, clients=work, troubles=nemesis.troubles(plan.faults, plan.troubles)
+    )
+
+
+def scenario(plan: Plan, seed: int) -> model.Scenario:
+    """The random run of a seed."""
+    return assembled(script(plan, seed), f"a random run, seed {seed}")
+
+
+def assembled(parts: Script, title: str) -> model.Scenario:
+    """A scenario of all parts at once, and a look at everything afterwards."""
+    sequences = [
+        model.Sequence(steps=list(steps), background=name)
+        for name, steps in parts.clients.items()
+        if steps
+    ]
+    broken = [step for trouble in parts.troubles for step in trouble]
+    if broken:
+        sequences.append(model.Sequence(steps=broken, background="nemesis"))
+    steps: list[model.AnyStep] = [_whatever("c0", f"mkdir {' '.join(DIRECTORIES)}")]
+    steps += sequences
+    steps += [model.Wait(background=one.background) for one in sequences]
+    if broken:
+        steps += [
+            model.Net(text="heal", action="heal"),
+            model.Wait(time_ns=model.Nanoseconds(QUIET_NS)),
+        ]
+    for number in range(len(parts.cluster.clients)):
+        name = f"c{number}"
+        steps += [_whatever(name, "ls -lR"), _whatever(name, f"cat {' '.join(everything())}")]
+    return model.Scenario(
+        title=title, cluster=parts.cluster, steps=steps, virtual_time=True, name=NAME
+    )
+
+
+def _whatever(node: str, text: str) -> model.Command:
+    return model.Command(node=node, text=text, whatever=True, within_ns=WITHIN_NS)

@@ -1,0 +1,201 @@
+"""Random system calls of one client, as steps of a scenario.
+
+Does not know whether they are right; `posix_model` does. All clients use the same few names, so
+that they meet. Stands for racer and fsx of Lustre's own tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from labsim.base.units import NS_PER_MS
+from labsim.scenario import model
+
+DIRECTORIES = ("d0", "d1")
+FILES = ("a", "b", "c", "d", "e")
+MOVING = ("s", "t")
+"""Directories that come and go."""
+
+WITHIN_NS = 7200 * 1_000_000_000
+"""A call may wait for several recoveries."""
+THINK_NS = 150 * NS_PER_MS
+LARGEST = 200_000
+PAGE = 4096
+
+
+class Workload:
+    """The calls of one client: `steps` makes so many."""
+
+    def __init__(self, client: str, rng: Random) -> None:
+        self.client = client
+        self.rng = rng
+        self.opened: dict[str, str] = {}
+        """Open files by path, as far as all went well, and their flags."""
+        self._seed = rng.randrange(1 << 20) * 1000
+
+    def steps(self, count: int) -> list[model.AnyStep]:
+        """So many calls, with pauses between them, and in the end everything closed."""
+        made: list[model.AnyStep] = []
+        for _ in range(count):
+            pause = int(self.rng.expovariate(1 / THINK_NS)) // NS_PER_MS * NS_PER_MS
+            if pause:
+                made.append(model.Wait(time_ns=model.Nanoseconds(pause)))
+            made += [self.command(text) for text in self._one()]
+        return [*made, self.command("proc p exit")]
+
+    def command(self, text: str) -> model.Command:
+        """A call that may answer anything, as long as the oracles agree."""
+        return model.Command(node=self.client, text=text, whatever=True, within_ns=WITHIN_NS)
+
+    def _one(self) -> list[str]:
+        rng = self.rng
+        names, weights = zip(*WEIGHTS, strict=True)
+        (make,) = rng.choices(names, weights)
+        return make(self)
+
+    # ---- what there is to choose from
+
+    def path(self) -> str:
+        """A file's."""
+        rng = self.rng
+        folder = rng.choice(("", *(f"{name}/" for name in DIRECTORIES)))
+        if folder and rng.random() < 0.1:
+            folder += rng.choice(MOVING) + "/"
+        return folder + rng.choice(FILES)
+
+    def folder(self) -> str:
+        """A directory's that comes and goes."""
+        return f"{self.rng.choice(DIRECTORIES)}/{self.rng.choice(MOVING)}"
+
+    def _open_file(self, writing: bool = False) -> str | None:
+        """One that is open, for writing."""
+        fit = [path for path, flags in self.opened.items() if not writing or "WR" in flags]
+        return self.rng.choice(fit) if fit else None
+
+    def _length(self, path: str) -> int:
+        length = self.rng.choice((1, 100, PAGE, 5000, 60_000, self.rng.randrange(1, LARGEST)))
+        return max(PAGE, length // PAGE * PAGE) if "DIRECT" in self.opened[path] else length
+
+    def _offset(self, path: str) -> int:
+        offset = self.rng.choice((0, PAGE, 65536, self.rng.randrange(LARGEST)))
+        return offset // PAGE * PAGE if "DIRECT" in self.opened[path] else offset
+
+    # ---- calls on open files
+
+    def open(self) -> list[str]:
+        """Open, often with O_CREAT; what was open under the name is closed first."""
+        path, rng = self.path(), self.rng
+        flags = rng.choice(("O_RDWR", "O_RDWR", "O_WRONLY", "O_RDONLY"))
+        if rng.random() < 0.7:
+            flags += "|O_CREAT"
+        flags += rng.choice(("", "", "", "|O_TRUNC", "|O_APPEND", "|O_EXCL", "|O_DIRECT"))
+        if "O_TRUNC" in flags:
+            flags = flags.replace("O_RDONLY", "O_RDWR")
+        made = [f"proc p close {path}"] if path in self.opened else []
+        self.opened[path] = flags
+        return [*made, f"proc p open {path} {flags}"]
+
+    def close(self) -> list[str]:
+        """Close one of the open files."""
+        path = self._open_file()
+        if path is None:
+            return self.open()
+        del self.opened[path]
+        return [f"proc p close {path}"]
+
+    def write(self) -> list[str]:
+        """Write a pattern that no other write has."""
+        path = self._open_file(writing=True)
+        if path is None:
+            return self.open()
+        self._seed += 1
+        offset = "" if "APPEND" in self.opened[path] else f" {self._offset(path)}"
+        return [f"proc p fill {path} {self._length(path)} {self._seed}{offset}"]
+
+    def read(self) -> list[str]:
+        """Read anywhere in an open file."""
+        path = self._open_file()
+        if path is None:
+            return self.open()
+        return [f"proc p read {path} {self._length(path)} {self._offset(path)}"]
+
+    def fsync(self) -> list[str]:
+        """Have what was written on disk."""
+        path = self._open_file()
+        return self.open() if path is None else [f"proc p fsync {path}"]
+
+    def ftruncate(self) -> list[str]:
+        """Cut an open file, or make it longer."""
+        path = self._open_file(writing=True)
+        if path is None:
+            return self.open()
+        return [f"proc p truncate {path} {self.rng.randrange(LARGEST)}"]
+
+    # ---- calls by path
+
+    def truncate(self) -> list[str]:
+        """Cut a file by its path."""
+        return [f"sys truncate {self.path()} {self.rng.choice((0, 1, PAGE, LARGEST // 2))}"]
+
+    def unlink(self) -> list[str]:
+        """Remove a file."""
+        return [f"sys unlink {self.path()}"]
+
+    def rename(self) -> list[str]:
+        """Move a file or a directory."""
+        pick = self.folder if self.rng.random() < 0.2 else self.path
+        return [f"sys rename {pick()} {pick()}"]
+
+    def link(self) -> list[str]:
+        """One more name for a file."""
+        return [f"sys link {self.path()} {self.path()}"]
+
+    def mkdir(self) -> list[str]:
+        """Make one of the directories that come and go."""
+        return [f"sys mkdir {self.folder()}"]
+
+    def rmdir(self) -> list[str]:
+        """Remove it."""
+        return [f"sys rmdir {self.folder()}"]
+
+    def stat(self) -> list[str]:
+        """Ask for attributes."""
+        return [f"sys stat {self.path()}"]
+
+    def readdir(self) -> list[str]:
+        """Ask for the names in a directory."""
+        return [f"ls {self.rng.choice(('.', *DIRECTORIES))}"]
+
+    def chmod(self) -> list[str]:
+        """Change attributes."""
+        return [f"sys chmod {self.path()} {self.rng.choice(('0644', '0600', '0755'))}"]
+
+    def setxattr(self) -> list[str]:
+        """Set an extended attribute."""
+        name, value = self.rng.choice("pq"), self.rng.randrange(1000)
+        return [f"sys setxattr {self.path()} user.{name} {value}"]
+
+    def getxattr(self) -> list[str]:
+        """Ask for one."""
+        return [f"sys getxattr {self.path()} user.{self.rng.choice('pq')}"]
+
+    def removexattr(self) -> list[str]:
+        """Take one away."""
+        return [f"sys removexattr {self.path()} user.{self.rng.choice('pq')}"]
+
+
+WEIGHTS: tuple[tuple[Callable[[Workload], list[str]], int], ...] = (
+    (Workload.open, 14), (Workload.close, 8), (Workload.write, 22), (Workload.read, 18),
+    (Workload.fsync, 4), (Workload.ftruncate, 3), (Workload.truncate, 3), (Workload.unlink, 5),
+    (Workload.rename, 5), (Workload.link, 4), (Workload.mkdir, 2), (Workload.rmdir, 2),
+    (Workload.stat, 8), (Workload.readdir, 3), (Workload.chmod, 2), (Workload.setxattr, 3),
+    (Workload.getxattr, 3), (Workload.removexattr, 1),
+)  # fmt: skip
+
+
+def everything() -> list[str]:
+    """Every path of a file that the workload uses."""
+    inside = [f"{one}/{two}" for one in DIRECTORIES for two in MOVING]
+    folders = ["", *(f"{name}/" for name in (*DIRECTORIES, *inside))]
+    return [folder + name for folder in folders for name in FILES]

@@ -1,0 +1,83 @@
+"""Random runs: clean where nothing is wrong, the same for a seed, small when they fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from labsim.cli import invoke
+from labsim.scenario import load, model, stress
+from labsim.scenario.runner import Run, run
+from labsim.scenario.shrink import Shrinker
+from labsim.scenario.write_yaml import text_of
+
+SHORT = stress.Plan(calls=40, troubles=2)
+
+
+def made(plan: stress.Plan, seed: int) -> Run:
+    return run(stress.scenario(plan, seed), model.REFERENCE_TREE, seed=seed)
+
+
+@pytest.mark.parametrize("kind", ["", "duplicate", "reorder", "delay", "drop", "partition"])
+def test_a_random_run_is_clean(kind: str) -> None:
+    plan = msgspec.structs.replace(SHORT, faults=(kind,) if kind else ())
+    for seed in (1, 2):
+        assert made(plan, seed).broken == []
+
+
+def test_a_seed_is_a_run() -> None:
+    plan = msgspec.structs.replace(SHORT, faults=("drop", "reorder"))
+    one, again, other = (made(plan, seed) for seed in (3, 3, 4))
+    assert one.hash == again.hash != other.hash
+    assert one.virtual_ns == again.virtual_ns
+
+
+def test_a_random_run_can_be_written_and_read_back() -> None:
+    scenario = stress.scenario(SHORT, 5)
+    text = text_of(scenario)
+    again = load.load("stress/random.yaml", text)
+    assert text_of(again) == text
+    first, second = (run(one, model.REFERENCE_TREE, seed=5) for one in (scenario, again))
+    assert first.hash == second.hash
+
+
+def test_what_fails_is_made_small() -> None:
+    script = stress.script(SHORT, 1)
+    wanted = script.clients["c1"][7], script.troubles[0][1]
+
+    def fails(script: stress.Script) -> str:
+        clients = script.clients["c1"]
+        both = any(one is wanted[0] for one in clients) and any(
+            one is wanted[1] for trouble in script.troubles for one in trouble
+        )
+        return "bad" if both else ""
+
+    small = Shrinker(fails).shrink(script)
+    assert [len(steps) for steps in small.clients.values()] == [0, 1, 0, 0]
+    assert [len(trouble) for trouble in small.troubles] == [len(script.troubles[0])]
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    few = ["stress", "--seeds", "2", "--calls", "10", "-j", "1", "--faults", "delay"]
+    assert invoke(few) == 0
+    assert capsys.readouterr().out == "2 random runs: clean\n"
+    assert invoke(["stress", "--faults", "dealy"]) == 2
+    assert "no trouble is called 'dealy', did you mean 'delay'?" in capsys.readouterr().err
+
+
+def test_the_command_shows_what_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labsim.ldlm.resource import Resource
+
+    monkeypatch.setattr(Resource, "may_grant", lambda *_: True)
+    kept = tmp_path / "small.yaml"
+    status = invoke(["stress", "--seeds", "1", "--faults", "delay", "-j", "1", "--keep", str(kept)])
+    out = capsys.readouterr().out
+    assert status == 1
+    assert "as small as it gets" in out
+    assert f"again: labsim run {kept} --seed 1" in out
+    scenario = load.load(kept)
+    assert run(scenario, model.REFERENCE_TREE, seed=1).broken
