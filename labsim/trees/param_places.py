@@ -21,7 +21,7 @@ PLACES: dict[str, dict[str, str]] = {
         "ppppdsss": "max_read_ahead_mb max_read_ahead_per_file_mb max_read_ahead_whole_mb",
         "ppppdddd": (
             "max_cached_mb statahead_stats nosquash_nids sbi_flags stats read_ahead_stats "
-            "extents_stats offset_stats dump_page_cache"
+            "extents_stats extents_stats_per_process offset_stats dump_page_cache"
         ),
         "ppppssss": (
             "statahead_max statahead_agl lazystatfs xattr_cache default_easize max_easize "

@@ -80,7 +80,6 @@ class Files:
     new_fid: Callable[..., Any]
     masked: Callable[..., Any]
     tally: Callable[..., Any]
-    tally_extent: Callable[..., Any]
     layout: Callable[..., Any]
 
     # ---- open, close
@@ -151,7 +150,6 @@ class Files:
     def was_read(self, inode: Inode, length: int) -> None:
         """Count a read."""
         self.stats.add("read_bytes", length, "bytes")
-        self.tally_extent(False, length)
         self.touch_atime(inode)
 
     def touch_atime(self, inode: Inode) -> None:
@@ -173,7 +171,6 @@ class Files:
     def was_written(self, length: int) -> None:
         """Count a write."""
         self.stats.add("write_bytes", length, "bytes")
-        self.tally_extent(True, length)
 
     def fsync(self, inode: Inode) -> Steps[None]:
         """Data to the OSTs and metadata to the MDT, both on disk when this returns."""

@@ -10,12 +10,13 @@ from typing import Any
 
 from labsim.base.component import Component
 from labsim.base.errors import LustreError
-from labsim.base.histogram import EXTENT_HEAD, EXTENTS_DISABLED, Histogram, extent_rows, header
+from labsim.base.histogram import EXTENTS_DISABLED, header
 from labsim.base.params import Param
 from labsim.base.units import MIB
 from labsim.nodes.client import readahead
 from labsim.nodes.client.data import DataPath
 from labsim.nodes.client.mdc import Mdc
+from labsim.nodes.client.rw_stats import RwStats
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import MDS_INODELOCK_XATTR
 
@@ -159,30 +160,40 @@ class LliteParams(Component, tree="llite.{name}"):
 
     # ---- reads and writes by size
 
-    _extents: tuple[Histogram, Histogram] | None = None
-    _extents_since_ns = 0
-
-    def tally_extent(self, write: bool, length: int) -> None:
-        """Count one read or write of `length` bytes, where that is switched on."""
-        if self._extents is not None:
-            self._extents[write].tally(max(length.bit_length() - 12, 0))
+    rw_stats: RwStats | None = None
+    """Counts reads and writes while it is switched on."""
 
     @Param.computed(access="rw", help="reads and writes by their size")
     def extents_stats(self) -> str:
         """A table, or how to switch it on."""
-        if self._extents is None or self.mounted is None:
+        return self._rw_table("extents")
+
+    @Param.computed(access="rw", help="reads and writes by their size, of each process")
+    def extents_stats_per_process(self) -> str:
+        """Tables, or how to switch them on."""
+        return self._rw_table("extents_by_process")
+
+    @Param.computed(access="rw", help="where reads and writes did not go on where they had ended")
+    def offset_stats(self) -> str:
+        """A table, or how to switch it on."""
+        return self._rw_table("offsets")
+
+    def _rw_table(self, which: str) -> str:
+        if self.rw_stats is None or self.mounted is None:
             return EXTENTS_DISABLED
         tree = self.mounted.tree
-        head = header(tree.wall_ns(), self._extents_since_ns, tree.dialect.stats)
-        return head + EXTENT_HEAD + extent_rows(*self._extents)
+        head = header(tree.wall_ns(), self.rw_stats.since_ns, tree.dialect.stats)
+        table: str = getattr(self.rw_stats, which)()
+        return head + table
 
     def store_extents_stats(self, text: str) -> None:
-        """0 or "disable" switch it off; anything else begins anew."""
+        """0 or "disable" switch all three off; anything else begins anew."""
         word = text.strip().lower()
         off = word == "0" or word.startswith("disable")
-        self._extents = None if off else (Histogram(), Histogram())
-        if self.mounted is not None:
-            self._extents_since_ns = self.mounted.tree.wall_ns()
+        now_ns = self.mounted.tree.wall_ns() if self.mounted is not None else 0
+        self.rw_stats = None if off else RwStats(now_ns)
+
+    store_extents_stats_per_process = store_offset_stats = store_extents_stats
 
     # ---- space; reading one of these files asks the servers
 

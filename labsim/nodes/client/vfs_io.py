@@ -40,6 +40,7 @@ class IoCalls:
     cred: Cred
     walker: Walker
     files: dict[Any, None]
+    pid: int
 
     def close(self, file: Any) -> Steps[None]:
         """System call close: EIO where a write went wrong after it had been taken.
@@ -78,6 +79,8 @@ class IoCalls:
             llite.turns += 1
             if not llite.turns & TURN:
                 yield llite.env.timeout(0)
+        if llite.rw_stats is not None and len(payload):
+            llite.rw_stats.tally(self.pid, file, at, len(payload), False)
         if offset is None:
             file.pos = at + len(payload)
         return payload
@@ -113,6 +116,8 @@ class IoCalls:
             start, end = yield from self._write(file, at, payload)
             length = end - start
         llite.was_written(length)
+        if llite.rw_stats is not None:
+            llite.rw_stats.tally(self.pid, file, end - length, length, True)
         if offset is None:
             file.pos = end
         return length
