@@ -155,7 +155,7 @@ class ServerNamespace(ServerFlocks):
             resource.grant(lock)
             self.now_granted(lock)
             return True
-        if lock.flags & NEVER_WAITS:
+        if lock.flags & NEVER_WAITS and self._refused(lock):
             self.remove(lock)
             raise LustreError(EAGAIN, f"{self.name}: a lock is in the way")
         if isinstance(resource, ExtentResource) and self._denied(lock, resource):
@@ -170,6 +170,17 @@ class ServerNamespace(ServerFlocks):
         lock.granted = True
         if lock.resource.kind != LDLM_FLOCK:
             self.reckoned().granted_one()
+
+    def _refused(self, lock: ServerLock) -> bool:
+        """May a lock that shall not wait not be queued either?
+
+        On an object only groups are waited for by nobody: all others give their locks back soon.
+        """
+        resource = lock.resource
+        if lock.flags & LDLM_FL_SPECULATIVE or not isinstance(resource, ExtentResource):
+            return True
+        others = (*resource.conflicting(lock), *resource.waiting.values())
+        return any(other.mode == LCK_GROUP and lock.conflicts(other) for other in others)
 
     # ---- contention
 

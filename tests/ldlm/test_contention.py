@@ -94,16 +94,27 @@ def test_contention_is_remembered_for_a_while() -> None:
     assert not waiting.triggered  # one holder is no crowd, and the crowd is forgotten
 
 
-@pytest.mark.parametrize("flag", [LDLM_FL_BLOCK_NOWAIT, LDLM_FL_SPECULATIVE])
-def test_a_lock_that_must_not_wait_disturbs_nobody(flag: int) -> None:
+@pytest.mark.parametrize(
+    ("flag", "mode"),
+    [(LDLM_FL_BLOCK_NOWAIT, LCK_GROUP), (LDLM_FL_SPECULATIVE, LCK_PW)],
+)
+def test_a_lock_that_must_not_wait_disturbs_nobody(flag: int, mode: int) -> None:
     world = ost()
     one, two = world.user(), world.user()
-    one.take(OBJECT, LCK_PW, extent=page(0))
+    one.take(OBJECT, mode, extent=Extent(gid=3) if mode == LCK_GROUP else page(0))
     with pytest.raises(LustreError, match="EAGAIN"):
         two.take(OBJECT, LCK_PR, extent=page(9), flags=flag)
     world.wait(1)
     assert world.sent(LDLM_BL_CALLBACK) == 0 and world.target.ldlm.lock_count == 1
     assert two.ns.lock_count == 0
+
+
+def test_who_shall_not_wait_for_a_group_waits_for_a_writer_all_the_same() -> None:
+    world = ost()
+    one, two = world.user(), world.user()
+    one.ns.put(one.take(OBJECT, LCK_PW, extent=page(0)))
+    lock = two.take(OBJECT, LCK_GROUP, extent=group(4), flags=LDLM_FL_BLOCK_NOWAIT)
+    assert lock.state is LockState.GRANTED and one.ns.lock_count == 0
 
 
 def test_a_group_shares_an_object_and_keeps_all_others_out() -> None:

@@ -19,6 +19,7 @@ from labsim.wire.constants import (
     LDLM_FL_BLOCK_NOWAIT,
     LDLM_FL_HAS_INTENT,
     LDLM_FL_NO_EXPANSION,
+    LDLM_FL_SPECULATIVE,
     OBD_CONNECT_VERSION,
 )
 from labsim.wire.opcodes import LDLM_BL_CALLBACK, LDLM_GL_CALLBACK
@@ -133,7 +134,7 @@ def test_a_glimpse_that_must_not_wait_does_not_ask() -> None:
     lock, _ = stat(two, LDLM_FL_BLOCK_NOWAIT)
     assert lock is None and world.sent(LDLM_GL_CALLBACK) == 0
     with pytest.raises(LustreError, match="EAGAIN"):
-        two.take(OBJECT, LCK_PR, extent=WHOLE, flags=LDLM_FL_BLOCK_NOWAIT)
+        two.take(OBJECT, LCK_PR, extent=WHOLE, flags=LDLM_FL_SPECULATIVE)
 
 
 def test_a_write_lock_idle_for_long_goes_when_somebody_looks() -> None:

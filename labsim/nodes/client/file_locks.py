@@ -21,7 +21,13 @@ from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.osc_object import OscObject, unpack_lvb
 from labsim.nodes.client.page_lru import PageLru
 from labsim.runtime.ports import Host, Steps
-from labsim.wire.constants import LCK_PR, LDLM_FL_HAS_INTENT, OBD_OBJECT_EOF
+from labsim.wire.constants import (
+    LCK_GROUP,
+    LCK_PR,
+    LDLM_FL_BLOCK_NOWAIT,
+    LDLM_FL_HAS_INTENT,
+    OBD_OBJECT_EOF,
+)
 from labsim.wire.ost import OstLvb
 
 EIO, ENODATA = 5, 61
@@ -33,7 +39,7 @@ WHOLE = Extent(0, EOF)
 class FileState:
     """The data path's part of an inode: its layout read, its objects as this client has them."""
 
-    __slots__ = ("count", "ea", "layout", "objects", "ranges")
+    __slots__ = ("count", "ea", "group", "group_grips", "layout", "objects", "ranges")
 
     def __init__(self, ea: bytes) -> None:
         self.ea = ea
@@ -41,6 +47,9 @@ class FileState:
         self.count = len(self.layout.stripes)
         self.objects: list[OscObject | None] = [None] * self.count
         self.ranges = FileRanges()
+        self.group = 0
+        """The group that I/O on the file goes on in (LL_IOC_GROUP_LOCK); 0: none."""
+        self.group_grips: list[Grip] = []
 
 
 class Grip(NamedTuple):
@@ -96,16 +105,24 @@ class FileLocks:
         self, inode: Inode, state: FileState, number: int, mode: int, start: int, end: int
     ) -> Steps[Grip]:
         """An extent lock over the pages of [start, end), one that is here already or a new one."""
+        last = min(-(-end // PAGE_SIZE) * PAGE_SIZE - 1, EOF)
+        extent = Extent(start - start % PAGE_SIZE, last, state.group)
+        if state.group:
+            mode = LCK_GROUP
+        return (yield from self._lock(inode, state, number, mode, extent))
+
+    def _lock(
+        self, inode: Inode, state: FileState, number: int, mode: int, extent: Extent, flags: int = 0
+    ) -> Steps[Grip]:
         obj = self.object(inode, state, number)
         osc = obj.osc
-        extent = Extent(start - start % PAGE_SIZE, min(-(-end // PAGE_SIZE) * PAGE_SIZE - 1, EOF))
         obj.users += 1
         try:
             yield from self.host.faults.visit(points.OSC_MATCH)
             lock: ClientLock | None = osc.ldlm.match(obj.resource, mode, extent=extent)
             if lock is None:
                 lock, _ = yield from osc.ldlm.enqueue(
-                    obj.resource, mode, extent=extent,
+                    obj.resource, mode, extent=extent, flags=flags,
                     blocking=obj.blocking, glimpse=obj.glimpsed, data=obj,
                 )  # fmt: skip
             if lock is None:
@@ -128,7 +145,10 @@ class FileLocks:
         if obj is None or obj.gone:
             return None
         page = run.offset - run.offset % PAGE_SIZE
-        lock = obj.osc.ldlm.match(obj.resource, mode, extent=Extent(page, page + PAGE_SIZE - 1))
+        extent = Extent(page, page + PAGE_SIZE - 1, state.group)
+        lock = obj.osc.ldlm.match(
+            obj.resource, LCK_GROUP if state.group else mode, extent=extent
+        )
         if lock is None:
             return None
         obj.users += 1
@@ -145,6 +165,40 @@ class FileLocks:
         for run in runs(state.layout, offset, length):
             end = run.offset + run.length
             grips.append((yield from self.lock(inode, state, run.stripe, mode, run.offset, end)))
+
+    def join_group(self, inode: Inode, gid: int, wait: bool) -> Steps[None]:
+        """Lock all objects for a group (cl_get_grouplock); EAGAIN where that may not wait.
+
+        All of this client's I/O on the file goes on within the group then; in Lustre only that of
+        the descriptor which joined.
+        """
+        state = self.state(inode)
+        grips: list[Grip] = []
+        flags = 0 if wait else LDLM_FL_BLOCK_NOWAIT
+        try:
+            for number in range(state.count):
+                extent = Extent(0, EOF, gid)
+                grips.append(
+                    (yield from self._lock(inode, state, number, LCK_GROUP, extent, flags))
+                )
+        except BaseException:
+            self._leave(grips)
+            raise
+        state.group = gid
+        state.group_grips += grips
+
+    def leave_group(self, inode: Inode, gid: int) -> None:
+        """Give the group's locks back: what was written goes to the OSTs (cl_put_grouplock)."""
+        state: FileState | None = inode.data
+        if state is not None and state.group == gid:
+            grips, state.group_grips = state.group_grips, []
+            state.group = 0
+            self._leave(grips)
+
+    def _leave(self, grips: list[Grip]) -> None:
+        for grip in grips:
+            grip.obj.osc.ldlm.put(grip.lock, cancel=True)
+            self._unpin(grip.obj)
 
     def release(self, grips: Iterable[Grip]) -> None:
         """Let go of locks and objects."""

@@ -24,7 +24,13 @@ from labsim.ldlm.resource import ResName, ost_resource
 from labsim.nodes.client.dirty import PAGE_LAST, PAGE_SHIFT, Dirty, DirtyExtent
 from labsim.nodes.client.page_lru import WINDOW_SHIFT, PageLru
 from labsim.runtime.ports import Steps
-from labsim.wire.constants import LCK_PW, OBD_OBJECT_EOF, OST_LVB_ERR_INIT, OST_LVB_ERR_MASK
+from labsim.wire.constants import (
+    LCK_GROUP,
+    LCK_PW,
+    OBD_OBJECT_EOF,
+    OST_LVB_ERR_INIT,
+    OST_LVB_ERR_MASK,
+)
 from labsim.wire.ost import Obdo, OstLvb
 from labsim.wire.schema import OstId
 
@@ -89,6 +95,7 @@ class OscObject:
         """Does a lock of ours keep everybody from making the object longer or shorter?"""
         return any(
             one.policy.end == OBD_OBJECT_EOF and one.policy.start <= self.size and one.usable
+            and one.mode != LCK_GROUP
             for one in self.locks()
         )
 
@@ -142,7 +149,7 @@ class OscObject:
 
     def use(self, lock: ClientLock) -> None:
         """Writes that this lock covers may go the short way from now on."""
-        if lock.mode == LCK_PW:
+        if lock.mode in (LCK_PW, LCK_GROUP):
             self._lock = lock
 
     def put(self, at: int, end: int, payload: Payload) -> bool:

@@ -52,8 +52,8 @@ class File:
     """
 
     __slots__ = (
-        "ahead", "closed", "dentry", "failed", "flags", "handle", "inode", "pos", "readable",
-        "serial", "writable", "wrote",
+        "ahead", "closed", "dentry", "failed", "flags", "group", "handle", "inode", "pos",
+        "readable", "serial", "writable", "wrote",
     )  # fmt: skip
 
     def __init__(self, dentry: Dentry, flags: int, handle: int) -> None:
@@ -65,6 +65,7 @@ class File:
         """What read-ahead knows of it."""
         self.wrote = False
         self.serial = 0
+        self.group = 0
         """Tells its flock locks from other files'; 0: it never had any."""
         self.failed = False
         self.closed = False

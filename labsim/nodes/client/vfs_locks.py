@@ -25,6 +25,8 @@ from labsim.runtime.ports import Steps
 
 EBADF, EINVAL = 9, 22
 
+O_NONBLOCK = 0o4000
+
 LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN = 1, 2, 4, 8
 
 PROCESSES = 0xFFFF880000000000
@@ -87,8 +89,31 @@ class LockCalls:
         policy = Flock(0, OFFSET_MAX, FILES + file.serial * ADDRESS_STEP, self.pid)
         yield from self.llite.file_locks.lock(file.inode, kind, policy, not operation & LOCK_NB)
 
+    def group_lock(self, file: Any, gid: int) -> Steps[None]:
+        """LL_IOC_GROUP_LOCK: share the file with whoever names the same group, and nobody else.
+
+        EINVAL for group 0 and for a file that is in a group; EAGAIN where an O_NONBLOCK file would
+        have to wait.
+        """
+        self._check_lockable(file)
+        if not gid or file.group or not file.inode.is_reg:
+            raise LustreError(EINVAL)
+        wait = not file.flags & O_NONBLOCK
+        yield from self.llite.data.join_group(file.inode, gid, wait)
+        file.group = gid
+
+    def group_unlock(self, file: Any, gid: int) -> None:
+        """LL_IOC_GROUP_UNLOCK: EINVAL where the file is not in that group."""
+        self._check_lockable(file)
+        if not gid or file.group != gid:
+            raise LustreError(EINVAL)
+        self.llite.data.leave_group(file.inode, gid)
+        file.group = 0
+
     def drop_file_locks(self, file: Any) -> Steps[None]:
         """The file is being closed (locks_remove_posix, locks_remove_file)."""
+        if file.group:
+            self.group_unlock(file, file.group)
         locks = self.llite.file_locks
         if self._pid:
             owner = PROCESSES + self._pid * ADDRESS_STEP

@@ -56,7 +56,7 @@ def proc(ctx: Context, *call: str) -> Step:
 
     proc NAME open PATH FLAGS [MODE], read PATH LENGTH [OFFSET], write PATH DATA [OFFSET]
     proc NAME setlk|setlkw|getlk PATH F_RDLCK|F_WRLCK|F_UNLCK [OFFSET [LENGTH]]
-    proc NAME flock PATH LOCK_SH|LOCK_EX|LOCK_UN|LOCK_NB
+    proc NAME flock PATH LOCK_SH|LOCK_EX|LOCK_UN|LOCK_NB, group_lock|group_unlock PATH GID
     proc NAME fill PATH LENGTH SEED [OFFSET], truncate PATH LENGTH, fsync PATH, close PATH, exit
     """
     found, values = _read(call)
@@ -144,3 +144,17 @@ def getlk(process: Process, path: str, kind: int, offset: int = 0, length: int =
 def flock(process: Process, path: str, operation: int) -> Step:
     """A lock on the whole file, of the open file rather than of the process."""
     yield from process.vfs.flock(process.file(path), operation)
+
+
+@call("path gid", CALLS)
+def group_lock(process: Process, path: str, gid: int) -> Step:
+    """Share a file with a group only (LL_IOC_GROUP_LOCK)."""
+    yield from process.vfs.group_lock(process.file(path), gid)
+
+
+@call("path gid", CALLS)
+def group_unlock(process: Process, path: str, gid: int) -> Step:
+    """What was written under the group's lock goes to the OSTs."""
+    process.vfs.group_unlock(process.file(path), gid)
+    return
+    yield
