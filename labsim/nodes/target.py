@@ -51,7 +51,7 @@ class Target(RecoveryFiles, Handlers):
 
     supported = 0
     supported2 = 0
-    replayable = False
+    replayable = True
     all_net: tuple[Point, ...] = ()
     """What all of its requests meet, and all of its replies (lut_request_fail_id)."""
     ldlm: Any

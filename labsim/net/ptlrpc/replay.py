@@ -222,7 +222,7 @@ class Replaying(Sender):
         if status == -EOVERFLOW:
             self.vbr_failed = True
             trace.emit("import.vbr_failed", self.name, request.transno)
-        elif status != request.status:
+        elif min(status, 0) != min(request.status, 0):
             trace.emit("import.replay_status", self.name, request.transno, status, request.status)
         if request.on_replay is not None:
             request.on_replay(reply)

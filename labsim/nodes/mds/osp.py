@@ -113,6 +113,8 @@ class Osp(Component, tree="osp.{name}"):
         self.slots = Permits(self.env, self.max_rpcs_in_flight)
         self.doomed: dict[int, int] = {}
         """Objects to be destroyed, by the number of their note."""
+        self._leaving: dict[int, int] = {}
+        """The same, as long as their files' removal is not durable."""
         self._asked: dict[int, None] = {}
         """Notes whose OST_DESTROY is under way; over a reconnect the import sends it again."""
         self._next_note = 1
@@ -302,9 +304,11 @@ class Osp(Component, tree="osp.{name}"):
         tx.insert(objects.UNLINKED, _NOTE.pack(self.index, note), _ID.pack(oid))
 
         def durable() -> None:
+            del self._leaving[note]
             self.doomed[note] = oid
             self._doom(note)
 
+        tx.before_join(lambda: self._leaving.setdefault(note, oid))
         tx.on_commit(durable)
 
     def _doom(self, note: int) -> None:
@@ -402,5 +406,5 @@ class Osp(Component, tree="osp.{name}"):
             "last_used": self.last_used,
             "last_created": self.last_created,
             "free": sorted(self.free),
-            "doomed": sorted(self.doomed.values()),
+            "doomed": sorted([*self.doomed.values(), *self._leaving.values()]),
         }

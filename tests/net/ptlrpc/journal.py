@@ -92,7 +92,7 @@ class Journal(Handlers):
         req.export.last_committed = self.last_committed
         return reply
 
-    def heard(self, req: Any, new: bool) -> None:
+    def heard(self, req: Any, **how: Any) -> None:
         pass
 
     def join(self, export: Any, transno: int) -> None:

@@ -40,6 +40,7 @@ from labsim.wire.constants import (
     MDS_OPEN_HAS_EA,
     MDS_REQUEST_PORTAL,
     MDT_CONNECT_SUPPORTED,
+    OBD_CONNECT_LIGHTWEIGHT,
     OBD_CONNECT_RDONLY,
     OBD_MD_FLACL,
     OBD_MD_FLEASIZE,
@@ -132,7 +133,7 @@ class RawClient(Node):
 
     def want(self) -> ObdConnectData:
         return ObdConnectData(
-            connect_flags=self.flags, version=2 << 24, ibits_known=0x7F, brw_size=4 << 20,
+            connect_flags=self.flags & ~OBD_CONNECT_LIGHTWEIGHT, version=2 << 24, ibits_known=0x7F, brw_size=4 << 20,
             maxmodrpcs=99, max_easize=1 << 20,
         )  # fmt: skip
 
