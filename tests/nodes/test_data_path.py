@@ -208,8 +208,11 @@ def test_a_full_ost_says_so_and_keeps_what_it_has() -> None:
     osd = world.node("oss0").targets[0].osd
     world.write(0, 0, b"kept")
     room = osd.statfs()
+    size = room.bavail * room.bsize + 4096
+    end = world.write(0, 4096, Fill(size, 1))
+    assert size - 32 * MIB < end < size
     with pytest.raises(LustreError) as failed:
-        world.write(0, 4096, Fill(room.bavail * room.bsize + 4096, 1))
+        world.write(0, end, Fill(4 * MIB, 1))
     assert failed.value.name == "ENOSPC"
     assert world.read(0, 0, 4) == b"kept"
 
