@@ -200,6 +200,19 @@ def test_who_has_no_grant_writes_at_once(world: World) -> None:
     balanced(world)
 
 
+def test_a_restarted_ost_believes_its_clients(world: World) -> None:
+    world.run(world.env.timeout(10 * NS_PER_S))
+    world.run(write(world, 0, "f", 0, Fill(3 * MIB, 2)))
+    before = [node.oscs[0].grant.held for node in world.nodes]
+    world.run(world.cluster.node("oss0").kill())
+    world.cluster.run(world.cluster.node("oss0").start())
+    world.run(world.env.timeout(200 * NS_PER_S))
+    world.run(fsync(world, 0, "f"))
+    world.settle()
+    assert world.nodes[1].oscs[0].grant.held == before[1]
+    balanced(world)
+
+
 def test_precreated_objects_have_their_grant(world: World) -> None:
     world.make("f")
     assert (
