@@ -168,7 +168,7 @@ class Target(RecoveryFiles, Handlers):
         try:
             known = self.exports.find(uuid)
             yield from self.at(tgt.TGT_DELAY_RECONNECT if known else tgt.TGT_DELAY_CONNECT)
-            reply = self.exports.connect(req, (yield from self.hit(tgt.TGT_SLUGGISH_NET)))
+            reply = self.exports.connect(req)
             if self.replayable and req.export is not known:
                 yield from self._add_slot(req.export)
         finally:

@@ -193,11 +193,8 @@ class Exports:
 
     # ---- connecting
 
-    def connect(self, req: ServerRequest, sluggish: bool = False) -> Message:
-        """Handle a connect request: a new client, or one that comes back.
-
-        `sluggish` goes to `Recovery.heard`.
-        """
+    def connect(self, req: ServerRequest) -> Message:
+        """Handle a connect request: a new client, or one that comes back."""
         uuid: str = req["cluuid"]
         export = self._by_uuid.get(uuid)
         if export is not None and export.connected and _mds_restarted(req):
@@ -209,7 +206,7 @@ class Exports:
             self._check_again(export, req)
         if self.recovery is not None and not light:
             if export is None or not export.connected:
-                self.recovery.heard(req, new=export is None, sluggish=sluggish)
+                self.recovery.heard(req, new=export is None)
             if export is None and not _between_mdts(req):
                 self.recovery.deny(uuid)
                 raise LustreError(EBUSY, f"{self._target.name} waits for the clients it knows")

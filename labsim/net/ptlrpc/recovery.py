@@ -153,12 +153,11 @@ class Recovery:
 
     # ---- the window
 
-    def heard(self, req: ServerRequest, new: bool, sluggish: bool = False) -> None:
+    def heard(self, req: ServerRequest, new: bool) -> None:
         """A client knocks: the window begins with the first, and is long enough for the others.
 
         Who comes back tells how long its target took to answer; the others time out after that,
-        and then try the other nodes (check_and_start_recovery_timer). `sluggish` makes believe
-        that it took at_extra at least.
+        and then try the other nodes (check_and_start_recovery_timer).
         """
         limits = self._rpc.timeouts
         if self.started_ns is None:
@@ -168,7 +167,7 @@ class Recovery:
         switch_max = min(50, max(5, limits.timeout))
         initial = max(5, limits.timeout // 20)
         took_s = timeout_of(req.body.service_time)
-        if sluggish:
+        if self._rpc.faults.hit(points.TGT_SLUGGISH_NET):
             took_s = max(took_s, limits.at_extra)
         wait_s = took_s + 2 * initial + 2 * (switch_max + 5)
         if not new:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from labsim.base.faults import Faults
 from labsim.base.ids import Nid
 from labsim.base.trace import Trace
 from labsim.base.units import NS_PER_S
@@ -177,8 +178,8 @@ class World:
         lnet = Lnet(SERVER)
         self.fabric.attach(lnet)
         clock = Clock(self.env, 1_500_000_000 * NS_PER_S)
-        self.rpc = PtlRpc(Host("oss0", self.env, lnet, {}, Random(1), None, None,
-                               self.trace.of("oss0"), clock, None))  # type: ignore[arg-type]  # fmt: skip
+        self.rpc = PtlRpc(Host("oss0", self.env, lnet, {}, Random(1), None,
+                               Faults(self.env, Random(2)), self.trace.of("oss0"), clock, None))  # type: ignore[arg-type]  # fmt: skip
         self.toy = Toy(self.rpc, clients if known is None else known)
         self.service = Service(self.rpc, "ost", OST_REQUEST_PORTAL, OSC_REPLY_PORTAL)
         self.peers = [Peer(self, number) for number in range(clients)]

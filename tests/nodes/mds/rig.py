@@ -108,7 +108,7 @@ class RawClient(Node):
 
     kind = "client"
     uid = gid = 0
-    flags = MDT_CONNECT_SUPPORTED & ~OBD_CONNECT_RDONLY
+    flags = MDT_CONNECT_SUPPORTED & ~(OBD_CONNECT_RDONLY | OBD_CONNECT_LIGHTWEIGHT)
 
     def start(self) -> Any:
         self.serve("ldlm_cbd", LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL)
@@ -133,7 +133,7 @@ class RawClient(Node):
 
     def want(self) -> ObdConnectData:
         return ObdConnectData(
-            connect_flags=self.flags & ~OBD_CONNECT_LIGHTWEIGHT, version=2 << 24, ibits_known=0x7F, brw_size=4 << 20,
+            connect_flags=self.flags, version=2 << 24, ibits_known=0x7F, brw_size=4 << 20,
             maxmodrpcs=99, max_easize=1 << 20,
         )  # fmt: skip
 

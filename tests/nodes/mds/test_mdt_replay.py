@@ -12,7 +12,6 @@ import pytest
 from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID
 from labsim.nodes.mds import layout
-from labsim.nodes.target import Target
 from labsim.wire.constants import (
     DISP_OPEN_CREATE,
     DISP_OPEN_OPEN,
@@ -27,11 +26,6 @@ from .ghost import MDS_CLOSE, Done, Ghost, OneAtATime, World, two, world
 from .rig import CREATE, Answer
 
 __all__ = ["two", "world"]
-
-
-@pytest.fixture(autouse=True)
-def replayable_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Target, "replayable", True)
 
 
 def replayable(ghost: Ghost) -> list[Done]:
