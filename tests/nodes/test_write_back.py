@@ -375,6 +375,10 @@ def test_no_more_is_cached_than_max_cached_mb(world: World) -> None:
     assert world.nodes[0].data.lru.used <= 4 * MIB
     shown = world.nodes[0].host.params.get("llite.*.max_cached_mb")
     assert "max_cached_mb: 4\n" in shown[0][1]
+    for number in range(8):
+        world.write(Fill(4 * MIB, number), number * 4 * MIB)
+    assert world.nodes[0].data.lru.used <= 36 * MIB, "what is dirty, and what may be cached"
+    world.call("fsync", world.file)
     world.set("llite.*.max_cached_mb", "0")
     assert world.nodes[0].data.lru.used == 0
 

@@ -7,6 +7,7 @@ osc_brw_redo_request (osc_request.c): checksums, short I/O, and sending again wh
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.component import Component
@@ -97,6 +98,7 @@ class BulkIo(Component):
         ranges: list[tuple[int, int]],
         data: Payload | None,
         flags: int = 0,
+        on_lost: Callable[[Request], None] | None = None,
     ) -> Steps[tuple[Request, Message, Payload]]:
         """Write `data` to ranges (offset, length), or read one; request, reply, what was read.
 
@@ -107,6 +109,7 @@ class BulkIo(Component):
         tries, life = 0, self.grant.epoch
         while True:
             request = yield from self._request(opcode, oa, ranges, data, flags)
+            request.on_lost = on_lost
             yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
             try:
                 reply = yield from self.call(request, opcode_name(opcode).lower())

@@ -34,6 +34,12 @@ class DataPath(Protocol):
 
     oscs: dict[int, Any]
     """The devices of the OSTs, by index."""
+    unstable_check: bool
+    """OSTs are asked to commit soon when a quarter of the cache is not on disk (else half)."""
+
+    def unstable(self) -> int:
+        """Bytes that the OSTs have, but not on disk yet, so that they are kept here as well."""
+        ...
 
     def get(self, inode: Inode, offset: int, length: int, reader: Any) -> Payload | None:
         """Exactly these bytes, if nothing has to be waited for; None: use `read`."""

@@ -69,7 +69,18 @@ class FileLocks:
         self.env = node.host.env
         self.clock = node.host.clock
         self.oscs = oscs
-        self.lru = PageLru()
+        self.lru = PageLru(self._soft_limit)
+        self.unstable_check = False
+
+    # ---- what is kept until the OSTs have it on disk
+
+    def unstable(self) -> int:
+        """Bytes that OSTs have in memory only: they are kept here for a replay."""
+        return sum(osc.imp.uncommitted_bytes for osc in self.oscs.values())
+
+    def _soft_limit(self) -> bool:
+        """So much is unstable that OSTs are asked to commit soon (osc_over_unstable_soft_limit)."""
+        return self.unstable() > self.lru.limit >> (2 if self.unstable_check else 1)
 
     # ---- objects
 

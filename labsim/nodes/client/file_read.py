@@ -15,7 +15,7 @@ from labsim.ldlm.client_lock import ClientLock
 from labsim.nodes.client.data import NoReadAhead, Sizes
 from labsim.nodes.client.file_locks import FileLocks, FileState, Grip
 from labsim.nodes.client.inode import Inode
-from labsim.nodes.client.lov import file_size, object_size, pieces, runs
+from labsim.nodes.client.lov import Run, file_size, object_size, pieces, runs
 from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.osc_object import OscObject, merged
 from labsim.runtime.ports import Steps
@@ -66,6 +66,17 @@ class FileReads(FileLocks):
             )
         else:
             self._read_ahead(state, reader, offset, length, size)
+            parts = yield from self._read_cached(state, wanted, size)
+        found = sorted((part for run in parts for part in run), key=lambda part: part[0])
+        return join([data for _, data in found])
+
+    def _read_cached(
+        self, state: FileState, wanted: list[tuple[Grip, Run]], size: int
+    ) -> Steps[list[list[tuple[int, Payload]]]]:
+        """Have what is missing fetched, and stay until it is taken."""
+        for grip, _ in wanted:
+            grip.obj.readers += 1
+        try:
             yield from gather(
                 self.env,
                 [
@@ -76,14 +87,17 @@ class FileReads(FileLocks):
                     for grip, run in wanted
                 ],
             )  # fmt: skip
-            parts = [
-                _cut(run, grip.obj.cached(run.offset, run.offset + run.length) or b"")
-                for grip, run in wanted
-            ]
-        found = sorted((part for run in parts for part in run), key=lambda part: part[0])
-        return join([data for _, data in found])
+            parts = []
+            for grip, run in wanted:
+                data = grip.obj.cached(run.offset, run.offset + run.length)
+                assert data is not None, "what was fetched under a lock is gone"
+                parts.append(_cut(run, data))
+            return parts
+        finally:
+            for grip, _ in wanted:
+                grip.obj.readers -= 1
 
-    def _read_past(self, grip: Grip, run: Any) -> Steps[list[tuple[int, Payload]]]:
+    def _read_past(self, grip: Grip, run: Run) -> Steps[list[tuple[int, Payload]]]:
         """O_DIRECT: what is dirty is written, then the OST is asked; nothing stays cached."""
         osc, obj, end = grip.obj.osc, grip.obj, run.offset + run.length
         yield from osc.flush(obj, run.offset, end)
@@ -213,7 +227,7 @@ class FileReads(FileLocks):
         )
 
 
-def _cut(run: Any, data: Payload) -> list[tuple[int, Payload]]:
+def _cut(run: Run, data: Payload) -> list[tuple[int, Payload]]:
     """A run's bytes in pieces of the file's range, each with its place there."""
     parts, at = [], 0
     for start, length in run.parts:

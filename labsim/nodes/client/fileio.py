@@ -196,11 +196,11 @@ class FileData(FileWrites):
         for one in state.objects if state is not None else ():
             if one is None:
                 continue
-            if one.users:
+            if one.readers or one.fetches:
                 clean = False
                 continue
             one.drop_clean(0, EOF)
-            clean = clean and not one.dirty and not one.error
+            clean = clean and not one.users and not one.dirty and not one.error
         if clean:
             inode.data = None
         return clean

@@ -10,9 +10,10 @@ from typing import Any
 
 from labsim.base.component import Component
 from labsim.base.errors import LustreError
+from labsim.base.grammar import kstrto
 from labsim.base.histogram import EXTENTS_DISABLED, header
 from labsim.base.params import Param
-from labsim.base.units import MIB
+from labsim.base.units import MIB, PAGE_SIZE
 from labsim.nodes.client import readahead
 from labsim.nodes.client.data import DataPath
 from labsim.nodes.client.mdc import Mdc
@@ -139,6 +140,20 @@ class LliteParams(Component, tree="llite.{name}"):
             f"used_mb: {limit // MIB - unused}\nunused_mb: {unused}\n"
             f"reclaim_count: {reclaims}\n"
         )
+
+    @Param.computed(access="rw", help="pages that an OST has but not yet on disk")
+    def unstable_stats(self) -> str:
+        """Whether they count against the cache, and how many there are."""
+        pages = self.data.unstable() // PAGE_SIZE
+        return (
+            f"unstable_check:     {int(self.data.unstable_check):8d}\n"
+            f"unstable_pages: {pages:12d}\nunstable_mb:        {pages * PAGE_SIZE // MIB:8d}\n"
+        )
+
+    def store_unstable_stats(self, text: str) -> None:
+        """1: ask OSTs to commit soon when a quarter of the cache is unstable; 0: when half is."""
+        number = text.removeprefix("unstable_check:").strip()
+        self.data.unstable_check = bool(kstrto(number, 10, 0, 1))
 
     def set_max_cached_bytes(self, value: int) -> None:
         """Throws out what is above it (ll_max_cached_mb_seq_write)."""

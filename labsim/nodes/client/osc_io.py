@@ -25,6 +25,7 @@ from labsim.runtime.sync import Permits, gather
 from labsim.wire.constants import (
     OBD_BRW_ASYNC,
     OBD_BRW_FROM_GRANT,
+    OBD_BRW_SOFT_SYNC,
     OBD_BRW_SYNC,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLCTIME,
@@ -129,7 +130,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
         self.bulk_sent(True, extents[0].start, sum(one.bytes for one in extents))
         try:
             xid, reply = yield from self._write(
-                oa, ranges, join(parts), OBD_BRW_FROM_GRANT | OBD_BRW_ASYNC
+                obj, oa, ranges, join(parts), OBD_BRW_FROM_GRANT | OBD_BRW_ASYNC | self._soft(obj)
             )
         except LustreError as error:
             return [(one, error.errno) for one in extents]
@@ -161,7 +162,8 @@ class OscIo(Writeback, RpcStats, BulkIo):
         self.bulk_sent(True, start, page_bytes(start, start + len(data)))
         try:
             oa = self._dated_obdo(obj, lock)
-            xid, reply = yield from self._write(oa, [(start, len(data))], data, OBD_BRW_SYNC)
+            ranges = [(start, len(data))]
+            xid, reply = yield from self._write(obj, oa, ranges, data, OBD_BRW_SYNC)
         except LustreError:
             obj.force_sync = True
             raise
@@ -179,10 +181,20 @@ class OscIo(Writeback, RpcStats, BulkIo):
             obj, lock, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=obj.mtime, ctime=obj.ctime
         )
 
+    def _soft(self, obj: OscObject) -> int:
+        """OBD_BRW_SOFT_SYNC where much is kept for a replay that the OST could have on disk."""
+        busy = self.imp.uncommitted_bytes > self.rpc_bytes() * self.max_rpcs_in_flight
+        return OBD_BRW_SOFT_SYNC if busy and obj.lru.over_unstable() else 0
+
     def _write(
-        self, oa: Obdo, ranges: list[tuple[int, int]], data: Payload, flags: int
+        self,
+        obj: OscObject,
+        oa: Obdo,
+        ranges: list[tuple[int, int]],
+        data: Payload,
+        flags: int,
     ) -> Steps[tuple[int, Message]]:
-        request, reply, _ = yield from self.bulk(OST_WRITE, oa, ranges, data, flags)
+        request, reply, _ = yield from self.bulk(OST_WRITE, oa, ranges, data, flags, obj.lost)
         self.grant.avail += reply["ost_body"].oa.grant
         return request.xid, reply
 

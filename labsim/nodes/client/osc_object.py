@@ -43,14 +43,14 @@ SMALL, FEW = 1 << 16, 4
 class OscObject:
     """Cached bytes of one object. `size` is the known minimum size (kms) while a lock is held.
 
-    `users` counts operations in progress: as long as there are any, the object is not forgotten
-    and nothing of it is thrown out to make room.
+    `users` counts operations in progress: as long as there are any, the object is not forgotten.
+    `readers` are those that need what is cached to stay: nothing is thrown out to make room.
     """
 
     __slots__ = (
         "_active", "_lock", "async_rc", "atime", "blocks", "bytes", "ctime", "dirty", "doomed",
         "error", "fetches", "fid", "force_sync", "gone", "lru", "min_xid", "mtime", "number", "oi",
-        "osc", "resource", "size", "users", "windows",
+        "osc", "readers", "resource", "size", "users", "windows",
     )  # fmt: skip
 
     def __init__(self, osc: Any, lru: PageLru, oi: OstId, fid: Fid) -> None:
@@ -73,7 +73,7 @@ class OscObject:
         """ar_rc: the same for close."""
         self.force_sync = False
         self.min_xid = 0
-        self.users = 0
+        self.users = self.readers = 0
         self.doomed = False
         """Its file has no name any more; nobody will want to know of errors."""
         self.gone = False
@@ -171,6 +171,8 @@ class OscObject:
         if end == extent.limit:
             self._active = None
             self.osc.grown(self, extent)
+        if self.lru.used > self.lru.next_try:
+            self.lru.trim()
         return True
 
     def _put_anew(self, lock: ClientLock, at: int, end: int, payload: Payload) -> bool:
@@ -201,6 +203,7 @@ class OscObject:
         self._active = extent if free else None
         self._keep(at, end, payload)
         self.osc.grown(self, extent)
+        self.lru.trim()
 
     def written(self, at: int, end: int, payload: Payload) -> None:
         """[at, end) went straight to the OST, and is cached as well."""
@@ -332,6 +335,10 @@ class OscObject:
         for start, end in lost:
             self.dirty.cut(start, end)
             self.drop(start, end)
+
+    def lost(self, request: Any) -> None:
+        """What the OST had in memory only is perhaps gone, and cannot be replayed: say so."""
+        self.failed(EIO)
 
     def failed(self, errno: int) -> None:
         """A write-back failed: fsync and close will say so (mapping_set_error, osc_process_ar)."""

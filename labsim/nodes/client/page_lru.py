@@ -7,6 +7,7 @@ order, labsim windows of 1 MiB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labsim.base.units import MIB
@@ -23,9 +24,14 @@ SHRINK_BYTES = 2 * MIB
 class PageLru:
     """The windows of all objects of one mount, least recently used first."""
 
-    __slots__ = ("_newest", "_next_try", "_numbers", "_windows", "limit", "reclaimed", "used")
+    __slots__ = (
+        "_newest", "_numbers", "_windows", "limit", "next_try", "over_unstable",
+        "reclaimed", "used",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, over_unstable: Callable[[], bool]) -> None:
+        self.over_unstable = over_unstable
+        """Tells whether OSTs had better commit what they have (OBD_BRW_SOFT_SYNC)."""
         self.limit = DEFAULT_LIMIT
         """Bytes (ccc_lru_max)."""
         self.used = 0
@@ -34,7 +40,7 @@ class PageLru:
         self._windows: dict[tuple[int, int], Any] = {}
         self._newest: tuple[Any, int] = (None, 0)
         self._numbers = 0
-        self._next_try = DEFAULT_LIMIT
+        self.next_try = DEFAULT_LIMIT
 
     def new_number(self) -> int:
         """A number for an object that nobody else has."""
@@ -42,7 +48,7 @@ class PageLru:
         return self._numbers
 
     def touch(self, owner: Any, window: int) -> None:
-        """Somebody uses a window of an object; makes room where too much is cached."""
+        """Somebody uses a window of an object."""
         newest = self._newest
         if newest[0] is not owner or newest[1] != window:
             self._newest = (owner, window)
@@ -50,17 +56,18 @@ class PageLru:
             self._windows.pop(key, None)
             self._windows[key] = owner
             owner.windows[window] = None
-        if self.used > self._next_try:
-            self.trim()
 
     def trim(self) -> None:
-        """Make room where too much is cached, a little more than need be."""
-        if self.used > self.limit:
+        """Make room where too much is cached, a little more than need be.
+
+        Where nothing can go, a MiB more is let in before the next attempt.
+        """
+        if self.used > self.next_try:
             self.reclaim(self.limit - min(SHRINK_BYTES, self.limit // 8))
 
     def set_limit(self, limit: int) -> None:
         """Another limit, from now on."""
-        self.limit = self._next_try = limit
+        self.limit = self.next_try = limit
         self.reclaim(limit)
 
     def reclaim(self, limit: int) -> int:
@@ -76,7 +83,7 @@ class PageLru:
             if self.used <= limit:
                 break
             gone += self._throw_out(key, owner)
-        self._next_try = max(self.limit, self.used + MIB if self.used > self.limit else 0)
+        self.next_try = max(self.limit, self.used + MIB if self.used > self.limit else 0)
         return gone
 
     def shrink(self, osc: Any, limit: int) -> None:
@@ -89,7 +96,7 @@ class PageLru:
                 used -= self._throw_out(key, owner)
 
     def _throw_out(self, key: tuple[int, int], owner: Any) -> int:
-        if owner.users:
+        if owner.readers or owner.fetches:
             return 0
         start = key[1] << WINDOW_SHIFT
         end = start + (1 << WINDOW_SHIFT)
