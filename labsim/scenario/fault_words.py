@@ -28,6 +28,7 @@ from labsim.scenario import model
 from labsim.scenario.step_words import BadField, known_node
 from labsim.scenario.suggest import nearest
 from labsim.scenario.words import SyntaxProblem, Word, bare, read_at
+from labsim.storage.trouble import STATES
 
 # ---- fault
 
@@ -179,7 +180,7 @@ def disk(text: str, cluster: model.ClusterSpec) -> dict[str, Any]:
     """Read `oss0 slow 50ms`, `OST0001 full`, `oss0 eio`, `oss0 ok`."""
     words = bare(text)
     if len(words) < 2:
-        raise SyntaxProblem("write disk: NODE slow 50ms, full, eio or ok", 0)
+        raise SyntaxProblem("write disk: NODE slow 50ms, full, eio, readonly or ok", 0)
     place, state, *more = words
     targets = cluster.targets()
     found: dict[str, Any] = {"node": targets.get(place.text, place.text), "state": state.text}
@@ -188,8 +189,8 @@ def disk(text: str, cluster: model.ClusterSpec) -> dict[str, Any]:
     if found["node"] not in targets.values():
         known = nearest(place.text, [*dict.fromkeys(targets.values()), *targets])
         raise SyntaxProblem(f"'{place.text}' has no disk{known}", place.start)
-    if state.text not in {"slow", "full", "eio", "ok"}:
-        hint = nearest(state.text, ["slow", "full", "eio", "ok"])
+    if state.text not in STATES:
+        hint = nearest(state.text, STATES)
         raise SyntaxProblem(f"a disk is never '{state.text}'{hint}", state.start)
     if state.text == "slow":
         if not more:

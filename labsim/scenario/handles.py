@@ -86,7 +86,7 @@ class Handle:
         return self._ask(Meet(first, second))
 
     def disk_trouble(self, targets: list[str], state: str, delay_ns: int = 0) -> Any:
-        """Event: the disks of these targets (none: all) are slow, full, eio, or ok again."""
+        """Event: the disks of these targets (none: all) are slow, full, eio, readonly or ok."""
         return self._ask(DiskTrouble(targets, state, delay_ns))
 
     def set_clock(self, by_ns: int) -> Any:

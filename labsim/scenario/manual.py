@@ -54,7 +54,7 @@ race: [mds0:MDS_REINT_DELAY, mds0:MDS_INTENT_DELAY]
 Who comes first waits for the other. The node may be left out where only one can be meant.""",
     "disk": """Make the disks of a server or of one target slow, full, failing, or well again.
 
-disk: oss0 slow 50ms | OST0001 full | oss0 eio | oss0 ok""",
+disk: oss0 slow 50ms | OST0001 full | oss0 eio | oss0 readonly | oss0 ok""",
     "clock": """Set a node's date forwards or backwards; its timers do not notice.
 
 clock: c0 jump 1h | c0 jump -10m""",

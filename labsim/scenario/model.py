@@ -228,7 +228,7 @@ class Disk(Step, frozen=True, kw_only=True):
     node: str
     targets: list[str] = []
     """Short names (OST0001); none: all of the node."""
-    state: Literal["slow", "full", "eio", "ok"]
+    state: Literal["slow", "full", "eio", "readonly", "ok"]
     delay_ns: int = 0
     text: str
 
