@@ -41,6 +41,7 @@ class Server(Node):
         self.mgc: Mgc = self.make(Mgc, self, config.fs.mgs, requeue_min_s)
         self.targets: list[Any] = []
         self._logs: dict[str, list[Followed]] = {}
+        self._opened = False
 
     def make_target(self, info: TargetInfo) -> Any:
         """The target, its parameters mounted."""
@@ -65,7 +66,7 @@ class Server(Node):
         for target in self.targets:
             yield from target.start()
         if self.targets:
-            self.open_portals()
+            self._open()
         for target in self.targets:
             yield from self._announce(target)
 
@@ -84,13 +85,22 @@ class Server(Node):
             raise LustreError(errno.EALREADY, f"{info.name} is mounted")
         target = yield from self._prepare(info)
         yield from target.start()
-        if len(self.targets) == 1:
-            self.open_portals()
+        self._open()
         yield from self._announce(target)
 
+    def _open(self) -> None:
+        """Open the portals, unless they are."""
+        if not self._opened:
+            self._opened = True
+            self.open_portals()
+
     def _prepare(self, info: TargetInfo) -> Steps[Any]:
-        """Register a target and read its log; it does not run yet."""
+        """Register a target and read its log; it does not run yet.
+
+        Who comes to it before it has started is asked to come again: EAGAIN.
+        """
         target = self.make_target(info)
+        target.starting = True
         self.targets.append(target)
         copies = ConfigCopies(target.osd)
         try:
@@ -99,6 +109,7 @@ class Server(Node):
         except LustreError:
             self._forget(target)
             raise
+        self.rpc.targets[target.uuid] = target
         return target
 
     def _follow(self, target: Any, copies: ConfigCopies) -> Steps[None]:
@@ -110,6 +121,7 @@ class Server(Node):
     def _announce(self, target: Any) -> Steps[None]:
         instance = target.last_rcvd.mount_count
         fsname = self.config.fs.fsname
+        target.starting = False
         target.announce((yield from self.mgc.ready(fsname, target.info, instance)))
 
     def drop_target(self, name: str, failover: bool = True) -> Steps[None]:
@@ -134,8 +146,10 @@ class Server(Node):
         for log in self._logs.pop(target.name, []):
             self.mgc.leave(log)
         self.targets.remove(target)
+        self.rpc.targets.pop(target.uuid, None)
         target.unmount()
         if not self.targets:
+            self._opened = False
             for service in list(self.services):
                 if service.name != "ldlm_cbd":
                     self.close_service(service)

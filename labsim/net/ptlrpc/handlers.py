@@ -29,6 +29,8 @@ class Handlers:
     table: ClassVar[dict[int, str]] = {}
     failing = False
     """It is about to stop: requests that have not begun are refused with ENODEV (obd_fail)."""
+    starting = False
+    """It takes no connections yet: who comes is to come again to this node (obd_no_conn)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -28,7 +28,7 @@ from labsim.wire.message import Message
 from labsim.wire.negotiate import in_era
 from labsim.wire.opcodes import pb_version
 
-ENODEV, EPROTO, ENOTCONN, EINVAL, ENOTSUPP = 19, 71, 107, 22, 524
+EAGAIN, ENODEV, EPROTO, ENOTCONN, EINVAL, ENOTSUPP = 11, 19, 71, 107, 22, 524
 
 
 AGAIN = MSG_RESENT | MSG_REPLAY
@@ -228,6 +228,8 @@ class Service:
             target = req.export.target
         if target.failing:
             raise LustreError(ENODEV, f"{target.name} is stopping")
+        if target.starting:
+            raise LustreError(EAGAIN, f"{target.name} is starting")
         handler = target.handler(req.opcode)
         if handler is None:
             raise LustreError(ENOTSUPP, f"opcode {req.opcode}")
