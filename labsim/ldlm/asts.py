@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.faults import Dropped, Point
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
-from labsim.ldlm import lvb
+from labsim.ldlm import lvb, points
 from labsim.ldlm.desc import describe
 from labsim.ldlm.namespace import Namespace
 from labsim.ldlm.policy import Ibits, Policy
@@ -149,6 +150,8 @@ class Asts(Namespace):
         """LDLM_BL_CALLBACK; carries what the waiter wants, and whether the data is to be lost."""
         flags = LDLM_FL_DISCARD_DATA if waiter.flags & LDLM_FL_AST_DISCARD_DATA else 0
         desc = describe(waiter.resource.name, waiter.mode, _named(waiter.wanted))
+        if (yield from self._forgotten(points.LDLM_SRV_BL_AST)):
+            return
         yield from self._deliver(lock, LDLM_BL_CALLBACK, desc, flags, {})
 
     # ---- telling that a lock is granted
@@ -171,9 +174,19 @@ class Asts(Namespace):
                 fields["dlm_lvb"] = self.value_for(lock.export, lock)
             except LustreError as error:
                 self.host.trace.emit("ldlm.no_lvb", self.name, error.errno)
+        if (yield from self._forgotten(points.LDLM_SRV_CP_AST)):
+            return
         yield from self._deliver(lock, LDLM_CP_CALLBACK, desc, flags, fields)
 
     # ---- sending
+
+    def _forgotten(self, point: Point) -> Steps[bool]:
+        """Does a fault point make this server forget to send a callback?"""
+        try:
+            yield from self.at(point)
+        except Dropped:
+            return True
+        return False
 
     def _deliver(
         self, lock: ServerLock, opcode: int, desc: Any, flags: int, fields: dict[str, Any]
@@ -228,6 +241,8 @@ class Asts(Namespace):
 
     def glimpse(self, lock: ServerLock) -> Steps[OstLvb | None]:
         """Ask the holder of a write lock for size and times; None where it has nothing to say."""
+        if (yield from self._forgotten(points.LDLM_SRV_GL_AST)):
+            return None
         desc = describe(lock.resource.name, lock.mode, lock.policy, lock.mode)
         try:
             reply = yield from self._call(lock, LDLM_GL_CALLBACK, desc, 0, {})

@@ -47,6 +47,12 @@ class Callbacks(Holdings):
         """Somebody else wants what this lock covers. Answer at once, give it back when possible."""
         yield from self.at(points.LDLM_BL_CALLBACK_NET)
         lock = self._called(req)
+        try:
+            yield from self.at(points.LDLM_CANCEL_BL_CB_RACE)
+        except LustreError:
+            if lock.refs == 0 and lock.state is LockState.GRANTED:
+                self.start_cancel(lock)
+                yield from self.wait_gone([lock])
         if request_of(req.msg).lock_flags & LDLM_FL_DISCARD_DATA:
             lock.discard = True
         wanted = policy_of(request_of(req.msg).lock_desc)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
 from labsim.ldlm.desc import answer_of, describe, policy_of
 from labsim.ldlm.flock import FlockResource
@@ -79,9 +80,11 @@ class ClientFlocks(Replays):
             if rep.lock_flags & LDLM_FL_BLOCKED_MASK:
                 lock.state = LockState.WAITING
                 lock.granted = self.env.event()
+                yield from self.at(points.LDLM_CP_CB_WAIT2)
                 yield lock.granted
             else:
                 lock.state = LockState.GRANTED
+        yield from self.at(points.LDLM_CP_CB_WAIT)
         if lock.failed:
             raise LustreError(EIO, f"{self.name}: evicted while waiting for a lock")
         if lock.deadlocked:

@@ -86,18 +86,44 @@ class LdlmHandlers(Handlers):
         dlm_req = request_of(req.msg)
         if dlm_req.lock_count > 1:
             self.ldlm.cancel(req.export, handles_of(dlm_req, first=1))
+        yield from self.ldlm.at(points.LDLM_ENQUEUE_BLOCKED)
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT and req.has("ldlm_intent"):
-            return (yield from self.intent(req))
+            return (yield from self._intended(req))
+        yield from self.ldlm.at(points.LDLM_NEW_LOCK)
+        if dlm_req.lock_desc.resource.type == LDLM_EXTENT:
+            yield from self.ldlm.at(points.LDLM_ENQUEUE_EXTENT_ERR)
         lock = self._wanted_lock(req)
+        yield from self.ldlm.contend(lock.resource)
         if dlm_req.lock_flags & LDLM_FL_REPLAY:
             return self._replayed_lock(req, lock)
         if lock.resource.kind == LDLM_FLOCK:
             return self._flock(req, lock)
         if dlm_req.lock_flags & LDLM_FL_HAS_INTENT:
             return (yield from self._glimpse_lock(req, lock))
-        if not lock.granted:
-            self._start_lock(lock)
+        if not lock.granted and not self._start_lock(lock):
+            yield from self._race_with_eviction(req)
+        yield from self.ldlm.at(points.LDLM_ENQUEUE_OLD_EXPORT)
+        if lock.gone:
+            raise LustreError(ENOTCONN, f"{self.ldlm.name}: the client has gone")
         return self._answer_lock(req, lock)
+
+    def _intended(self, req: ServerRequest) -> Steps[Message]:
+        """Execute the intent; an error after that costs the client its answer, and its lock."""
+        reply = yield from self.intent(req)
+        try:
+            yield from self.ldlm.at(points.LDLM_ENQUEUE_INTENT_ERR)
+        except LustreError:
+            lock = self.ldlm.known(req.export, first_handle(request_of(req.msg)))
+            if lock is not None:
+                self.ldlm.remove(lock)
+            raise
+        return reply
+
+    def _race_with_eviction(self, req: ServerRequest) -> Steps[None]:
+        try:
+            yield from self.ldlm.at(points.LDLM_OST_FAIL_RACE)
+        except LustreError as error:
+            req.export.evict(str(error))
 
     def _wanted_lock(self, req: ServerRequest) -> ServerLock:
         """The lock that a request describes: a new one, or the one that its first copy made."""
@@ -183,6 +209,7 @@ class LdlmHandlers(Handlers):
         known = lvb.read(self.lvb(name))
         holders = [] if lock.flags & NEVER_WAITS else writers(lock, known.size)
         self.ldlm.remove(lock)
+        yield from self.ldlm.at(points.LDLM_GLIMPSE)
         for holder in holders:
             seen = yield from self.ldlm.glimpse(holder)
             known = _with(lvb.read(self.lvb(name)), known, seen)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.faults import Dropped
 from labsim.base.grammar import kstrto
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
@@ -200,6 +201,10 @@ class Holdings(Namespace):
         """LDLM_CANCEL; a server that has forgotten us needs none."""
         yield from self.at(points.LDLM_PAUSE_CANCEL)
         known = [lock.server_handle for lock in locks if lock.server_handle and not lock.failed]
+        try:
+            yield from self.at(points.LDLM_CANCEL_RACE)
+        except Dropped:
+            known = []
         while known:
             now, known = known[:MAX_HANDLES], known[MAX_HANDLES:]
             padded = (*now, 0) if len(now) == 1 else tuple(now)

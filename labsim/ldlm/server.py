@@ -12,6 +12,7 @@ from typing import Any
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
+from labsim.ldlm import points
 from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.flock import FlockResource
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE
@@ -183,6 +184,14 @@ class ServerNamespace(ServerFlocks):
         return any(other.mode == LCK_GROUP and lock.conflicts(other) for other in others)
 
     # ---- contention
+
+    def contend(self, resource: Resource) -> Steps[None]:
+        """A fault point makes an object contended (OBD_FAIL_LDLM_SET_CONTENTION)."""
+        try:
+            yield from self.at(points.LDLM_SET_CONTENTION)
+        except LustreError:
+            if isinstance(resource, ExtentResource):
+                resource.contended_ns = self.env.now
 
     def _denied(self, lock: ServerLock, resource: ExtentResource) -> bool:
         """Is the client to do its I/O without a lock (ldlm_check_contention)?"""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labsim.base.errors import LustreError
-from labsim.base.faults import FAIL_ONCE
+from labsim.base.faults import FAIL_ONCE, Armed
 from labsim.base.ids import Fid
 from labsim.ldlm import points
 from labsim.ldlm.flock import FlockResource
@@ -173,6 +173,21 @@ def test_a_lost_reply_changes_nothing() -> None:
         world.server.host.faults.set_fail_loc(FAIL_ONCE | points.LDLM_REPLY.number)
         now(user, mode, start, end)
     assert ranges(user, 1) == served(world, "c0", 1) == [(0, 2, LCK_PW), (7, 20, LCK_PW)]
+
+
+def test_a_granted_lock_may_be_slow_to_reach_its_process() -> None:
+    world = World()
+    one, two = world.user(), world.user()
+    now(one, LCK_PW, 0, 9)
+    for point in (points.LDLM_CP_CB_WAIT, points.LDLM_CP_CB_WAIT2):
+        two.rpc.host.faults.arm(Armed(point.number, FAIL_ONCE, 4))
+    waiting = world.start(lock(two, LCK_PW, 0, 9))
+    world.wait(1)
+    now(one, LCK_NL, 0, END)
+    world.wait(6)
+    assert not waiting.triggered and served(world, "c1", 1) == [(0, 9, LCK_PW)]
+    world.wait(3)
+    assert waiting.triggered and ranges(two, 1) == [(0, 9, LCK_PW)]
 
 
 owners = st.sampled_from([1, 2])
