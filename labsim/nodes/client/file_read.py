@@ -22,6 +22,8 @@ from labsim.runtime.ports import Steps
 from labsim.runtime.sync import gather
 from labsim.wire.constants import LCK_PR
 
+EINVAL = 22
+
 
 class FileReads(FileLocks):
     """The part of FileData that reads."""
@@ -45,9 +47,11 @@ class FileReads(FileLocks):
             size = self.known_size(state)
             if offset + length > size:
                 size = max(size, (yield from self.sizes(inode, state)).size)
-            length = min(length, max(size - offset, 0))
-            if not length:
+            if offset >= size or not length:
                 return b""
+            if direct and (offset | length) % PAGE_SIZE:
+                raise LustreError(EINVAL, "direct I/O of parts of pages")
+            length = min(length, size - offset)
             return (yield from self._read(state, grips, offset, length, size, reader, direct))
         finally:
             self.release(grips)

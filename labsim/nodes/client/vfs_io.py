@@ -88,8 +88,6 @@ class IoCalls:
     def _read(self, file: Any, at: int, length: int) -> Steps[Payload]:
         """What has to wait for locks or servers."""
         direct = bool(file.flags & O_DIRECT)
-        if direct and (at | length) % PAGE_SIZE:
-            raise LustreError(EINVAL)
         return (yield from self.llite.read(file.inode, at, length, file, direct))
 
     def write(self, file: Any, payload: Payload, offset: int | None = None) -> Steps[int]:

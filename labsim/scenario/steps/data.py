@@ -166,7 +166,7 @@ def dd(ctx: Context, *operands: str) -> Step:
     """Copy blocks, from /dev/zero or a file, to a file or to standard output.
 
     dd if=FILE of=FILE [bs=N] [count=N] [skip=N] [seek=N] [status=none] [conv=notrunc,fsync]
-       [oflag=append,sync]
+       [oflag=append,direct,sync] [iflag=direct]
     """
     job = _Dd(ctx, _dd_operands(operands))
     started = ctx.host.clock.now_ns
@@ -191,6 +191,7 @@ class _Dd:
         self.source, self.target = given.get("if", ""), given.get("of", "")
         self.conv = set(filter(None, given.get("conv", "").split(",")))
         self.oflag = set(filter(None, given.get("oflag", "").split(",")))
+        self.iflag = set(filter(None, given.get("iflag", "").split(",")))
         self.status = given.get("status", "")
         self.doing, self.failed_early = "", True
         self.full = self.part = self.moved = 0
@@ -214,7 +215,10 @@ class _Dd:
         if self.source in DEVICES or not self.source:
             return Device(DEVICES.get(self.source))
         self.doing = f"failed to open {quote(self.source)}"
-        return (yield from self.ctx.vfs.open(self.source, os.O_RDONLY))
+        flags = os.O_RDONLY
+        for word in sorted(self.iflag):
+            flags |= _OFLAG[word]
+        return (yield from self.ctx.vfs.open(self.source, flags))
 
     def _open_target(self) -> Step:
         if not self.target or self.target == "/dev/null":
