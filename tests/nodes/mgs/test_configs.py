@@ -15,6 +15,7 @@ from labsim.runtime.sim import environment
 from labsim.storage.osd_mem import OsdMem
 from labsim.wire.config_log import Command
 from labsim.wire.constants import (
+    LCFG_ADD_CONN,
     LCFG_ADD_MDC,
     LCFG_ADD_UUID,
     LCFG_ATTACH,
@@ -24,6 +25,7 @@ from labsim.wire.constants import (
     LCFG_PARAM,
     LCFG_SET_PARAM,
     LCFG_SETUP,
+    LDD_F_NO_PRIMNODE,
     LDD_F_SV_TYPE_MDT,
     LDD_F_SV_TYPE_OST,
 )
@@ -117,6 +119,47 @@ def test_an_mdt_knows_every_ost_whoever_came_first(order: tuple[str, str]) -> No
     added = [words(c) for c in b.commands("lustre-MDT0000") if c.command == LCFG_LOV_ADD_OBD]
     lov = "lustre-MDT0000-mdtlov"
     assert added == [[lov, f"lustre-OST000{n}_UUID", str(n), "1"] for n in (0, 1)]
+
+
+def with_partner(kind: str, index: int, nid: str, params: str) -> MgsTargetInfo:
+    return info(kind, index, nid).replace(params=params)
+
+
+def test_failover_nodes_follow_the_setup_and_an_mdt_learns_them_from_the_clients() -> None:
+    b = Bench()
+    params = "failover.node=10.0.2.2@tcp,10.9.2.2@tcp:10.0.2.3@tcp sys.timeout=40"
+    b.run(b.configs.register(with_partner("OST", 0, "10.0.2.1@tcp", params)))
+    partner = "failover.node=10.0.1.2@tcp"
+    b.run(b.configs.register(with_partner("MDT", 0, "10.0.1.1@tcp", partner)))
+    kinds = (LCFG_ADD_UUID, LCFG_SETUP, LCFG_ADD_CONN, LCFG_LOV_ADD_OBD)
+    for log, device in (("client", "osc"), ("MDT0000", "osc-MDT0000")):
+        told = [one for one in b.commands(f"lustre-{log}") if "10.0.2." in str(one.bufs)]
+        assert [one.command for one in told if one.command in kinds] == [
+            LCFG_ADD_UUID, LCFG_SETUP, LCFG_ADD_UUID, LCFG_ADD_UUID, LCFG_ADD_CONN, LCFG_ADD_UUID,
+            LCFG_ADD_CONN,
+        ]  # fmt: skip
+        conns = [words(one) for one in told if one.command == LCFG_ADD_CONN]
+        name = f"lustre-OST0000-{device}"
+        assert conns == [[name, "10.0.2.2@tcp"], [name, "10.0.2.3@tcp"]]
+        nids = [str(Nid(one.nid)) for one in told if one.command == LCFG_ADD_UUID]
+        assert nids == ["10.0.2.1@tcp", "10.0.2.2@tcp", "10.9.2.2@tcp", "10.0.2.3@tcp"]
+    (mdc,) = [one for one in b.commands("lustre-client") if words(one)[0] == "lustre-MDT0000-mdc"
+              and one.command == LCFG_ADD_CONN]  # fmt: skip
+    assert words(mdc)[1] == "10.0.1.2@tcp"
+
+
+def test_a_target_comes_from_its_own_node_first() -> None:
+    b = Bench()
+    told = with_partner("OST", 0, "10.0.2.2@tcp", "failover.node=10.0.2.2@tcp")
+    with pytest.raises(LustreError) as raised:
+        b.run(b.configs.register(told))
+    assert raised.value.name == "EADDRNOTAVAIL"
+    service = told.replace(flags=told.flags | LDD_F_NO_PRIMNODE)
+    assert b.run(b.configs.register(service)), "mkfs --servicenode knows no first node"
+    assert b.run(b.configs.register(told)) == [], "later it may come from anywhere"
+    with pytest.raises(LustreError) as raised:
+        b.run(b.configs.register(with_partner("OST", 1, "10.0.2.1@tcp", "failover.node=nobody")))
+    assert raised.value.name == "EINVAL"
 
 
 def test_who_is_known_changes_nothing() -> None:
