@@ -114,10 +114,9 @@ class ServiceTimes:
     def _ask(self, req: ServerRequest) -> bool:
         """Send one early reply; False where no more time can be had."""
         rpc = self._rpc
-        now_s = rpc.now_s
         if not rpc.timeouts.at_max or req.deadline_ns < rpc.env.now:
             return False
-        took_s = now_s - req.arrival_s
+        took_s = (rpc.env.now - req.arrival_ns) // NS_PER_S
         deadline_ns, estimate_s = self._extension(req, took_s)
         if req.deadline_ns >= deadline_ns:
             return False

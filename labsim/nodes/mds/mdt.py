@@ -189,8 +189,11 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
 
     def on_recovered(self) -> Steps[None]:
         """Nobody comes back for files without a name; objects that no replay named may go."""
+        tx = self.osd.transaction()
         for osp in self.osps.values():
+            osp.give_up(tx)
             osp.mdt_recovered()
+        yield from tx.stop()
         yield from self.destroy_orphans()
 
     def stop(self, failover: bool = True) -> Steps[None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections import deque
+from itertools import takewhile
 from typing import Any
 
 from labsim.base.component import Component
@@ -103,6 +104,12 @@ class Osp(Component, tree="osp.{name}"):
         """Ids set aside for files that are not made yet."""
         self.last_created = 0
         self.last_used = 0
+        self._left_over: dict[int, None] = {}
+        """Ids up to the last used one that no file had when that was noted."""
+        self._durable_used = 0
+        """The last used id that this life began with."""
+        self._adopted: dict[int, None] = {}
+        """Ids whose files were made again by replays."""
         self._clean = False
         self._creating = False
         self._slow = False
@@ -137,8 +144,10 @@ class Osp(Component, tree="osp.{name}"):
 
     def load(self) -> None:
         """Read what the last life left: the last id in use, and who is still to be destroyed."""
-        value = self.osd.lookup(objects.OBJIDS, _INDEX.pack(self.index))
-        self.last_used = _ID.unpack(value)[0] if value else 0
+        value = self.osd.lookup(objects.OBJIDS, _INDEX.pack(self.index)) or _ID.pack(0)
+        self.last_used, *left = (one for (one,) in _ID.iter_unpack(value))
+        self._left_over = dict.fromkeys(left)
+        self._durable_used = self.last_used
         for key, value in self.osd.iterate(objects.UNLINKED, _NOTE.pack(self.index, 0)):
             index, note = _NOTE.unpack(key)
             if index != self.index:
@@ -286,14 +295,28 @@ class Osp(Component, tree="osp.{name}"):
     def use(self, tx: Tx, oid: int) -> None:
         """In the transaction that gives the object to a file: it is in use."""
         self.reserved.pop(oid, None)
-        self.last_used = max(self.last_used, oid)
-        tx.insert(objects.OBJIDS, _INDEX.pack(self.index), _ID.pack(self.last_used), replace=True)
+        last = self.last_used = max(self.last_used, oid)
+        unused = [one for one in self.reserved if one < last]
+        unused += takewhile(last.__gt__, self.free)
+        value = b"".join(map(_ID.pack, (last, *unused)))
+        tx.insert(objects.OBJIDS, _INDEX.pack(self.index), value, replace=True)
 
     def adopt(self, tx: Tx, oid: int) -> None:
         """In the replay of such a transaction: the object was in use before a restart."""
-        if oid in self.free:
-            self.free.remove(oid)
+        self._adopted[oid] = None
         self.use(tx, oid)
+
+    def give_up(self, tx: Tx) -> None:
+        """Clients have replayed: objects whose files a crash took, and nobody brought back, go.
+
+        Lustre leaves those below the last one used to lfsck.
+        """
+        made = range(self._durable_used + 1, self.last_used + 1)
+        for oid in dict.fromkeys([*self._left_over, *made]):
+            if oid not in self._adopted:
+                self.destroy(tx, oid)
+        self._left_over.clear()
+        self._adopted.clear()
 
     # ---- destroying
 
