@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from labsim.ldlm.policy import MODES, Extent, Ibits, Plain, Policy, conflict, mode_name
+from labsim.ldlm.policy import MODES, Extent, Flock, Ibits, Plain, Policy, conflict, mode_name
 from labsim.wire.constants import (
     LDLM_EXTENT,
+    LDLM_FLOCK,
     LDLM_IBITS,
     MDS_INODELOCK_LOOKUP,
     MDS_INODELOCK_UPDATE,
@@ -75,11 +76,15 @@ def policy(lock: Snapshot) -> Policy:
     text = str(lock["policy"])
     if lock["kind"] == LDLM_IBITS:
         return Ibits(int(text, 16))
-    if lock["kind"] != LDLM_EXTENT:
+    if lock["kind"] not in (LDLM_EXTENT, LDLM_FLOCK):
         return Plain()
-    bounds, _, group = text.partition("] gid ")
-    start, _, end = bounds.strip("[]").partition("-")
-    return Extent(int(start), OBD_OBJECT_EOF if end == "EOF" else int(end), int(group or 0))
+    bounds, _, rest = text.partition("]")
+    start, _, end = bounds.strip("[").partition("-")
+    first, last = int(start), OBD_OBJECT_EOF if end == "EOF" else int(end)
+    words = rest.split()
+    if lock["kind"] == LDLM_FLOCK:
+        return Flock(first, last, int(words[3], 16), int(words[1]))
+    return Extent(first, last, int(words[1]) if words else 0)
 
 
 _MODE = {mode_name(mode): mode for mode in MODES}
@@ -111,7 +116,10 @@ def no_conflicting_locks(history: History) -> Iterator[str]:
 
 @checker
 def both_sides_know_a_lock(history: History) -> Iterator[str]:
-    """A client's granted lock is the server's too, and the other way round."""
+    """A client's granted lock is the server's too, and the other way round.
+
+    What is left of a file lock that was cut in two has no name of the other side's.
+    """
     gone = restarted(history)
     servers = {t["name"]: t for t in targets(history[-1]) if t["name"] not in gone}
     for client in clients(history[-1]):
@@ -122,10 +130,13 @@ def both_sides_know_a_lock(history: History) -> Iterator[str]:
             mine = {lock["cookie"] for lock in device["locks"]}
             theirs = {lock["cookie"]: lock for lock in target["locks"]}
             for lock in device["locks"]:
-                if lock["state"] == "GRANTED" and lock["handle"] not in theirs:
+                part = lock["kind"] == LDLM_FLOCK and not lock["handle"]
+                if lock["state"] == "GRANTED" and lock["handle"] not in theirs and not part:
                     yield f"{client['name']} has a {_told(lock)}, {target['name']} does not"
             for lock in theirs.values():
-                if lock["owner"] == client["uuid"] and lock["client_cookie"] not in mine:
+                part = lock["kind"] == LDLM_FLOCK and not lock["client_cookie"]
+                known = lock["client_cookie"] in mine or part
+                if lock["owner"] == client["uuid"] and not known:
                     yield f"{target['name']} has a {_told(lock)}, {client['name']} does not"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from labsim.base.units import NS_PER_S
 from labsim.ldlm.client import ClientNamespace
-from labsim.ldlm.resource import Resource
+from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.server import ServerNamespace
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.llite import Llite
@@ -74,7 +74,7 @@ def too_early(self: Target, transno: int, _export: object) -> None:
 
 
 DEFECTS: dict[str, tuple[object, str, Any]] = {
-    "no_conflicting_locks": (Resource, "may_grant", lambda *_: True),
+    "no_conflicting_locks": (ExtentResource, "may_grant", lambda *_: True),
     "both_sides_know_a_lock": (ServerNamespace, "cancel", lambda *_, **__: 1),
     "no_lock_is_held": (ClientNamespace, "put", nothing),
     "transno_only_grows": (Target, "_committed", too_early),
