@@ -75,7 +75,7 @@ class Space:
 
     def __init__(self, nbytes: int, max_files: int) -> None:
         self.full = False
-        """Nothing is free, whatever the numbers say."""
+        """Nothing is free, whatever the numbers say, but for what was promised."""
         self.capacity = nbytes // BLOCK * (BLOCK // SECTOR)
         self.max_files = max_files
         self.used = 0
@@ -121,7 +121,7 @@ class Tx:
     that was handed over must not change any more.
     """
 
-    __slots__ = ("_before", "_osd", "callbacks", "nbytes", "ops", "sync")
+    __slots__ = ("_before", "_osd", "callbacks", "nbytes", "ops", "promised", "sync")
 
     def __init__(self, osd: Joinable) -> None:
         self._osd = osd
@@ -130,6 +130,8 @@ class Tx:
         self.callbacks: list[Callable[[], object]] = []
         self.nbytes = 0
         """Bytes of object data written."""
+        self.promised = False
+        """Its space was promised to somebody: it is there even on a disk that says it is full."""
         self.sync = False
         """Whoever stops it, it waits until it is durable (th_sync)."""
 

