@@ -96,7 +96,8 @@ class Acts:
             if name == "target":
                 target = text.removesuffix("_UUID")
             elif name == "state":
-                states[target] = text
+                idle = text == "IDLE" and step.import_ == "FULL"  # it connects when it is needed
+                states[target] = "FULL" if idle else text
         return states
 
     def _texts(self, step: model.Wait) -> Steps:

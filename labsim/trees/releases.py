@@ -20,6 +20,8 @@ SHORT_IO_SINCE: Version = (2, 11, 0)
 SHORT_LIVED_SINCE: Version = (2, 8, 0)
 """Locks stay unused for 65 min, ten hours before; in which tag of 2.7.50 to 2.7.66 is unknown."""
 
+IDLE_SINCE: Version = (2, 12, 0)
+"""Idle imports disconnect (LU-7236): in 2.12, not in 2.10; in which tag between is unknown."""
 
 COMPLEX_JOBS_SINCE: Version = (2, 12, 0)
 """jobid_name may be a pattern (manual, Lustre Jobstats); in which tag of 2.11.5x is unknown."""
@@ -41,6 +43,7 @@ def traits_of(version: Version) -> Traits:
         ocd_version=ocd_version(version),
         connect_unknown=0 if version >= SHORT_IO_SINCE else OBD_CONNECT_SHORTIO,
         xattr_cache=version >= XATTR_CACHE_SINCE,
+        osc_idle_s=20 if version >= IDLE_SINCE else 0,
         jobid_codes=_jobid_codes(version),
         jobid_sessions=version >= JOB_SESSIONS_SINCE,
         lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,

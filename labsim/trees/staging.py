@@ -27,6 +27,7 @@ def _tree(name: str, commit: str) -> Tree:
             ocd_version=ocd_version(_VERSION),
             connect_unknown=OBD_CONNECT_SHORTIO,
             xattr_cache=True,
+            osc_idle_s=0,
             jobid_codes="",
             connect_unknown2=OBD_CONNECT2_LOCK_CONVERT,
         ),

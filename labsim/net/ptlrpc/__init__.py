@@ -8,7 +8,7 @@ A node has one `PtlRpc`; a client's way to a target is an `Import`, a target's v
 
 from labsim.net.ptlrpc.exports import Export, Exports, Reply
 from labsim.net.ptlrpc.handlers import Handlers, handles
-from labsim.net.ptlrpc.imports import Import
+from labsim.net.ptlrpc.imports import HISTORY, Import
 from labsim.net.ptlrpc.recovery import Recovery
 from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import PtlRpc
@@ -18,6 +18,7 @@ from labsim.net.ptlrpc.states import State
 from labsim.net.ptlrpc.tags import Tags
 
 __all__ = [
+    "HISTORY",
     "Export",
     "Exports",
     "Handlers",

@@ -110,9 +110,12 @@ class Transfer:
         return (yield from self._finish())
 
     def _begin(self, nbytes: int) -> int:
+        """How many pieces to move; a fault has it wait for what never moves."""
         self._left = pieces_of(nbytes)
         self._done = self._rpc.env.event()
-        return self._left
+        faults = self._rpc.faults
+        lost = faults.hit(points.PTLRPC_BULK_PUT_NET) or faults.hit(points.PTLRPC_DROP_BULK)
+        return 0 if lost else self._left
 
     def _taker(self, number: int) -> Any:
         def take(packet: Any) -> None:

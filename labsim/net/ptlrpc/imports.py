@@ -65,13 +65,13 @@ class Import(Pinged):
     `want` builds the obd_connect_data to ask for; `portals` are the default (request, reply) pair;
     `opcodes` are the (connect, disconnect) opcodes. `on_evicted` and `on_active` are plain
     functions that are called when the server has forgotten this client, and when the import is
-    usable (again); `on_disconnect` is one for when the connection is lost or given up.
+    usable (again); `on_idle` is one for when it has been given up as nobody needs it.
     """
 
     __slots__ = (
         "_hurry", "_opcodes", "_recovering", "_resumes_in", "_usable", "_waking", "_want",
         "callback_cookie", "client_uuid", "connect_data", "conns", "deactivated", "generation",
-        "history", "invalid", "on_active", "on_disconnect", "on_evicted", "target_name",
+        "history", "invalid", "on_active", "on_evicted", "on_idle", "target_name",
         "target_uuid", "timeouts",
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ class Import(Pinged):
         self.invalid = False
         """What it held was dropped without a word: a reconnect must be an eviction."""
         self.on_evicted: list[Callable[[], None]] = []
-        self.on_disconnect: Callable[[], None] | None = None
+        self.on_idle: Callable[[], None] | None = None
         self.on_active: list[Callable[[], None]] = []
         self._want = want
         self._opcodes = opcodes
@@ -205,8 +205,6 @@ class Import(Pinged):
         if self.state is State.FULL:
             self.rpc.trace.emit("import.lost", self.name, why)
             self._go(State.DISCON)
-            if self.on_disconnect is not None:
-                self.on_disconnect()
         if self.state is State.DISCON:
             self._start_recovery()
 
@@ -395,11 +393,12 @@ class Import(Pinged):
 
     def _invalidate(self) -> None:
         """The server has forgotten us: what was under way fails, what was cached is void."""
-        self.generation += 1
-        self.invalid = True
-        for request in list(self.outstanding.values()):
-            self.fail(request, LustreError(EIO, f"{self.name}: evicted"))
-        self.lose_all()
+        if not self.invalid:
+            self.generation += 1
+            self.invalid = True
+            for request in list(self.outstanding.values()):
+                self.fail(request, LustreError(EIO, f"{self.name}: evicted"))
+            self.lose_all()
         for hook in self.on_evicted:
             hook()
 
@@ -426,8 +425,8 @@ class Import(Pinged):
         if self.closed:
             return
         self.handle = 0
-        if self.on_disconnect is not None:
-            self.on_disconnect()
+        if self.on_idle is not None:
+            self.on_idle()
         if self._usable.waiting:
             self._wake()
         else:

@@ -12,6 +12,7 @@ from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.faults import Crash, Dropped
+from labsim.net.ptlrpc import points
 from labsim.net.ptlrpc.early import ServiceTimes
 from labsim.net.ptlrpc.request import as_message
 from labsim.net.ptlrpc.rpc import PtlRpc
@@ -92,6 +93,8 @@ class Service:
         except ProtocolError as error:
             self._rpc.refuse(packet.src, error)
             return
+        if self._rpc.faults.hit(points.PTLRPC_DROP_REQ_OPC, msg.body.opc):
+            return
         req = ServerRequest(self._rpc, packet.src, packet.match, msg, self._reply_portal)
         if not self._admit(req):
             return
@@ -165,6 +168,7 @@ class Service:
     def _thread(self, req: ServerRequest) -> Steps[None]:
         """Handle requests until none is waiting."""
         while True:
+            yield from self._rpc.faults.visit(points.PTLRPC_PAUSE_REQ)
             start_ns = self._rpc.env.now
             if req.export is None or start_ns <= req.deadline_ns:
                 yield from self.execute(req)

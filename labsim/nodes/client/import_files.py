@@ -12,7 +12,7 @@ from labsim.base.component import Component
 from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
-from labsim.net.ptlrpc import Import, State
+from labsim.net.ptlrpc import HISTORY, Import, State
 
 FLAG_NAMES = (
     "read_only", "lov_index", "connect_from_mds", "write_grant", "server_lock", "version",
@@ -41,11 +41,28 @@ class ImportFiles(Component):
 
     imp: Import
     stats: Any
+    active: bool
 
     @Param.computed(file="import", help="the import: state, connect data, requests, transactions")
     def import_text(self) -> str:
         """The file's text, YAML with four blanks where lprocfs puts them."""
         return "".join([*self._head(), *self._connection(), *self._rpcs()])
+
+    @Param.computed(file="state", help="where the import stands, and where it has been")
+    def state_text(self) -> str:
+        """The last sixteen states and the dates of them (lprocfs_state_seq_show)."""
+        rows = [f"current_state: {self.imp.state.name}\n", "state_history:\n"]
+        for date_s, state in HISTORY.iter_unpack(self.imp.history):
+            rows.append(f" - [ {date_s}, {State(state).name} ]\n")
+        return "".join(rows)
+
+    def set_active(self, value: bool) -> None:
+        """Switch the import off, failing what is under way; or on again, knowing nothing."""
+        self.active = value
+        if value:
+            self.imp.activate()
+        else:
+            self.imp.deactivate()
 
     @Param.computed(help="what requests took, by portal, and how far the server is")
     def timeouts(self) -> str:
@@ -86,8 +103,18 @@ class ImportFiles(Component):
             f"       instance: {data.instance}\n",
             f"       target_version: {version}\n",
             f"       max_brw_size: {data.brw_size}\n",
-            "    import_flags: [ replayable, pingable, connect_tried ]\n",
+            f"    import_flags: [ {', '.join(self._flags())} ]\n",
         ]
+
+    def _flags(self) -> list[str]:
+        """What is true of the import, in Lustre's order (obd_import_flags2str)."""
+        imp = self.imp
+        flags = {
+            "invalid": imp.invalid, "deactive": imp.deactivated, "replayable": imp.replayable,
+            "vbr_failed": imp.vbr_failed, "pingable": imp.conn_cnt > 0,
+            "connect_tried": imp.conn_cnt > 0,
+        }  # fmt: skip
+        return [name for name, yes in flags.items() if yes]
 
     def _connection(self) -> list[str]:
         imp = self.imp
@@ -111,13 +138,37 @@ class ImportFiles(Component):
             "    rpcs:\n",
             f"       inflight: {len(self.imp.outstanding)}\n",
             "       unregistering: 0\n",
-            "       timeouts: 0\n",
+            f"       timeouts: {self.imp.timeouts}\n",
             f"       avg_waittime: {average} usec\n",
             "    service_estimates:\n",
             f"       services: {self.imp.times.services_s()} sec\n",
             f"       network: {self.imp.times.latency_s()} sec\n",
             "    transactions:\n",
-            "       last_replay: 0\n",
+            f"       last_replay: {self.imp.last_replayed}\n",
             f"       peer_committed: {self.imp.committed}\n",
             f"       last_checked: {self.imp.committed}\n",
         ]
+
+
+class IdleFiles(ImportFiles):
+    """Of an import that disconnects while nobody needs it (LUSTRE_RW_ATTR(idle_timeout))."""
+
+    idle_timeout_ns = Param.seconds(
+        20, high=50, help="an import that nothing is held over disconnects after this; 0: never"
+    )
+
+    def store_idle_timeout(self, text: str) -> None:
+        """Take seconds; `debug` and `nodebug` only make the console say more or less."""
+        if text.strip() not in ("debug", "nodebug"):
+            self.declared["idle_timeout_ns"].store(self, text)
+
+    def set_idle_timeout_ns(self, value: int) -> None:
+        """Another time; an import that shall never be idle connects again at once."""
+        self.idle_timeout_ns = self.imp.idle_timeout_ns = value
+        if not value:
+            self.imp.wake()
+
+    @Param.trigger(help="connect an idle import again")
+    def idle_connect(self, text: str) -> None:
+        """Whatever is written."""
+        self.imp.wake()

@@ -12,12 +12,12 @@ from typing import Any
 from labsim.base.errors import LustreError
 from labsim.base.ids import Nid
 from labsim.base.params import Param
-from labsim.base.units import MIB, PAGE_SIZE
+from labsim.base.units import MIB, NS_PER_S, PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.client import points
 from labsim.nodes.client.grant import GrantAccount
-from labsim.nodes.client.import_files import ImportFiles
+from labsim.nodes.client.import_files import IdleFiles
 from labsim.nodes.client.osc_files import OscFiles
 from labsim.nodes.client.osc_io import OscIo
 from labsim.nodes.config import TargetInfo
@@ -84,7 +84,7 @@ WANTED = (
 )  # fmt: skip
 
 
-class Osc(OscIo, OscFiles, ImportFiles, tree="osc.{name}"):
+class Osc(OscIo, OscFiles, IdleFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
@@ -123,6 +123,9 @@ class Osc(OscIo, OscFiles, ImportFiles, tree="osc.{name}"):
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
         self.imp.on_active.append(self._connected)
         self.imp.on_evicted.append(self._evicted)
+        self.imp.on_idle = self.grant.evicted
+        self.imp.holds_locks = lambda: bool(self.ldlm.locks)
+        self.imp.idle_timeout_ns = self.host.kit.traits.osc_idle_s * NS_PER_S
         self.wrote_ns = self.host.env.now
         self._start_io()
 
