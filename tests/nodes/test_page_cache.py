@@ -154,3 +154,59 @@ def quiet(world: World) -> None:
                             assert osc.grant.dirty == 0
                             account = ofd.grants.account(export.cookie)
                             assert osc.grant.held == account.granted
+
+
+class Owner:
+    """A process that reads and writes only bytes of its own, in pages that it shares with all."""
+
+    SLOT = 1000
+
+    def __init__(self, model: Model, client: int, number: int, count: int, seed: int) -> None:
+        self.rng = Random(seed * 100 + number)
+        self.node = model.world.client(client)
+        self.inode = model.world.inodes[client]
+        self.env = model.world.env
+        self.number = number
+        self.count = count
+        self.mine: dict[int, bytes] = {}
+
+    def work(self) -> Any:
+        for _ in range(40):
+            slot = self.rng.randrange(60) * self.count + self.number
+            if self.rng.random() < 0.6:
+                yield from self.write(slot)
+            elif slot in self.mine:
+                yield from self.read(slot)
+            if self.rng.random() < 0.2:
+                yield self.env.timeout(self.rng.randrange(2_000_000))
+            if self.rng.random() < 0.03:
+                yield from self.node.data.flush(self.inode)
+            if self.rng.random() < 0.03:
+                yield from self.node.data.drop(self.inode)
+
+    def write(self, slot: int) -> Any:
+        data = self.rng.randbytes(self.SLOT)
+        if not self.node.data.put(self.inode, slot * self.SLOT, data):
+            yield from self.node.data.write(self.inode, slot * self.SLOT, data)
+        self.mine[slot] = data
+
+    def read(self, slot: int) -> Any:
+        got = self.node.data.get(self.inode, slot * self.SLOT, self.SLOT, None)
+        if got is None:
+            got = yield from self.node.data.read(self.inode, slot * self.SLOT, self.SLOT)
+        assert tobytes(got) == self.mine[slot]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_processes_that_share_pages_keep_what_is_theirs(seed: int) -> None:
+    model = Model(seed)
+    owners = [Owner(model, number % 3, number, 6, seed) for number in range(6)]
+    world = model.world
+    world.run(world.env.all_of([world.env.process(owner.work()) for owner in owners]))
+    model.check()
+    for client in range(3):
+        world.flush(client)
+    for owner in owners:
+        for slot, data in owner.mine.items():
+            assert world.read(2, slot * Owner.SLOT, Owner.SLOT) == data
+    quiet(world)

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import LustreError
+from labsim.base.faults import FAIL_ONCE
 from labsim.base.payload import Fill, tobytes
 from labsim.base.units import KIB, MIB, NS_PER_MS, NS_PER_S, PAGE_SIZE
+from labsim.ldlm.policy import Extent
 from labsim.scenario.cluster import Cluster
+from labsim.wire.constants import OBD_OBJECT_EOF
 from labsim.wire.opcodes import OST_WRITE
 
 O_RDWR, O_CREAT, O_TRUNC, O_APPEND = 0o2, 0o100, 0o1000, 0o2000
@@ -179,6 +182,18 @@ def test_a_glimpse_leaves_it_dirty(world: World) -> None:
     assert world.osc.grant.dirty == PAGE_SIZE
 
 
+def test_part_of_an_object_under_a_lock_says_nothing_of_its_size(world: World) -> None:
+    world.write(b"start", 0)
+    (obj,) = world.osc.objects.values()
+    assert obj.size_is_known()
+    (lock,) = obj.locks()
+    lock.policy = Extent(0, MIB - 1)
+    assert not obj.size_is_known()
+    lock.policy = Extent(PAGE_SIZE, OBD_OBJECT_EOF)
+    assert not obj.size_is_known()
+    lock.policy = Extent(0, OBD_OBJECT_EOF)
+
+
 def test_what_is_unlinked_is_not_written(world: World) -> None:
     world.write(Fill(MIB, 3), 0)
     world.call("close", world.file)
@@ -217,6 +232,19 @@ def test_what_is_cut_off_is_not_written(world: World) -> None:
         export.client_uuid: world.ofd.grants.account(export.cookie) for export in world.ofd.exports
     }[world.osc.imp.client_uuid]
     assert world.osc.grant.held == account.granted
+
+
+def test_a_truncate_waits_for_what_is_on_its_way(world: World) -> None:
+    world.oss.host.faults.set_fail_val(1)
+    world.oss.host.faults.set_fail_loc(0x214 | FAIL_ONCE)
+    world.write(b"a" * 4 * MIB, 0)
+    world.call("ftruncate", world.file, 10)
+    assert world.brws == [[(0, 4 * MIB)]]
+    assert world.on_ost() == b"a" * 10
+    world.write(b"b" * 4 * MIB, 4 * MIB)
+    world.call("truncate", "f", 5 * MIB, client=1)
+    assert world.read(5 * MIB - 2, 10) == b"bb"
+    assert len(world.on_ost()) == 5 * MIB
 
 
 def test_grown_over_dirty_pages_there_are_zeros(world: World) -> None:
