@@ -20,6 +20,7 @@ from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import IdleFiles
 from labsim.nodes.client.osc_files import OscFiles
 from labsim.nodes.client.osc_io import OscIo
+from labsim.nodes.client.osc_object import guards_nothing
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
 from labsim.wire import cksum
@@ -121,6 +122,7 @@ class Osc(OscIo, OscFiles, IdleFiles, tree="osc.{name}"):
             want=self.wanted,
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
+        self.ldlm.idle = guards_nothing
         self.imp.on_active.append(self._connected)
         self.imp.on_evicted.append(self._evicted)
         self.imp.on_idle = self.grant.evicted

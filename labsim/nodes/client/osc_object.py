@@ -406,6 +406,12 @@ def span(lock: ClientLock) -> tuple[int, int]:
     return policy.start, min(policy.end + 1, OBD_OBJECT_EOF)
 
 
+def guards_nothing(lock: ClientLock) -> bool:
+    """Are there no bytes in the cache under a lock (osc_ldlm_weigh_ast)?"""
+    obj: OscObject = lock.data
+    return not obj.bytes.pieces(*span(lock))
+
+
 def merged(ranges: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Sorted ranges with those put together that meet or touch."""
     found: list[list[int]] = []
