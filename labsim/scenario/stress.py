@@ -13,7 +13,7 @@ import msgspec
 
 from labsim.scenario import model
 from labsim.scenario.nemesis import QUIET_NS, TROUBLES, Nemesis
-from labsim.scenario.workload import DIRECTORIES, WITHIN_NS, Workload, everything
+from labsim.scenario.workload import DIRECTORIES, Workload, everything, whatever
 
 ALL = tuple(TROUBLES)
 """Every kind of trouble."""
@@ -33,10 +33,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a random run: steps of each client by name, and troubles one by one."""
+    """The parts of a random run: calls of each client by name, and troubles, one by one."""
 
     cluster: model.ClusterSpec
-    clients: Mapping[str, list[model.AnyStep]]
+    clients: Mapping[str, list[list[model.AnyStep]]]
     troubles: list[list[model.AnyStep]]
 
 
@@ -62,14 +62,17 @@ def scenario(plan: Plan, seed: int) -> model.Scenario:
 def assembled(parts: Script, title: str) -> model.Scenario:
     """A scenario of all parts at once, and a look at everything afterwards."""
     sequences = [
-        model.Sequence(steps=list(steps), background=name)
-        for name, steps in parts.clients.items()
-        if steps
+        model.Sequence(
+            steps=[*(step for call in calls for step in call), whatever(name, "proc p exit")],
+            background=name,
+        )
+        for name, calls in parts.clients.items()
+        if calls
     ]
     broken = [step for trouble in parts.troubles for step in trouble]
     if broken:
         sequences.append(model.Sequence(steps=broken, background="nemesis"))
-    steps: list[model.AnyStep] = [_whatever("c0", f"mkdir {' '.join(DIRECTORIES)}")]
+    steps: list[model.AnyStep] = [whatever("c0", f"mkdir {' '.join(DIRECTORIES)}")]
     steps += sequences
     steps += [model.Wait(background=one.background) for one in sequences]
     if broken:
@@ -79,11 +82,7 @@ def assembled(parts: Script, title: str) -> model.Scenario:
         ]
     for number in range(len(parts.cluster.clients)):
         name = f"c{number}"
-        steps += [_whatever(name, "ls -lR"), _whatever(name, f"cat {' '.join(everything())}")]
+        steps += [whatever(name, "ls -lR"), whatever(name, f"cat {' '.join(everything())}")]
     return model.Scenario(
         title=title, cluster=parts.cluster, steps=steps, virtual_time=True, name=NAME
     )
-
-
-def _whatever(node: str, text: str) -> model.Command:
-    return model.Command(node=node, text=text, whatever=True, within_ns=WITHIN_NS)

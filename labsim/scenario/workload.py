@@ -24,6 +24,11 @@ LARGEST = 200_000
 PAGE = 4096
 
 
+def whatever(node: str, text: str) -> model.Command:
+    """A command that may answer anything, as long as the oracles agree."""
+    return model.Command(node=node, text=text, whatever=True, within_ns=WITHIN_NS)
+
+
 class Workload:
     """The calls of one client: `steps` makes so many."""
 
@@ -34,19 +39,17 @@ class Workload:
         """Open files by path, as far as all went well, and their flags."""
         self._seed = rng.randrange(1 << 20) * 1000
 
-    def steps(self, count: int) -> list[model.AnyStep]:
-        """So many calls, with pauses between them, and in the end everything closed."""
-        made: list[model.AnyStep] = []
-        for _ in range(count):
-            pause = int(self.rng.expovariate(1 / THINK_NS)) // NS_PER_MS * NS_PER_MS
-            if pause:
-                made.append(model.Wait(time_ns=model.Nanoseconds(pause)))
-            made += [self.command(text) for text in self._one()]
-        return [*made, self.command("proc p exit")]
+    def steps(self, count: int) -> list[list[model.AnyStep]]:
+        """So many calls, each with the pause before it."""
+        return [[*self._pause(), *(self._command(text) for text in self._one())]
+                for _ in range(count)]  # fmt: skip
 
-    def command(self, text: str) -> model.Command:
-        """A call that may answer anything, as long as the oracles agree."""
-        return model.Command(node=self.client, text=text, whatever=True, within_ns=WITHIN_NS)
+    def _pause(self) -> list[model.AnyStep]:
+        pause = int(self.rng.expovariate(1 / THINK_NS)) // NS_PER_MS * NS_PER_MS
+        return [model.Wait(time_ns=model.Nanoseconds(pause))] if pause else []
+
+    def _command(self, text: str) -> model.Command:
+        return whatever(self.client, text)
 
     def _one(self) -> list[str]:
         rng = self.rng

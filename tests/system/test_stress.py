@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from labsim.cli import invoke
-from labsim.scenario import load, model, stress
+from labsim.scenario import load, model, oracle, stress
+from labsim.scenario.record import Archive
 from labsim.scenario.runner import Run, run
 from labsim.scenario.shrink import Shrinker
 from labsim.scenario.write_yaml import text_of
@@ -20,7 +21,7 @@ def made(plan: stress.Plan, seed: int) -> Run:
     return run(stress.scenario(plan, seed), model.REFERENCE_TREE, seed=seed)
 
 
-@pytest.mark.parametrize("kind", ["", "duplicate", "reorder", "delay", "drop", "partition"])
+@pytest.mark.parametrize("kind", ["", *stress.ALL])
 def test_a_random_run_is_clean(kind: str) -> None:
     plan = msgspec.structs.replace(SHORT, faults=(kind,) if kind else ())
     for seed in (1, 2):
@@ -55,7 +56,7 @@ def test_what_fails_is_made_small() -> None:
         return "bad" if both else ""
 
     small = Shrinker(fails).shrink(script)
-    assert [len(steps) for steps in small.clients.values()] == [0, 1, 0, 0]
+    assert [len(calls) for calls in small.clients.values()] == [0, 1, 0, 0]
     assert [len(trouble) for trouble in small.troubles] == [len(script.troubles[0])]
 
 
@@ -70,11 +71,13 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
 def test_the_command_shows_what_fails(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from labsim.ldlm.resource import Resource
+    def told(archive: Archive) -> list[str]:
+        return ["posix: it was read"] * any(call.name == "read" for call in archive.calls)
 
-    monkeypatch.setattr(Resource, "may_grant", lambda *_: True)
+    monkeypatch.setattr(oracle, "posix", told)
     kept = tmp_path / "small.yaml"
-    status = invoke(["stress", "--seeds", "1", "--faults", "delay", "-j", "1", "--keep", str(kept)])
+    few = ["--seeds", "1", "--calls", "12", "--clients", "2", "--troubles", "1", "-j", "1"]
+    status = invoke(["stress", *few, "--faults", "delay", "--keep", str(kept)])
     out = capsys.readouterr().out
     assert status == 1
     assert "as small as it gets" in out
