@@ -116,8 +116,14 @@ class Target(RecoveryFiles, Handlers):
         yield from tx.stop(sync=True)
 
     def _recovered(self) -> Steps[None]:
-        """Recovery ends: normal service may begin as soon as this returns."""
-        yield from self._new_epoch()
+        """Recovery ends: normal service may begin as soon as this returns.
+
+        On a disk that fails too: then every change will be told so.
+        """
+        try:
+            yield from self._new_epoch()
+        except LustreError as error:
+            self.host.trace.emit("target.sick", self.name, error.errno)
         self.host.env.process(self._after_recovery())
 
     def _after_recovery(self) -> Steps[None]:
@@ -229,11 +235,11 @@ class Target(RecoveryFiles, Handlers):
     def _free_slot(self, export: Export) -> Steps[None]:
         try:
             yield from self.at(tgt.TGT_CLIENT_DEL)
-        except LustreError:
-            return
-        tx = self.osd.transaction()
-        self.last_rcvd.remove(tx, export.slot)
-        yield from tx.stop()
+            tx = self.osd.transaction()
+            self.last_rcvd.remove(tx, export.slot)
+            yield from tx.stop()
+        except LustreError as error:
+            self.host.trace.emit("target.sick", self.name, error.errno)
 
     @handles(MDS_DISCONNECT, OST_DISCONNECT)
     def disconnect(self, req: ServerRequest) -> Message:

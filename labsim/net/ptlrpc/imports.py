@@ -126,7 +126,7 @@ class Import(Pinged):
         delay_s = 0
         while True:
             if self.state is not State.FULL or self.deactivated:
-                yield from self._wait_usable(request)
+                yield from self.wait_usable(request)
             if self.generation != generation:
                 raise LustreError(EIO, f"{self.name}: evicted")
             request.done = None
@@ -157,7 +157,7 @@ class Import(Pinged):
         if request.exposed and faults.hit(points.PTLRPC_CLIENT_BULK_CB):
             raise LustreError(EIO, f"{self.name}: the bulk of opcode {opcode} failed")
 
-    def _wait_usable(self, request: Request) -> Steps[None]:
+    def wait_usable(self, request: Request) -> Steps[None]:
         """Wait for the connection; an idle import gets one again."""
         if self.state is State.IDLE and not self.deactivated:
             self._wake()

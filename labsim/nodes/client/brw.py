@@ -105,6 +105,7 @@ class BulkIo(Component):
         `flags` are of the niobufs. Sent again, a second later each time, while its checksum says
         that it was damaged, or the OST says what may pass (`RECOVERABLE`): up to `resend_count`
         times, and not to an OST that has forgotten this client since (osc_brw_redo_request).
+        RECOV_RESEND tells that the grant was counted; a connection made since has counted anew.
         """
         tries, life = 0, self.grant.epoch
         while True:
@@ -129,10 +130,14 @@ class BulkIo(Component):
             tries += 1
             if self.resend_count and tries > self.resend_count:
                 raise failed
+            connection = self.imp.conn_cnt
             yield self.host.env.timeout(tries * NS_PER_S)
+            yield from self.imp.wait_usable(request)
             if life != self.grant.epoch:
                 raise LustreError(errno.EIO, f"{self.name}: evicted")
-            again = oa.flags | OBD_FL_RECOV_RESEND
+            again = oa.flags & ~OBD_FL_RECOV_RESEND
+            if connection == self.imp.conn_cnt:
+                again |= OBD_FL_RECOV_RESEND
             oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=again, misc=0)
 
     def _request(

@@ -189,7 +189,7 @@ class Ofd(ObjectHandlers, JobStats):
             dropped=oa.dropped,
             used=oa.grant_used,
             shrink=bool(flags & OBD_FL_SHRINK_GRANT),
-            again=bool(flags & OBD_FL_RECOV_RESEND),
+            again=fresh and bool(flags & OBD_FL_RECOV_RESEND),
         )
 
     def _reserve(

@@ -64,7 +64,7 @@ class Told(NamedTuple):
     """o_grant_used, of a client that knows the terms."""
     shrink: bool = False
     again: bool = False
-    """OBD_FL_RECOV_RESEND: its grant was taken the first time."""
+    """OBD_FL_RECOV_RESEND over the same connection: its grant was taken the first time."""
 
 
 class Range(NamedTuple):
