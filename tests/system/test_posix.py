@@ -360,11 +360,10 @@ def test_a_full_ost_says_so() -> None:
         file = a.open("big", O_RDWR | O_CREAT)
         written = 0
         with fails(errno.ENOSPC):
-            while written < 128:
-                a.write(file, bytes(1024 * KIB), written * 1024 * KIB)
-                written += 1
-        assert written > 30
-        assert len(a.read(file, 1024 * KIB, (written - 1) * 1024 * KIB)) == 1024 * KIB
+            while written < 128 * 1024 * KIB:
+                written += a.write(file, bytes(1024 * KIB), written)
+        assert written > 30 * 1024 * KIB
+        assert len(a.read(file, 1024 * KIB, written - 1024 * KIB)) == 1024 * KIB
         a.close(file)
         a.unlink("big")
         cluster.run(cluster.env.timeout(30 * NS_PER_S))
