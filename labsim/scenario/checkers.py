@@ -276,6 +276,26 @@ def caches_are_covered(history: History) -> Iterator[str]:
 
 
 @checker
+def pages_are_covered(history: History) -> Iterator[str]:
+    """Every cached byte of a file lies under a lock of its client, every dirty one is cached."""
+    for client in clients(history[-1]):
+        for osc in client["oscs"]:
+            for told in osc["objects"]:
+                locks = sorted((start, end) for _, start, end in told["locks"])
+                who = f"{client['name']}: bytes %d to %d of {told['fid']} on {osc['target']} are"
+                for low, high in told["cached"]:
+                    at = low
+                    for start, end in locks:
+                        if start <= at < end:
+                            at = end
+                    if at < high:
+                        yield f"{who % (at, high)} cached without a lock"
+                for low, high in told["dirty"]:
+                    if not any(start <= low and high <= end for start, end in told["cached"]):
+                        yield f"{who % (low, high)} dirty, but not cached"
+
+
+@checker
 def cached_names_are_true(history: History) -> Iterator[str]:
     """A name that a client may use without asking leads where the MDT says."""
     rows = {row["fid"]: row for mdt in targets(history[-1], "mds") for row in mdt["namespace"]}

@@ -121,7 +121,7 @@ class Model:
 
     def covered(self, told: dict[str, Any]) -> None:
         """Each cached range lies under locks, each dirty one is cached."""
-        locks = sorted((start, end + 1) for _, start, end in told["locks"])
+        locks = sorted((start, end) for _, start, end in told["locks"])
         for low, high in told["cached"]:
             for start, end in locks:
                 if start <= low < end:

@@ -115,6 +115,18 @@ def uncovered_entries(s: dict[str, Any]) -> None:
         inode["xattrs"], inode["entries"], inode["covered"] = None, ["f"], 0
 
 
+def cached(s: dict[str, Any]) -> Any:
+    return next(told for told in s["c0"]["oscs"][0]["objects"] if told["cached"])
+
+
+def uncovered_pages(s: dict[str, Any]) -> None:
+    cached(s)["locks"][0][2] = 4096
+
+
+def dirty_nowhere(s: dict[str, Any]) -> None:
+    cached(s)["dirty"].append([1 << 40, 1 << 41])
+
+
 def untrue_name(s: dict[str, Any]) -> None:
     root = next(r for r in mdt(s)["namespace"] if r["entries"].get("..") == r["fid"])
     root["entries"]["big"], root["entries"]["d"] = root["entries"]["d"], root["entries"]["big"]
@@ -153,6 +165,8 @@ def refused(s: dict[str, Any]) -> None:
         (orphan_object, "no_object_is_an_orphan"),
         (uncovered_xattrs, "caches_are_covered"),
         (uncovered_entries, "caches_are_covered"),
+        (uncovered_pages, "pages_are_covered"),
+        (dirty_nowhere, "pages_are_covered"),
         (untrue_name, "cached_names_are_true"),
         (too_much_grant, "grants_are_conserved"),
         (wrong_sum, "grants_are_conserved"),
@@ -170,7 +184,7 @@ def test_harm_is_noticed(
 
 def test_every_checker_is_tested() -> None:
     names = {check.__name__ for check in checkers.CHECKERS}
-    assert len(names) == 13
+    assert len(names) == 14
     assert all(check.__doc__ for check in checkers.CHECKERS)
 
 

@@ -17,6 +17,7 @@ from labsim.ldlm.server import ServerNamespace
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.llite import Llite
 from labsim.nodes.client.mdc import Mdc
+from labsim.nodes.client.osc_object import OscObject
 from labsim.nodes.mds import mdt_rename
 from labsim.nodes.mds.lod import Lod
 from labsim.nodes.mds.mdd import Mdd
@@ -83,6 +84,7 @@ DEFECTS: dict[str, tuple[object, str, Any]] = {
     "layouts_have_their_objects": (Osp, "reserve", same_object),
     "no_object_is_an_orphan": (Lod, "destroy", nothing),
     "caches_are_covered": (Llite, "forget", nothing),
+    "pages_are_covered": (OscObject, "uncover", nothing),
     "cached_names_are_true": (mdt_rename, "MOVE_BITS", 0x20),
     "grants_are_conserved": (GrantAccount, "reserve", too_much),
     "nothing_is_left_open": (Mdc, "close", no_steps),

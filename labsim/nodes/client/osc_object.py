@@ -387,7 +387,9 @@ class OscObject:
             self.osc.forget(self)
 
     def snapshot(self) -> dict[str, Any]:
-        """Plain data for the invariants: what is cached and dirty, and under which locks."""
+        """Plain data for the invariants: ranges [start, end) that are cached and that are dirty,
+        and the locks over them: cookie, start, end.
+        """
         return {
             "fid": str(self.fid),
             "resource": list(self.resource),
@@ -396,7 +398,11 @@ class OscObject:
             "dirty": merged(
                 sorted((one.start, one.end) for one in (*self.dirty.waiting, *self.dirty.sent))
             ),
-            "locks": [[lock.cookie, lock.policy.start, lock.policy.end] for lock in self.locks()],
+            "locks": [
+                [lock.cookie, *span(lock)]
+                for lock in self.osc.ldlm.of(self.resource)
+                if lock.state in (LockState.GRANTED, LockState.CANCELING)
+            ],
         }
 
 
