@@ -18,7 +18,7 @@ from labsim.ldlm.client_lock import Blocking, ClientLock, Glimpse, LockState
 from labsim.ldlm.desc import answer_of, describe
 from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, covers
 from labsim.ldlm.resource import ResName
-from labsim.net.ptlrpc import Export, Import, Request
+from labsim.net.ptlrpc import CallbackExport, Import, Request
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     LDLM_FL_AST_SENT,
@@ -43,15 +43,10 @@ class ClientNamespace(ClientFlocks):
         self.module = node.ldlm_module
         cookie = imp.rpc.cookie()
         imp.callback_cookie = cookie
-        self._export = Export(imp.rpc, self, imp.target_uuid, cookie, imp.peer)
+        self._export = CallbackExport(imp.rpc, self, imp, cookie)
         imp.rpc.exports[cookie] = self._export
-        imp.on_active.append(self._follow_server)
         imp.on_evicted.append(self.invalidate)
         imp.on_replay_locks.append(self.replay_locks)
-
-    def _follow_server(self) -> None:
-        """Callbacks come from the NID that the import is connected to."""
-        self._export.nid = self.imp.peer
 
     def close(self) -> None:
         """The mount goes: forget all locks, without a word to the server."""

@@ -229,8 +229,11 @@ class Deadlines:
         timer.callbacks.append(self._expired)
 
     def _expired(self, timer: Any) -> None:
-        """Call back everything that is due, then arm for the next; stale timers do nothing."""
-        if timer.value != self._armed_ns:
+        """Call back everything that is due, then arm for the next; stale timers do nothing.
+
+        Nor does any on a node that has lost its power.
+        """
+        if timer.value != self._armed_ns or not getattr(self._env, "powered", True):
             return
         self._armed_ns = None
         now = self._env.now

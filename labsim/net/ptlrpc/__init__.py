@@ -6,7 +6,7 @@ A node has one `PtlRpc`; a client's way to a target is an `Import`, a target's v
 `Export`; a `Service` takes requests off a portal and runs the handlers of the export's target.
 """
 
-from labsim.net.ptlrpc.exports import Export, Exports, Reply
+from labsim.net.ptlrpc.exports import CallbackExport, Export, Exports, Reply
 from labsim.net.ptlrpc.handlers import Handlers, handles
 from labsim.net.ptlrpc.imports import HISTORY, Import
 from labsim.net.ptlrpc.recovery import Recovery
@@ -19,6 +19,7 @@ from labsim.net.ptlrpc.tags import Tags
 
 __all__ = [
     "HISTORY",
+    "CallbackExport",
     "Export",
     "Exports",
     "Handlers",

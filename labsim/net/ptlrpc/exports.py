@@ -78,13 +78,15 @@ class Reply(NamedTuple):
 
 
 class Export:
-    """One client of one target; or, on a client, its own end for callbacks."""
+    """One client of one target."""
 
     __slots__ = (
         "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
         "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part", "released",
         "replies", "reverse", "rpc", "running", "slot", "target", "unsafe",
     )  # fmt: skip
+    ordered = True
+    """Its requests come in the order of their xids."""
 
     def __init__(self, rpc: PtlRpc, target: Any, client_uuid: str, cookie: int, nid: int) -> None:
         self.rpc = rpc
@@ -151,6 +153,30 @@ class Export:
         if not self.closed:
             self.rpc.trace.emit("export.evict", self.target.name, self.client_uuid, why)
             self.target.exports.remove(self)
+
+
+class CallbackExport(Export):
+    """A client's own end, where its server's callbacks come in: from wherever that is now.
+
+    The server may come up on another node, whose xids are others: no order is asked of them (only
+    tgt_request_handle looks at that, not ldlm_callback_handler).
+    """
+
+    __slots__ = ("_way",)
+    ordered = False
+
+    def __init__(self, rpc: PtlRpc, target: Any, way: Sender, cookie: int) -> None:
+        self._way = way
+        super().__init__(rpc, target, "", cookie, way.peer)
+
+    @property
+    def nid(self) -> int:
+        """The node that the client is connected to."""
+        return self._way.peer
+
+    @nid.setter
+    def nid(self, nid: int) -> None:
+        """It follows the import."""
 
 
 class Exports:

@@ -141,7 +141,7 @@ class Service:
             first.renewed(req)
             self.times.again(first, req)
             return False
-        if not self._in_order(req, export):
+        if export.ordered and not self._in_order(req, export):
             return False
         export.running[req.xid] = req
         self.times.begin(req)
