@@ -85,6 +85,11 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
 
     all_net = (points.OST_ALL_REQUEST_NET, points.OST_ALL_REPLY_NET)
     supported = OST_CONNECT_SUPPORTED
+    stats = Param.stats(
+        help="requests done, by kind; of reads and writes their bytes",
+        order=("read_bytes", "write_bytes", "getattr", "setattr", "punch", "sync", "destroy",
+               "create", "statfs", "get_info", "set_info_async", "quotactl"),
+    )  # fmt: skip
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
@@ -227,6 +232,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         reply = oa.replace(
             oi=OstId(id=self.last_id, seq=0), valid=oa.valid | OBD_MD_FLID | OBD_MD_FLGROUP
         )
+        self.stats.tally("create")
         return req.reply(ost_body=OstBody(oa=reply))
 
     def _precreate(self, req: ServerRequest, wanted: int) -> Steps[None]:
@@ -301,6 +307,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
             yield from tx.stop()
         finally:
             self.ldlm.release(lock)
+        self.stats.tally("destroy")
         return req.reply(ost_body=OstBody(oa=oa))
 
     # ---- attributes
@@ -311,6 +318,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         yield from self.at(points.OST_GETATTR_NET)
         oa: Obdo = req["ost_body"].oa
         fid = self.fid(oa)
+        self.stats.tally("getattr")
         return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
 
     @handles(OST_SETATTR)
@@ -324,6 +332,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
             tx = self.begin(req)
             tx.set_attrs(fid, **changes)
             yield from tx.stop()
+        self.stats.tally("setattr")
         return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
 
     @handles(OST_PUNCH)
@@ -350,6 +359,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         finally:
             if lock is not None:
                 self.ldlm.release(lock)
+        self.stats.tally("punch")
         return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
 
     # ---- the whole target
@@ -366,6 +376,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         held = -(-(grants.tot_dirty + grants.tot_pending) // now.bsize)
         if req.export.granted(OBD_CONNECT_MDS):
             held += grants.own.granted // now.bsize
+        self.stats.tally("statfs")
         return req.reply(
             obd_statfs=ObdStatfs(
                 type=0xEF53,
@@ -386,6 +397,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """Everything that was answered so far is on disk when this is answered."""
         yield from self.at(points.OST_SYNC_NET)
         yield from self.osd.sync()
+        self.stats.tally("sync")
         return req.reply(ost_body=req["ost_body"])
 
     # ---- parameters

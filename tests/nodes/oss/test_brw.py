@@ -200,3 +200,19 @@ def test_job_stats_count_what_was_done(world: World) -> None:
     assert "write_bytes: { samples: 2, unit: bytes, min: 1048576, max: 4194304, sum:" in text
     assert "punch: { samples: 1, unit: reqs }" in text
     assert "read_bytes: { samples: 1, unit: bytes, min: 10, max: 10, sum: 10 }" in text
+
+
+def test_stats_count_what_was_done_for_anybody(world: World) -> None:
+    oss = world.cluster.node("oss0")
+    oss.run("lctl set_param obdfilter.*.stats=0")
+    world.run(write(world, 0, "g", 0, Fill(MIB, 1)))
+    world.run(fsync(world, 0, "g"))
+    world.run(world.vfs[0].truncate("g", 10))
+    world.run(world.vfs[0].statfs())
+    lines = oss.run("lctl get_param -n obdfilter.*.stats").stdout.splitlines()[1:]
+    assert [" ".join(line.split()) for line in lines] == [
+        "write_bytes 1 samples [bytes] 1048576 1048576 1048576",
+        "punch 1 samples [reqs]",
+        "sync 1 samples [reqs]",
+        "statfs 1 samples [reqs]",
+    ]
