@@ -70,6 +70,12 @@ class Nemesis:
         """Packets are lost."""
         return self._rule(f"drop * -> * rate={self.rng.choice((0.02, 0.1, 0.3))}")
 
+    def answers(self) -> list[model.AnyStep]:
+        """What servers did is not answered."""
+        what = self.rng.choice(("MDS_REINT", "MDS_REINT", "LDLM_ENQUEUE", "OST_WRITE", "MDS_CLOSE"))
+        servers = ",".join(self.servers)
+        return self._rule(f"drop {servers} -> * opc={what} rate={self.rng.choice((0.3, 1.0))}")
+
     def doubles(self) -> list[model.AnyStep]:
         """What servers send comes twice.
 
@@ -105,6 +111,7 @@ TROUBLES: dict[str, Trouble] = {
     "both": Nemesis.both_down,
     "partition": Nemesis.partition,
     "drop": Nemesis.loss,
+    "answers": Nemesis.answers,
     "duplicate": Nemesis.doubles,
     "reorder": Nemesis.disorder,
     "delay": Nemesis.lateness,
