@@ -115,6 +115,8 @@ class _Search:
 
     def _end(self, call: Call) -> str:
         """Explain a call's answer in every config; what was expected where none can."""
+        if call.number not in self.live:
+            return ""  # its client died at that moment: whether it was done is open already
         if self._doubtful(call):
             self._in_doubt(call)
             return ""
