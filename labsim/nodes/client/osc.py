@@ -85,7 +85,7 @@ WANTED = (
 )  # fmt: skip
 
 
-class Osc(OscIo, OscFiles, IdleFiles, tree="osc.{name}"):
+class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
     """An object storage client: the way to one OST."""
 
     max_rpcs_in_flight = Param.count(
@@ -128,8 +128,6 @@ class Osc(OscIo, OscFiles, IdleFiles, tree="osc.{name}"):
         self.imp.on_idle = self.grant.evicted
         self.imp.holds_locks = lambda: bool(self.ldlm.locks)
         self.imp.idle_timeout_ns = self.host.kit.traits.osc_idle_s * NS_PER_S
-        self.wrote_ns = self.host.env.now
-        self._start_io()
 
     # ---- connecting
 
@@ -147,7 +145,6 @@ class Osc(OscIo, OscFiles, IdleFiles, tree="osc.{name}"):
     def _connected(self) -> None:
         granted = self.imp.connect_data
         self.grant.connected(granted.grant)
-        self.watch_grant()
         self.max_pages_per_rpc = min(self.max_pages_per_rpc, self.brw_pages() or 1)
 
     def close(self) -> None:

@@ -46,6 +46,10 @@ BRW_VALID = (
 )
 
 
+NO_OBJECTS: dict[Any, OscObject] = {}
+"""Of an OSC that never had any; never changed in place."""
+
+
 class OscIo(Writeback, RpcStats, BulkIo):
     """The part of an Osc that reads and writes."""
 
@@ -53,17 +57,22 @@ class OscIo(Writeback, RpcStats, BulkIo):
     max_rpcs_in_flight: int
     max_pages_per_rpc: int
 
-    def _start_io(self) -> None:
-        """Called when the OSC is made."""
-        self.objects: dict[Any, OscObject] = {}
-        """What is cached, by resource; an object is here as long as it has locks or is in use."""
-        self._slots: Permits | None = None
-        self._start_writeback()
+    objects: dict[Any, OscObject] = NO_OBJECTS
+    """What is cached, by resource; an object is here as long as it has locks or is in use."""
+    _slots: Permits | None = None
 
     # ---- objects
 
+    def watch_grant(self) -> None:
+        """Give grant back when it is not used for long."""
+        raise NotImplementedError
+
     def object(self, lru: PageLru, oi: OstId, fid: Fid) -> OscObject:
         """The object `oi`, of file `fid`, as this client has it."""
+        if self.objects is NO_OBJECTS:
+            self.objects = {}
+            self._start_writeback()
+            self.watch_grant()
         new = OscObject(self, lru, oi, fid)
         known = self.objects.get(new.resource)
         if known is None:

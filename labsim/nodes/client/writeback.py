@@ -35,19 +35,20 @@ class Writeback(Component):
     grant: GrantAccount
     objects: dict[Any, OscObject]
     max_dirty_bytes: int
-    wrote_ns: int
+    wrote_ns = 0
+    """When grant was used last."""
+    _asked = False
+    """A process waits for a slot, to send then."""
+    _flusher: Any = None
 
     def _start_writeback(self) -> None:
-        """Called when the OSC is made."""
+        """Called when the OSC has its first object."""
         self._ready: dict[OscObject, None] = {}
         """Objects with ranges that shall go out now."""
         self._dirty: dict[OscObject, None] = {}
         """All objects with ranges that wait."""
         self._waiters: list[tuple[int, Any]] = []
         """Writers that wait for room: how many bytes, and their event."""
-        self._asked = False
-        """A process waits for a slot, to send then."""
-        self._flusher: Any = None
 
     def slots(self) -> Permits:
         """max_rpcs_in_flight."""
@@ -259,6 +260,8 @@ class Writeback(Component):
     def lose(self, errno: int) -> None:
         """The OST has forgotten this client: nothing dirty can be written any more."""
         self.grant.evicted()
+        if not self.objects:
+            return
         for obj in list(self.objects.values()):
             if len(obj.dirty):
                 obj.failed(errno)
