@@ -75,7 +75,10 @@ class Space:
 
     def __init__(self, nbytes: int, max_files: int) -> None:
         self.full = False
-        """Nothing is free, whatever the numbers say, but for what was promised."""
+        """Nothing is free, whatever the numbers say: no object is made.
+
+        What was promised to somebody is there; it is those that promise who go by `statfs`.
+        """
         self.capacity = nbytes // BLOCK * (BLOCK // SECTOR)
         self.max_files = max_files
         self.used = 0
@@ -83,9 +86,9 @@ class Space:
 
     def charge(self, sectors: int, files: int = 0) -> None:
         """Take (or with negative numbers give back); ENOSPC takes nothing."""
-        if sectors > 0 and (self.full or self.used + sectors > self.capacity):
+        if sectors > 0 and self.used + sectors > self.capacity:
             raise LustreError(errno.ENOSPC, "no block is free")
-        if files > 0 and self.files + files > self.max_files:
+        if files > 0 and (self.full or self.files + files > self.max_files):
             raise LustreError(errno.ENOSPC, "no inode is free")
         self.used += sectors
         self.files += files
@@ -121,7 +124,7 @@ class Tx:
     that was handed over must not change any more.
     """
 
-    __slots__ = ("_before", "_osd", "callbacks", "nbytes", "ops", "promised", "sync")
+    __slots__ = ("_before", "_osd", "callbacks", "nbytes", "ops", "sync")
 
     def __init__(self, osd: Joinable) -> None:
         self._osd = osd
@@ -130,8 +133,6 @@ class Tx:
         self.callbacks: list[Callable[[], object]] = []
         self.nbytes = 0
         """Bytes of object data written."""
-        self.promised = False
-        """Its space was promised to somebody: it is there even on a disk that says it is full."""
         self.sync = False
         """Whoever stops it, it waits until it is durable (th_sync)."""
 

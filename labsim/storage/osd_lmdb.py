@@ -301,7 +301,6 @@ class OsdLmdb:
         before = self.space.used, self.space.files
         nested = self._db.begin(write=True, parent=self._txn, buffers=True)
         self._changes += 1
-        self.space.full = self._trouble.full and not tx.promised
         try:
             for op in tx.ops:
                 changes.apply(nested, self.space, op)
@@ -310,8 +309,6 @@ class OsdLmdb:
             nested.abort()
             self.space.used, self.space.files = before
             raise
-        finally:
-            self.space.full = self._trouble.full
 
     def _join_alone(self, tx: Tx, pages: int) -> None:
         """Apply and commit at once, while nothing else is open that a full map could take along.

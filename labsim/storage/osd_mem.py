@@ -206,15 +206,12 @@ class OsdMem:
             raise LustreError(errno.EIO, "the device lost power")
         tx.join()
         mark = len(self._undo)
-        self.space.full = self._trouble.full and not tx.promised
         try:
             for name, *arguments in tx.ops:
                 _APPLY[name](self, *arguments)
         except BaseException:
             self._take_back(self._undo, mark)
             raise
-        finally:
-            self.space.full = self._trouble.full
         self.journal.join(tx.callbacks, BLOCK * len(tx.ops))
 
     def commit(self) -> None:

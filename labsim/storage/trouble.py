@@ -13,8 +13,9 @@ from labsim.base.errors import InputError, LustreError
 from labsim.runtime.ports import Env, Steps
 
 STATES = ("slow", "full", "eio", "readonly", "ok")
-"""slow: each read, write and commit takes longer; full: nothing is free; eio: reads and writes
-fail, and so does the next commit, which ends the journal; readonly: no change is taken."""
+"""slow: each read, write and commit takes longer; full: statfs says that nothing is free, and no
+object is made; eio: reads and writes fail, and so does the next commit, which ends the journal;
+readonly: no change is taken."""
 
 
 class Trouble:

@@ -267,10 +267,9 @@ class Ofd(ObjectHandlers, JobStats):
         self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
         fitting: list[NiobufRemote | None], settle: Callable[[], None],
     ) -> Tx:  # fmt: skip
-        """The transaction of a write; it takes no more space than it has."""
+        """The transaction of a write."""
         fid = self.fid(oa)
         tx = self.begin(req)
-        tx.promised = True
         start = 0
         for niobuf, one in zip(niobufs, fitting, strict=True):
             if one is not None:
