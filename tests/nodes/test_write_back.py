@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import LustreError
-from labsim.base.faults import FAIL_ONCE
+from labsim.base.faults import FAIL_ONCE, Armed
 from labsim.base.payload import Fill, tobytes
 from labsim.base.units import KIB, MIB, NS_PER_MS, NS_PER_S, PAGE_SIZE
 from labsim.ldlm.policy import Extent
@@ -365,6 +365,39 @@ def test_who_is_evicted_loses_what_was_dirty_and_hears_of_it(world: World) -> No
     world.write(b"new", 0)
     world.call("fsync", world.file)
     assert world.on_ost() == b"new"
+
+
+def test_a_quota_is_told_as_it_is_to_who_waits_and_as_eio_to_fsync(world: World) -> None:
+    world.call("fsync", world.file)
+    world.oss.host.faults.arm(Armed(0x215, reaction="fail", value=122))
+    world.write(b"lost", 0)
+    assert world.fails("fsync", world.file) == "EIO"
+    assert world.fails("write", world.file, b"next", 0) == "EDQUOT"
+    world.oss.host.faults.disarm(0x215)
+    assert world.write(b"good", 0) == 4
+    world.call("fsync", world.file)
+
+
+def test_who_writes_on_keeps_the_lock_in_use(world: World) -> None:
+    world.write(b"text")
+    (lock,) = next(iter(world.osc.objects.values())).locks()
+    world.wait(5)
+    assert world.env.now - lock.last_used_ns >= 5 * NS_PER_S
+    world.write(b"more")
+    assert lock.last_used_ns == world.env.now
+    assert lock.refs == 0
+
+
+def test_without_fast_read_a_read_looks_for_its_lock(world: World) -> None:
+    world.write(b"text", 0)
+    (lock,) = next(iter(world.osc.objects.values())).locks()
+    before = lock.last_used_ns
+    world.wait(5)
+    assert world.read(0, 4) == b"text"
+    assert lock.last_used_ns == before
+    world.set("llite.*.fast_read", "0")
+    assert world.read(0, 4) == b"text"
+    assert lock.last_used_ns > before
 
 
 def test_without_grant_a_write_goes_out_at_once(world: World) -> None:

@@ -216,7 +216,17 @@ class OscObject:
             payload = bytes(payload)
         self.store(at, end, payload)
         self.size = max(self.size, end)
-        self.mtime = self.ctime = self.osc.host.clock.seconds()
+        now = self.osc.host.clock.seconds()
+        if now != self.mtime:
+            self.mtime = now
+            self._touch_lock()
+        self.ctime = now
+
+    def _touch_lock(self) -> None:
+        """The lock that the short way relies on is in use; said once a second."""
+        lock = self._lock
+        if lock is not None and lock.usable:
+            self.osc.ldlm.put(self.osc.ldlm.use(lock))
 
     # ---- cached bytes
 

@@ -70,7 +70,7 @@ class IoCalls:
         if inode.is_dir:
             raise LustreError(EISDIR)
         payload: Payload | None = None
-        if length and not file.flags & O_DIRECT:
+        if length and not file.flags & O_DIRECT and llite.fast_read:
             payload = llite.data.get(inode, at, length, file)
         if payload is None:
             payload = yield from self._read(file, at, length)
