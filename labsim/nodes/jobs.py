@@ -31,7 +31,7 @@ class Task(NamedTuple):
     pid: int = 0
     uid: int = 0
     gid: int = 0
-    environ: tuple[tuple[str, str], ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
     session: str = ""
     """What jobid_this_session says in its session."""
 
@@ -58,7 +58,7 @@ def job_of(var: str, name: str, task: Task, node: str, codes: str, sessions: boo
     elif task.comm.startswith(KERNEL_THREADS):
         found = ""
     else:
-        found = dict(task.environ).get(var, "") if "%j" not in name or not codes else ""
+        found = dict(task.variables).get(var, "") if "%j" not in name or not codes else ""
         if not found and codes:
             found = expand(name, var, task, node, codes)
     return found[: JOBID_SIZE - 1]
@@ -71,7 +71,7 @@ def expand(name: str, var: str, task: Task, node: str, codes: str) -> str:
         "g": str(task.gid),
         "h": node,
         "H": node.partition(".")[0],
-        "j": task.session if var == "session" else dict(task.environ).get(var, ""),
+        "j": task.session if var == "session" else dict(task.variables).get(var, ""),
         "p": str(task.pid),
         "u": str(task.uid),
     }

@@ -14,6 +14,7 @@ void des_init(struct des_queue *queue, des_less less)
 
 void des_free(struct des_queue *queue)
 {
+    des_wheel_free(queue);
     free(queue->heap);
     for (int ring = 0; ring < DES_RINGS; ring++) {
         free(queue->rings[ring].slots);
@@ -44,7 +45,8 @@ static void up_number(struct des_entry *heap, size_t at, struct des_entry moved)
 
 /* Move the hole at `at` down to a leaf and from there up again: what is moved nearly always
  * belongs near the leaves, and to choose among four children without branches is cheap. */
-static void down_number(struct des_entry *heap, size_t count, size_t at, struct des_entry moved)
+static inline void down_number(struct des_entry *heap, size_t count, size_t at, uint64_t time,
+                               uint64_t key, void *event)
 {
     size_t top = at, child;
     while ((child = CHILDREN * at + 1) + CHILDREN <= count) {
@@ -64,13 +66,16 @@ static void down_number(struct des_entry *heap, size_t count, size_t at, struct 
     }
     while (at > top) {
         size_t parent = (at - 1) / CHILDREN;
-        if (!before(&moved, &heap[parent])) {
+        const struct des_entry *above = &heap[parent];
+        if (above->at < time || (above->at == time && above->key < key)) {
             break;
         }
-        heap[at] = heap[parent];
+        heap[at] = *above;
         at = parent;
     }
-    heap[at] = moved;
+    heap[at].at = time;
+    heap[at].key = key;
+    heap[at].event = event;
 }
 
 /* The same by the caller's comparison, which may fail (-1) and may look at the whole queue: so the
@@ -154,7 +159,7 @@ static int down(struct des_queue *queue, size_t at, struct des_entry moved)
     if (queue->mode == DES_OBJECT) {
         return down_object(queue, at, moved);
     }
-    down_number(queue->heap, queue->count, at, moved);
+    down_number(queue->heap, queue->count, at, moved.at, moved.key, moved.event);
     return 0;
 }
 
@@ -185,16 +190,37 @@ static inline void fill(struct des_queue *queue)
         queue->hole = false;
         struct des_entry last = queue->heap[--queue->count];
         if (queue->count > 0) {
-            down_number(queue->heap, queue->count, 0, last);
+            down_number(queue->heap, queue->count, 0, last.at, last.key, last.event);
         }
     }
 }
 
+void des_refill(struct des_queue *queue, uint64_t at, uint64_t key, void *event)
+{
+    queue->hole = false;
+    down_number(queue->heap, queue->count, 0, at, key, event);
+}
+
+#define WHEEL_FROM 64 /* in the heap */
+
 int des_push(struct des_queue *queue, struct des_entry entry)
 {
+    if (queue->mode != DES_OBJECT) {
+        if (queue->wheel == NULL && queue->count >= WHEEL_FROM && queue->last != 0) {
+            des_wheel_make(queue); /* or do without */
+        }
+        if (queue->wheel != NULL &&
+            des_wheel_push(queue, entry.at, entry.key, entry.event)) {
+            return 0;
+        }
+    }
+    return des_push_heap(queue, entry);
+}
+
+int des_push_heap(struct des_queue *queue, struct des_entry entry)
+{
     if (queue->hole) { /* one way down instead of one down and one up */
-        queue->hole = false;
-        down_number(queue->heap, queue->count, 0, entry);
+        des_refill(queue, entry.at, entry.key, entry.event);
         return 0;
     }
     if (!reserve(queue, queue->count + 1)) {
@@ -240,6 +266,7 @@ int des_push_now(struct des_queue *queue, int number, struct des_entry entry)
 /* ---- taking ---- */
 
 #define IN_HEAP DES_RINGS
+#define IN_WHEEL (DES_RINGS + 1)
 #define NOWHERE (-1)
 
 static struct des_entry ring_entry(const struct des_ring *ring, size_t at)
@@ -257,6 +284,13 @@ static inline int find_first(struct des_queue *queue, struct des_entry *first)
     if (queue->count > 0) {
         *first = queue->heap[0];
         where = IN_HEAP;
+    }
+    if (queue->wheel != NULL && queue->wheel->count > 0) {
+        const struct des_bucket *bucket = &queue->wheel->buckets[queue->wheel->first];
+        if (where == NOWHERE || before(&bucket->entries[bucket->head], first)) {
+            *first = bucket->entries[bucket->head];
+            where = IN_WHEEL;
+        }
     }
     for (int number = 0; number < DES_RINGS; number++) {
         const struct des_ring *ring = &queue->rings[number];
@@ -282,6 +316,13 @@ int des_pop(struct des_queue *queue, struct des_entry *first)
     if (where == NOWHERE) {
         return 0;
     }
+    if (where == IN_WHEEL) {
+        des_take_wheel(queue, first);
+        return 1;
+    }
+    if (queue->mode != DES_OBJECT) {
+        des_passed(queue, first->at);
+    }
     if (where != IN_HEAP) {
         struct des_ring *ring = &queue->rings[where];
         ring->head = (ring->head + 1) & (ring->room - 1);
@@ -298,20 +339,32 @@ int des_pop(struct des_queue *queue, struct des_entry *first)
 
 /* ---- the whole ---- */
 
-bool des_each(const struct des_queue *queue, size_t at, struct des_entry *entry)
+bool des_each(const struct des_queue *queue, struct des_place *place, struct des_entry *entry)
 {
-    for (int number = 0; number < DES_RINGS; number++) {
-        const struct des_ring *ring = &queue->rings[number];
-        if (at < ring->count) {
-            *entry = ring_entry(ring, at);
+    for (; place->part < DES_RINGS; place->part++, place->at = 0) {
+        const struct des_ring *ring = &queue->rings[place->part];
+        if (place->at < ring->count) {
+            *entry = ring_entry(ring, place->at++);
             return true;
         }
-        at -= ring->count;
     }
-    at += queue->hole ? 1 : 0;
-    if (at < queue->count) {
-        *entry = queue->heap[at];
-        return true;
+    if (place->part == IN_HEAP) {
+        size_t at = place->at + (queue->hole ? 1 : 0);
+        if (at < queue->count) {
+            *entry = queue->heap[at];
+            place->at++;
+            return true;
+        }
+        place->part++;
+        place->at = 0;
+    }
+    size_t buckets = queue->wheel == NULL ? 0 : DES_SLOTS;
+    for (; place->part - IN_WHEEL < buckets; place->part++, place->at = 0) {
+        const struct des_bucket *bucket = &queue->wheel->buckets[place->part - IN_WHEEL];
+        if (bucket->head + place->at < bucket->end) {
+            *entry = bucket->entries[bucket->head + place->at++];
+            return true;
+        }
     }
     return false;
 }
@@ -324,11 +377,16 @@ static bool exact(int64_t number)
 bool des_use_floats(struct des_queue *queue)
 {
     struct des_entry entry;
-    for (size_t at = 0; des_each(queue, at, &entry); at++) {
+    for (struct des_place place = {0, 0}; des_each(queue, &place, &entry);) {
         if (!exact(des_to_int(entry.at))) {
             return false;
         }
     }
+    if (!des_wheel_drain(queue)) {
+        return false;
+    }
+    des_wheel_free(queue);
+    queue->last = 0;
     fill(queue);
     for (size_t at = 0; at < queue->count; at++) {
         queue->heap[at].at = des_of_float((double)des_to_int(queue->heap[at].at));
@@ -371,7 +429,8 @@ int des_use_objects(struct des_queue *queue, void *(*convert)(void *, const stru
     if (heap == NULL) {
         return DES_NO_MEMORY;
     }
-    for (; done < count && des_each(queue, done, &heap[done]); done++) {
+    struct des_place place = {0, 0};
+    for (; done < count && des_each(queue, &place, &heap[done]); done++) {
         void *object = convert(context, &heap[done]);
         heap[done].at = des_of_object(object);
         if (object == NULL) {
@@ -382,6 +441,7 @@ int des_use_objects(struct des_queue *queue, void *(*convert)(void *, const stru
             return -1;
         }
     }
+    des_wheel_free(queue);
     free(queue->heap);
     queue->heap = heap;
     queue->hole = false;
@@ -414,6 +474,9 @@ int des_sweep(struct des_queue *queue, des_test dead, void *context, struct des_
               size_t *drops)
 {
     *drops = 0;
+    if (!des_wheel_drain(queue)) {
+        return DES_NO_MEMORY;
+    }
     *dropped = malloc((des_count(queue) + 1) * sizeof **dropped);
     if (*dropped == NULL) {
         return DES_NO_MEMORY;

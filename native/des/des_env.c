@@ -199,13 +199,45 @@ static inline int push(Env *env, void *event, int priority, Clock at)
     if (env->queue.mode != DES_INT || at.mode != DES_INT) {
         return push_oddly(env, event, priority, at);
     }
-    struct des_entry entry = {des_of_int(at.i), des_key(priority, env->sequence, true), event};
-    if (des_push(&env->queue, entry) < 0) {
+    uint64_t key = des_key(priority, env->sequence, true);
+    if (des_push_number(&env->queue, des_of_int(at.i), key, event) < 0) {
         PyErr_NoMemory();
         return -1;
     }
     entered(env, event);
     return 0;
+}
+
+/* A new timer, for the common kinds of numbers: 1 when it is scheduled, 0 when env_schedule_in has
+ * to do it, -1. The delay is not negative. */
+int env_start_timer(Env *env, Event *event, PyObject *delay)
+{
+    struct des_queue *queue = &env->queue;
+    uint64_t time, key = des_key(NORMAL, env->sequence, queue->mode == DES_INT);
+    if (env->own_schedule || queue->busy || queue->mode != env->now.mode) {
+        return 0;
+    }
+    if (queue->mode == DES_INT && PyLong_CheckExact(delay)) {
+        int64_t at;
+        if (!as_int64(delay, &at) || at == 0 || __builtin_add_overflow(env->now.i, at, &at)) {
+            return 0;
+        }
+        time = des_of_int(at);
+    } else if (queue->mode == DES_FLOAT && PyFloat_CheckExact(delay)) {
+        double at = env->now.d + PyFloat_AS_DOUBLE(delay);
+        if (!(at > env->now.d)) {
+            return 0;
+        }
+        time = des_of_float(at);
+    } else {
+        return 0;
+    }
+    if (des_push_number(queue, time, key, event) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    entered(env, event);
+    return 1;
 }
 
 /* Before an event is scheduled: one that was cancelled comes back to life, its past does not. */
@@ -386,7 +418,7 @@ static int next_event(Env *env, void **event)
             PyErr_SetString(PyExc_RuntimeError, "a comparison of times changes the schedule");
             return -1;
         }
-        int got = des_pop(&env->queue, &entry);
+        int got = des_pop_quickly(&env->queue, &entry) ? 1 : des_pop(&env->queue, &entry);
         if (got == 0) {
             return 0;
         }
@@ -442,6 +474,30 @@ static int run_foreign(Env *env, PyObject *object)
     return truth < 0 ? -1 : 0;
 }
 
+/* Many events at the same time: have the memory of those that follow come nearer. What an event
+ * refers to is looked at only when the event itself is there already. */
+static inline __attribute__((always_inline)) void prefetch(Env *env)
+{
+    Event *event = des_ahead(&env->queue, 12);
+    if (event == NULL) {
+        return;
+    }
+    __builtin_prefetch(untagged(event));
+    __builtin_prefetch((char *)untagged(event) + 64);
+    event = des_ahead(&env->queue, 8);
+    if (!is_foreign(event) && event->kind[0] == K_RESUME) {
+        __builtin_prefetch(event->slot[0]);
+        __builtin_prefetch((char *)event->slot[0] + 64);
+    }
+    event = des_ahead(&env->queue, 4);
+    if (!is_foreign(event) && event->kind[0] == K_RESUME) {
+        char *generator = (char *)((Process *)event->slot[0])->generator;
+        for (int line = 0; line < 6 && generator != NULL; line++) {
+            __builtin_prefetch(generator + 64 * line);
+        }
+    }
+}
+
 /* One step: 1, 0 when nothing is scheduled, -1 on an error of an event. */
 int env_step(Env *env)
 {
@@ -450,6 +506,7 @@ int env_step(Env *env)
     if (got <= 0) {
         return got;
     }
+    prefetch(env);
     env->steps++;
     int result;
     if (!is_foreign(event)) {

@@ -185,8 +185,14 @@ static int env_traverse(Env *self, visitproc visit, void *arg)
         Py_VISIT(self->now.o);
     }
     struct des_entry entry;
-    for (size_t at = 0; des_each(&self->queue, at, &entry); at++) {
+    for (struct des_place place = {0, 0}; des_each(&self->queue, &place, &entry);) {
         Py_VISIT(untagged(entry.event));
+        if (!is_foreign(entry.event) && ((Event *)entry.event)->flags & F_LOOSE) {
+            int result = event_visit_loose(entry.event, visit, arg);
+            if (result != 0) {
+                return result;
+            }
+        }
         if (self->queue.mode == DES_OBJECT) {
             Py_VISIT((PyObject *)des_to_object(entry.at));
         }
@@ -201,7 +207,7 @@ static int env_clear(Env *self)
     des_init(&self->queue, env_less);
     self->dead = 0;
     struct des_entry entry;
-    for (size_t at = 0; des_each(&queue, at, &entry); at++) {
+    for (struct des_place place = {0, 0}; des_each(&queue, &place, &entry);) {
         if (!is_foreign(entry.event)) {
             ((Event *)entry.event)->queued--;
         }
@@ -296,11 +302,13 @@ static PyObject *get_queue(Env *self, void *Py_UNUSED(closure))
 {
     PyObject *list = PyList_New(0);
     struct des_entry entry;
-    for (size_t at = 0; list != NULL && des_each(&self->queue, at, &entry); at++) {
+    struct des_place place = {0, 0};
+    while (list != NULL && des_each(&self->queue, &place, &entry)) {
         PyObject *row = NULL, *time;
         if (!is_foreign(entry.event) && ((Event *)entry.event)->flags & F_CANCELLED) {
             continue;
         }
+        event_expose(untagged(entry.event), is_foreign(entry.event));
         if (self->queue.mode == DES_OBJECT) {
             PyObject *last = PyTuple_Pack(1, untagged(entry.event));
             row = last == NULL ? NULL : PySequence_Concat(des_to_object(entry.at), last);

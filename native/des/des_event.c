@@ -214,6 +214,34 @@ int event_remove(Event *self, int kind, PyObject *target)
     return found;
 }
 
+/* ---- loose events ---- */
+
+/* A timeout that a process makes and yields at once belongs to the queue and to process.target,
+ * and nobody else has it: the environment shows the collector what it refers to, so that it need
+ * not be in the collector's lists. Whoever is shown such an event has it tracked first. The process
+ * has yielded, or ended: is the timeout that it made last such a one? */
+void event_settle(Env *env, PyObject *yielded)
+{
+    Event *fresh = (Event *)env->fresh;
+    env->fresh = NULL;
+    if ((PyObject *)fresh != yielded || Py_REFCNT(fresh) != 2 || fresh->queued != 1 ||
+        fresh->state != S_SLOTS || fresh->kind[0] != K_NONE || fresh->dict != NULL) {
+        event_expose((PyObject *)fresh, false);
+    }
+}
+
+/* For the environment's traverse. With a reference that is not known it may be anywhere: then
+ * what it refers to stays. */
+int event_visit_loose(Event *self, visitproc visit, void *arg)
+{
+    bool waited = self->kind[0] == K_RESUME &&
+                  ((Process *)self->slot[0])->target == (PyObject *)self;
+    if (Py_REFCNT(self) != 1 + waited || self->queued != 1) {
+        return 0;
+    }
+    return Py_TYPE(self)->tp_traverse((PyObject *)self, visit, arg);
+}
+
 /* ---- when it is due ---- */
 
 static int stop(State *st, Event *event)
@@ -379,10 +407,32 @@ static int crash(Env *env, Event *event)
     return -1;
 }
 
+/* What most events do: they have one process go on, and all is well. */
+static int run_process(Env *env, Event *event)
+{
+    Process *process = (Process *)event->slot[0];
+    event->slot[0] = NULL;
+    event->kind[0] = K_NONE;
+    event->state = S_DONE;
+    int result = process_resume(process, (PyObject *)event);
+    if (result < 0 && PyErr_ExceptionMatches(env->st->StopSimulation)) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        PyObject *rest = PyList_New(0);
+        PyErr_Restore(type, value, traceback);
+        requeue(env, event, rest);
+        Py_XDECREF(rest);
+    }
+    Py_DECREF(process);
+    return result;
+}
+
 int event_run(Env *env, Event *event)
 {
     int result = 0;
-    if (event->state == S_SLOTS) {
+    if (event->state == S_SLOTS && event->kind[0] == K_RESUME && event->kind[1] == K_NONE) {
+        result = run_process(env, event);
+    } else if (event->state == S_SLOTS) {
         result = run_slots(env, event);
     } else if (event->state == S_OBJECT) {
         result = run_list(env, event);

@@ -353,7 +353,11 @@ static void timeout_dealloc(Timeout *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     Env *env = self->base.env;
-    PyObject_GC_UnTrack(self);
+    if (!(self->base.flags & F_LOOSE)) {
+        PyObject_GC_UnTrack(self);
+    } else if (env->fresh == (PyObject *)self) {
+        env->fresh = NULL;
+    }
     self->base.env = NULL;
     if (self->base.weak != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
@@ -403,25 +407,54 @@ static int timeout_init(Timeout *self, PyObject *args, PyObject *kwargs)
     return timeout_start(self, delay, value);
 }
 
+/* For what the process that runs makes a timeout may be loose: see event_settle. */
+static Timeout *timeout_take(State *st, Env *env, PyTypeObject *type)
+{
+    bool loose = env->active != NULL && !env->own_schedule && type == st->Timeout;
+    Timeout *self = (Timeout *)(loose ? event_take(st, type) : NULL);
+    if (self == NULL) {
+        self = (Timeout *)event_alloc(st, type);
+        if (self == NULL) {
+            return NULL;
+        }
+        if (loose) {
+            PyObject_GC_UnTrack(self);
+        }
+    }
+    self->base.env = (Env *)Py_NewRef(env);
+    self->base.ok = OK_TRUE;
+    self->base.flags = loose ? F_EXACT | F_LOOSE : F_EXACT;
+    if (loose) {
+        if (env->fresh != NULL) {
+            event_settle(env, NULL);
+        }
+        env->fresh = (PyObject *)self;
+    }
+    return self;
+}
+
 static PyObject *timeout_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf,
                                     PyObject *names)
 {
-    State *st = PyType_GetModuleState((PyTypeObject *)type);
+    State *st = quick_state(type);
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
-    if (count < 2 || count > 3 || names != NULL || st == NULL ||
-        !is_env(st, args[0])) {
+    if (count < 2 || count > 3 || names != NULL || st == NULL || !is_env(st, args[0])) {
         return construct_slowly(type, args, nargsf, names);
     }
-    if (check_delay(args[1]) < 0) {
+    PyObject *delay = args[1];
+    if (check_delay(delay) < 0) {
         return NULL;
     }
-    Timeout *self = (Timeout *)event_alloc(st, (PyTypeObject *)type);
+    Env *env = (Env *)args[0];
+    Timeout *self = timeout_take(st, env, (PyTypeObject *)type);
     if (self == NULL) {
         return NULL;
     }
-    self->base.env = (Env *)Py_NewRef(args[0]);
-    self->base.flags = F_EXACT;
-    if (timeout_start(self, args[1], count > 2 ? args[2] : Py_None) < 0) {
+    self->base.value = Py_NewRef(count > 2 ? args[2] : Py_None);
+    self->delay = Py_NewRef(delay);
+    int started = env_start_timer(env, &self->base, delay);
+    if (started < 0 ||
+        (started == 0 && env_schedule_in(env, &self->base, NORMAL, delay) < 0)) {
         Py_DECREF(self);
         return NULL;
     }

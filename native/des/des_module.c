@@ -37,12 +37,19 @@ PyObject *class_name(PyObject *self)
 
 #define EVENT_SMALL offsetof(Event, queued)
 
-PyObject *event_alloc(State *st, PyTypeObject *type)
+#if defined(__GNUC__) && !defined(__clang__)
+#define FEW __attribute__((optimize("no-tree-loop-distribute-patterns"))) /* no call of memset */
+#else
+#define FEW
+#endif
+
+/* One from the free list, which the collector does not know yet; NULL when there is none. */
+FEW PyObject *event_take(State *st, PyTypeObject *type)
 {
     size_t words = (size_t)type->tp_basicsize / sizeof(void *);
     freed *old = words < SIZES ? st->free[words] : NULL;
     if (old == NULL || type->tp_itemsize != 0 || type->tp_alloc != PyType_GenericAlloc) {
-        return type->tp_alloc(type, 0);
+        return NULL;
     }
     st->free[words] = old->next;
     st->freed[words]--;
@@ -61,6 +68,15 @@ PyObject *event_alloc(State *st, PyTypeObject *type)
     Py_SET_REFCNT(self, 1);
     Py_INCREF(type);
 #endif
+    return self;
+}
+
+PyObject *event_alloc(State *st, PyTypeObject *type)
+{
+    PyObject *self = event_take(st, type);
+    if (self == NULL) {
+        return type->tp_alloc(type, 0);
+    }
     PyObject_GC_Track(self);
     return self;
 }

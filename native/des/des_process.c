@@ -187,6 +187,9 @@ int process_resume(Process *self, PyObject *event)
     for (int waiting = 0; waiting == 0;) {
         PyObject *result = NULL;
         PySendResult sent = advance(st, self, current, &result);
+        if (env->fresh != NULL) {
+            event_settle(env, sent == PYGEN_NEXT && !self->own_resume ? result : NULL);
+        }
         if (sent != PYGEN_NEXT) {
             Py_SETREF(current, Py_NewRef(Py_None));
             PyObject *value = sent == PYGEN_RETURN ? result : take_error();
@@ -363,12 +366,25 @@ static PyMethodDef process_methods[] = {
     {NULL}};
 
 static PyMemberDef process_members[] = {
-    {"_generator", T_OBJECT_EX, offsetof(Process, generator), 0},
-    {"_target", T_OBJECT, offsetof(Process, target), 0},
-    {"target", T_OBJECT, offsetof(Process, target), READONLY, "What the process waits for."},
-    {NULL}};
+    {"_generator", T_OBJECT_EX, offsetof(Process, generator), 0}, {NULL}};
+
+static PyObject *get_target(Process *self, void *Py_UNUSED(closure))
+{
+    PyObject *target = self->target == NULL ? Py_None : self->target;
+    State *st = state_of(Py_TYPE(self));
+    event_expose(target, st == NULL || !is_event(st, target));
+    return Py_NewRef(target);
+}
+
+static int set_target(Process *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(self->target, Py_XNewRef(value));
+    return 0;
+}
 
 static PyGetSetDef process_getset[] = {
+    {"_target", (getter)get_target, (setter)set_target},
+    {"target", (getter)get_target, NULL, "What the process waits for."},
     {"name", (getter)get_name, NULL, "The name of the generator."},
     {"is_alive", (getter)get_alive, NULL, "True until the generator ends."},
     {NULL}};

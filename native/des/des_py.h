@@ -37,6 +37,7 @@ enum event_flags {
     F_EXACT = 1,     /* of a built-in type: no method is overridden */
     F_DEFUSED = 2,
     F_CANCELLED = 4, /* what is scheduled of it is dead */
+    F_LOOSE = 8,     /* the collector does not know it, see event_settle */
 };
 
 typedef struct freed {
@@ -87,6 +88,7 @@ typedef struct {
     uint64_t sequence, steps;
     size_t dead;
     PyObject *active; /* or NULL */
+    PyObject *fresh;  /* borrowed: the loose timeout that the active process made last, or NULL */
     PyObject *weak;
     bool own_schedule, own_step; /* overridden in a subclass or on the instance */
     bool reraise;                /* an unhandled failure is raised itself, not a copy of it */
@@ -193,6 +195,12 @@ static inline bool is_env(State *st, PyObject *object)
     return is_seen(object, st->Environment, &st->environment);
 }
 
+/* The state of the module that a built-in type is from. */
+static inline State *quick_state(PyObject *type)
+{
+    return PyModule_GetState(((PyHeapTypeObject *)type)->ht_module);
+}
+
 /* An exact int of Python's that fits: true. No error is set either way. */
 static inline bool as_int64(PyObject *object, int64_t *number)
 {
@@ -260,6 +268,7 @@ PyObject *class_name(PyObject *self);
 State *state_of(PyTypeObject *type);
 PyObject *construct_slowly(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names);
 PyObject *event_alloc(State *st, PyTypeObject *type); /* tracked by the collector */
+PyObject *event_take(State *st, PyTypeObject *type);
 void event_recycle(State *st, PyObject *self, PyTypeObject *type);
 bool overridden(PyObject *object, PyObject *name, PyObject *builtin); /* in its type */
 PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
@@ -276,6 +285,7 @@ int env_step(Env *env);
 PyObject *env_method_schedule(Env *self, PyObject *args, PyObject *kwargs);
 PyObject *env_method_cancel(Env *self, PyObject *object);
 int env_schedule(Env *env, Event *event, int priority);
+int env_start_timer(Env *env, Event *event, PyObject *delay);
 int env_schedule_in(Env *env, Event *event, int priority, PyObject *delay);
 PyObject *env_now(Env *env);
 
@@ -292,6 +302,17 @@ int event_remove(Event *event, int kind, PyObject *target); /* 1 removed, 0 was 
 PyObject *event_callbacks(Event *event);
 int event_set_callbacks(Event *event, PyObject *value);
 int event_run(Env *env, Event *event);
+void event_settle(Env *env, PyObject *yielded);
+int event_visit_loose(Event *event, visitproc visit, void *arg);
+
+/* Before somebody else gets to see an event: the collector has to know it. */
+static inline void event_expose(PyObject *object, bool foreign)
+{
+    if (!foreign && ((Event *)object)->flags & F_LOOSE) {
+        ((Event *)object)->flags &= (uint8_t)~F_LOOSE;
+        PyObject_GC_Track(object);
+    }
+}
 int event_trigger(Event *event, bool ok, PyObject *value);
 PyObject *one_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, const char *name,
                        PyObject *fallback);

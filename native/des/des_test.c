@@ -1,5 +1,6 @@
 /* The queue of events against a plain list: random schedules, all modes, cancelling, failures. */
 #include "des.c"
+#include "des_wheel.c"
 
 #include <assert.h>
 #include <stdio.h>
@@ -84,10 +85,10 @@ static bool is_dead(void *context, void *event)
 
 static int add(struct des_queue *queue, double at, int priority, bool now)
 {
-    struct event *event = &events[made % MOST];
-    if (event->scheduled) {
-        return 0;
+    while (events[made % MOST].scheduled) {
+        made++;
     }
+    struct event *event = &events[made % MOST];
     struct order order = {at, priority, made};
     struct des_entry entry = {.key = des_key(priority, made, true), .event = event};
     event->order = order;
@@ -164,7 +165,8 @@ static void empty(struct des_queue *queue)
             discard(des_to_object(entry.at));
         }
     }
-    assert(!des_each(queue, 0, &entry) && des_pop(queue, &entry) == 0);
+    struct des_place place = {0, 0};
+    assert(!des_each(queue, &place, &entry) && des_pop(queue, &entry) == 0);
     des_free(queue);
     memset(events, 0, sizeof events);
 }
@@ -199,6 +201,65 @@ static void random_schedule(void)
         } else {
             double back = draw(50) == 0 ? 3 : 0; /* the past: SimPy lets schedule do that */
             assert(add(&queue, now + (double)draw(20) - back, (int)draw(5) - 1, false) == 0);
+        }
+    }
+    while (des_count(&queue) > 0) {
+        now = take(&queue, now);
+    }
+    empty(&queue);
+}
+
+/* Timers of all lengths, few and many of them: what the wheel takes and what it does not. */
+static void timers(uint64_t scale, size_t most, enum des_mode mode)
+{
+    struct des_queue queue;
+    des_init(&queue, less);
+    advance(&queue, mode);
+    double now = 0;
+    for (int turn = 0; turn < 9000; turn++) {
+        struct des_entry entry;
+        struct des_place place = {0, 0};
+        if (turn % 3000 == 2999) {
+            size_t seen = 0;
+            while (des_each(&queue, &place, &entry)) {
+                assert(((struct event *)entry.event)->scheduled);
+                seen++;
+            }
+            assert(seen == des_count(&queue));
+            cancel_some(&queue);
+            scale = scale * 50 + 1;
+        }
+        if (turn == 7000 && mode == DES_INT && most % 2 == 0) {
+            advance(&queue, most % 4 == 0 ? DES_FLOAT : DES_OBJECT);
+        }
+        if (des_count(&queue) > draw(most)) {
+            now = take(&queue, now);
+        } else {
+            uint64_t length = draw(4) == 0 ? draw(scale) : scale + draw(97);
+            length = draw(60) == 0 ? length << draw(20) : length;
+            assert(add(&queue, now + (double)length, (int)draw(3), false) == 0);
+        }
+    }
+    while (des_count(&queue) > 0) {
+        now = take(&queue, now);
+    }
+    empty(&queue);
+}
+
+/* What a wheel is bad at: nearly all at a few times, and each before those that are there. */
+static void crowds(void)
+{
+    struct des_queue queue;
+    des_init(&queue, less);
+    double now = 0;
+    for (int turn = 0; turn < 60000; turn++) {
+        if (des_count(&queue) > 1000 + draw(2000)) {
+            now = take(&queue, now);
+        } else if (turn < 16000) {
+            uint64_t length = draw(2) == 0 ? draw(4) : ((uint64_t)1 << 30) + draw(5);
+            assert(add(&queue, now + (double)length, 1, false) == 0);
+        } else {
+            assert(add(&queue, now + 1 + (double)draw(2), (int)draw(9000), false) == 0);
         }
     }
     while (des_count(&queue) > 0) {
@@ -269,6 +330,12 @@ int main(void)
     for (int turn = 0; turn < 60; turn++) {
         random_schedule();
     }
+    for (uint64_t scale = 1; scale < 1000000; scale *= 100) {
+        timers(scale, 150, DES_INT);
+        timers(scale, 1500, DES_INT);
+        timers(scale, 3001, DES_FLOAT);
+    }
+    crowds();
     borders();
     floats();
     failing_comparisons();

@@ -66,7 +66,7 @@ def execute(
     who = given.who or identity(user)
     ctx = Context(node, host, role, who)
     comm = basename(words[0].text)[: COMM_SIZE - 1]
-    task = Task(comm, node.globals.next_pid(), *who, given.environ)
+    task = Task(comm, node.globals.next_pid(), *who, given.variables)
     try:
         steps = _perform(ctx, command, verb, operands, options)
         return (yield from node.globals.acting(task, steps))
@@ -112,7 +112,7 @@ class _Given(NamedTuple):
     """What stands in front of a command."""
 
     who: tuple[int, int] | None = None
-    environ: tuple[tuple[str, str], ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 def _prefix(words: Sequence[Word]) -> tuple[_Given, Sequence[Word]]:
