@@ -86,7 +86,7 @@ class Verdict(NamedTuple):
 class Account:
     """One client; `terms`: it knows the terms (GRANT_PARAM); `brw`: its largest BRW."""
 
-    __slots__ = ("brw", "counted", "dirty", "granted", "pending", "terms")
+    __slots__ = ("brw", "counted", "dirty", "gone", "granted", "pending", "terms")
 
     def __init__(self, brw: int = 0, terms: bool = True) -> None:
         self.granted = 0
@@ -96,6 +96,8 @@ class Account:
         self.terms = terms
         self.counted = False
         """It is one of tgd_tot_granted_clients."""
+        self.gone = False
+        """It is nobody's (exp_failed): what it writes is counted, it gets nothing any more."""
 
     def sums(self) -> list[int]:
         """Granted, dirty, pending."""
@@ -120,8 +122,12 @@ class Grants:
         """Nothing for clients that do not know the terms (tgd_grant_compat_disable)."""
 
     def account(self, cookie: int) -> Account:
-        """A client's account; made when it first connects."""
-        return self._accounts.setdefault(cookie, Account())
+        """A client's account; one that is gone where it has none, or no more."""
+        account = self._accounts.get(cookie)
+        if account is None:
+            account = Account()
+            account.gone = True
+        return account
 
     def accounts(self) -> Iterator[tuple[int, Account]]:
         """(cookie, account) of all clients."""
@@ -172,7 +178,7 @@ class Grants:
         Who comes back gets all that it says it holds where there is room, and so does everybody
         during recovery; who is new gets a chunk.
         """
-        account = self.account(cookie)
+        account = self._accounts.setdefault(cookie, Account())
         account.brw, account.terms = brw, terms
         if not account.counted:
             account.counted = True
@@ -192,6 +198,7 @@ class Grants:
             account.granted = 0
             self._set_dirty(account, 0)
             self.clients -= account.counted
+            account.gone = True
             if account.pending:
                 self._gone.append(account)
 
@@ -202,7 +209,8 @@ class Grants:
         if not told.known:
             return 0
         told = self._incoming(account, told)
-        return self.deflate(account, self._shrink(account, told, available) if told.shrink else 0)
+        shrink = told.known and told.shrink
+        return self.deflate(account, self._shrink(account, told, available) if shrink else 0)
 
     def shrink(self, account: Account, held: int, available: int) -> int:
         """A client gives `held` bytes back (grant_shrink); what it must keep."""
@@ -270,8 +278,8 @@ class Grants:
 
     def _incoming(self, account: Account, told: Told) -> Told:
         """Take in dirty and dropped bytes; returns `told` in this store's bytes."""
-        if not told.known:
-            return told
+        if not told.known or account.gone:
+            return told._replace(known=False)
         told = told._replace(
             held=self.inflate(account, told.held),
             dirty=self.inflate(account, told.dirty),
@@ -322,7 +330,7 @@ class Grants:
         """
         chunk = self.chunk(account)
         old = account is not self.own and not account.terms and self.compat_disable
-        if old or left == 0 or wanted > OBD_MAX_GRANT:
+        if old or left == 0 or wanted > OBD_MAX_GRANT or account.gone:
             return 0
         if held >= wanted or held >= account.granted + chunk:
             return 0
@@ -350,6 +358,8 @@ class Grants:
     def _pend(self, account: Account, nbytes: int) -> None:
         account.pending += nbytes
         self.tot_pending += nbytes
+        if account.gone and nbytes and account not in self._gone:
+            self._gone.append(account)
 
     def _set_dirty(self, account: Account, dirty: int) -> None:
         self.tot_dirty += dirty - account.dirty

@@ -270,3 +270,22 @@ def test_a_client_that_goes_leaves_what_is_pending() -> None:
     grants.commit(account, verdict.pending)
     assert grants.tot_granted == 0
     assert grants.clients == 0
+
+
+def test_a_write_of_who_was_thrown_out_leaves_no_grant_behind() -> None:
+    """It was under way when its client was evicted: its space counts until it is on disk."""
+    grants = Grants()
+    before = connected(grants)
+    grants.forget(1)
+    account = grants.account(1)
+    told = Told(True, held=0, dirty=MIB, wanted=32 * MIB, dropped=MIB)
+    verdict = grants.write(account, told, [Range(0, MIB, True)], BIG)
+    assert verdict == ([True], MIB + TAX, 0)
+    check_sums(grants)
+    assert grants.read(account, told, BIG) == 0
+    grants.commit(account, verdict.pending)
+    assert grants.tot_granted == grants.tot_dirty == grants.tot_pending == 0
+    assert before.sums() == [0, 0, 0]
+    assert grants.account(1) is not account
+    connected(grants)
+    check_sums(grants)
