@@ -140,6 +140,12 @@ def wrong_sum(s: dict[str, Any]) -> None:
     s["oss0"]["targets"][0]["grants"]["tot"][0] += 4096
 
 
+def grant_of_nobody(s: dict[str, Any]) -> None:
+    grants = s["oss0"]["targets"][0]["grants"]
+    grants["clients"]["0x77"] = [4096, 0, 0]
+    grants["tot"][0] += 4096
+
+
 def open_file(s: dict[str, Any]) -> None:
     mdt(s)["opens"].append({"fid": "[0x9:0x9:0x0]", "handle": 1, "flags": 0})
 
@@ -170,6 +176,7 @@ def refused(s: dict[str, Any]) -> None:
         (untrue_name, "cached_names_are_true"),
         (too_much_grant, "grants_are_conserved"),
         (wrong_sum, "grants_are_conserved"),
+        (grant_of_nobody, "grants_are_conserved"),
         (open_file, "nothing_is_left_open"),
         (refused, "nothing_is_refused"),
     ],
