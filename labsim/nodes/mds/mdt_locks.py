@@ -193,11 +193,17 @@ class MdtLocks(LdlmHandlers, Target):
         self.version(req, place, found[0] if found else None)
 
     def commit(self, req: ServerRequest, tx: Tx, sync: bool = False) -> Steps[None]:
-        """Let the changes happen; a reply that reports a failure carries no transno."""
+        """Let the changes happen; a reply that reports a failure carries no transno.
+
+        Nor is it kept: a request that changed nothing is executed again if it comes again.
+        """
         try:
             yield from tx.stop(sync=sync)
         except LustreError:
             req.transno = 0
+            noted = req.export.replies.pop(req.xid, None)
+            if noted is not None:
+                self.free_reply(noted)
             raise
 
     def now(self, asked: int) -> int:

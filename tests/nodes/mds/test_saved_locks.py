@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from os import XATTR_REPLACE
 from typing import Any
 
 from labsim.base.units import NS_PER_S
@@ -79,3 +81,10 @@ def test_commit_on_sharing_lets_the_same_client_go_on(two: World) -> None:
     assert two.mdt.last_committed < two.mdt.last_transno - 2
     two.later(COMMIT + NS_PER_S)
     assert len(two.mdt.kept) == 0
+
+
+def test_a_change_that_failed_fails_again_when_its_reply_is_lost(two: World) -> None:
+    fid = two.run(two.c0.create("f"))
+    two.fault(points.MDS_REINT_NET_REP)
+    with two.fails(errno.ENODATA):
+        two.run(two.c0.setxattr(fid, "user.a", b"1", XATTR_REPLACE))
