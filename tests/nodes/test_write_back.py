@@ -460,3 +460,50 @@ def test_drop_caches_keeps_what_is_dirty(world: World) -> None:
     (obj,) = world.osc.objects.values()
     assert obj.snapshot()["cached"] == [[PAGE_SIZE, PAGE_SIZE + 10]]
     assert world.read(PAGE_SIZE - 1, 3) == b"abb"
+
+
+def test_many_writers_share_little_room(world: World) -> None:
+    world.set("osc.*.max_dirty_mb", "1")
+    files = [world.open(f"w{number}", O_RDWR | O_CREAT) for number in range(6)]
+
+    def work(number: int) -> Any:
+        for at in range(0, 3 * MIB, 300_000):
+            yield from world.nodes[0].vfs.write(files[number], Fill(300_000, number + 1, at), at)
+
+    works = [world.env.process(work(number)) for number in range(6)]
+    world.run(world.env.all_of(works))
+    assert world.osc.grant.dirty <= MIB
+    for number, file in enumerate(files):
+        got = tobytes(world.run(world.nodes[1].vfs.read(
+            world.open(f"w{number}", client=1), 4 * MIB, 0)))  # fmt: skip
+        assert got == tobytes(Fill(len(got), number + 1))
+        assert len(got) >= 3 * MIB
+        world.call("close", file)
+
+
+def test_eviction_wakes_who_waits_for_room(world: World) -> None:
+    world.set("osc.*.max_dirty_mb", "1")
+    world.oss.host.faults.arm(Armed(0x214, reaction="hold"))
+    failed: list[str] = []
+
+    def work() -> Any:
+        try:
+            yield from world.nodes[0].vfs.write(world.file, Fill(8 * MIB, 1), 0)
+        except LustreError as error:
+            failed.append(error.name)
+
+    done = world.env.process(work())
+    world.wait(5)
+    (export,) = [one for one in world.ofd.exports if one.client_uuid == world.osc.imp.client_uuid]
+    export.evict("a test")
+    world.oss.host.faults.disarm(0x214)
+    world.run(done)
+    world.wait(60)
+    assert world.osc.grant.dirty == 0
+    assert world.fails("fsync", world.file) == "EIO"
+    world.write(b"after", 0)
+    world.call("fsync", world.file)
+    account = {
+        export.client_uuid: world.ofd.grants.account(export.cookie) for export in world.ofd.exports
+    }[world.osc.imp.client_uuid]
+    assert world.osc.grant.held == account.granted

@@ -148,9 +148,16 @@ class FileReads(FileLocks):
     def _fetch(
         self, obj: OscObject, lock: ClientLock, start: int, end: int, limit: int
     ) -> Steps[None]:
-        """One BRW into the cache; what lies behind the object's end are zeros."""
+        """One BRW into the cache; from this moment on others know that it is coming."""
         record = (start, end, self.env.event())
         obj.fetches.append(record)
+        return self._arrive(obj, lock, record, limit)
+
+    def _arrive(
+        self, obj: OscObject, lock: ClientLock, record: tuple[int, int, Any], limit: int
+    ) -> Steps[None]:
+        """What lies behind the object's end are zeros."""
+        start, end, arrived = record
         try:
             got = yield from obj.osc.fetch(obj, lock, start, end)
             known = start + len(got)
@@ -162,7 +169,7 @@ class FileReads(FileLocks):
                 obj.fill(known, end, Fill(end - known))
         finally:
             obj.fetches.remove(record)
-            record[2].succeed()
+            arrived.succeed()
 
     # ---- reading ahead
 
@@ -170,24 +177,26 @@ class FileReads(FileLocks):
         self, state: FileState, reader: Any, offset: int, length: int, size: int
     ) -> None:
         """Have what will be wanted next on its way, as far as locks reach that are here."""
-        missing: list[tuple[int, int]] = []
+        lacking: list[tuple[int, int]] = []
         for stripe, at, start, count in pieces(state.layout, offset, length):
             obj = state.objects[stripe]
             assert obj is not None
             shift = offset + start - at
-            missing += [(low + shift, high + shift) for low, high in obj.absent(at, at + count)]
+            lacking += [(low + shift, high + shift) for low, high in obj.absent(at, at + count)]
 
         def covered(at: int) -> int:
             return self._covered(state, at)
 
-        for start, end in self.readahead.plan(reader, offset, length, missing, size, covered):
+        for start, end in self.readahead.plan(reader, offset, length, lacking, size, covered):
             end = min(end, size)
             for run in runs(state.layout, start, end - start) if start < end else ():
                 grip = self.match(state, run, LCK_PR)
                 if grip is not None:
                     stop = min(run.offset + run.length, grip.lock.policy.end + 1)
                     limit = object_size(state.layout, run.stripe, size)
-                    self.env.process(self._ahead(grip, run.offset, stop, limit))
+                    missing = grip.obj.absent(run.offset, stop)
+                    works = self._fetches(grip.obj, grip.lock, missing, limit)
+                    self.env.process(self._ahead(grip, works))
 
     def _covered(self, state: FileState, at: int) -> int:
         """Where the lock ends that covers byte `at` of the file, in bytes of the file; 0: none."""
@@ -204,11 +213,10 @@ class FileReads(FileLocks):
             room = min(room, layout.stripe_size - at % layout.stripe_size)
         return at + room if room else 0
 
-    def _ahead(self, grip: Grip, start: int, end: int, limit: int) -> Steps[None]:
+    def _ahead(self, grip: Grip, works: list[Steps[None]]) -> Steps[None]:
         """Fetch in the background; what fails is left to who really wants it."""
         try:
-            missing = grip.obj.missing(start, end)
-            yield from gather(self.env, self._fetches(grip.obj, grip.lock, missing, limit))
+            yield from gather(self.env, works)
         except LustreError as error:
             self.node.host.trace.emit("readahead.failed", grip.obj.osc.name, error.errno)
         finally:

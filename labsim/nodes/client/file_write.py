@@ -124,16 +124,19 @@ class FileWrites(FileReads):
 
     def _make_room(self, obj: OscObject, at: int, stop: int, limit: int) -> Steps[bool]:
         """Take the grant for [at, stop); what is dirty around it may go while this waits."""
-        osc, taken = obj.osc, 0
+        osc, epoch, taken = obj.osc, obj.osc.grant.epoch, 0
         while True:
-            need = obj.dirty.cost(at, stop, limit) - taken
-            if need <= 0:
-                osc.grant.unreserve(-need)
+            need = obj.dirty.cost(at, stop, limit)
+            if need <= taken:
+                osc.grant.unreserve(taken - need)
                 return True
-            if not (yield from osc.enter_cache(obj, need)):
-                osc.grant.unreserve(taken)
+            osc.grant.unreserve(taken)
+            room = yield from osc.enter_cache(obj, need)
+            if epoch != osc.grant.epoch:
+                raise LustreError(EIO, f"{osc.name}: evicted")
+            if not room:
                 return False
-            taken += need
+            taken = need
 
     def settled(self, obj: OscObject, start: int, end: int) -> Steps[None]:
         """Wait until nothing of a range is being read or written."""

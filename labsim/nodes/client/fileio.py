@@ -192,7 +192,8 @@ class FileData(FileWrites):
 
     def drop(self, inode: Inode) -> Steps[bool]:
         """Forget clean pages; True where nothing of the inode is left that must be kept."""
-        state, clean = inode.data, True
+        state = inode.data
+        clean = state is None or not state.ranges
         for one in state.objects if state is not None else ():
             if one is None:
                 continue

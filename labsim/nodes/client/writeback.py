@@ -129,6 +129,8 @@ class Writeback(Component):
             obj.dirty.ready[extent] = None
             self._ready[obj] = None
             self.unplug()
+        elif self._waiters:
+            self.unplug()
 
     def cleaned(self, obj: OscObject) -> None:
         """Dirty pages went without being written."""
