@@ -128,7 +128,10 @@ class Target(RecoveryFiles, Handlers):
 
     def _after_recovery(self) -> Steps[None]:
         self.ldlm.reprocess()
-        yield from self.on_recovered()
+        try:
+            yield from self.on_recovered()
+        except LustreError as error:
+            self.host.trace.emit("target.sick", self.name, error.errno)
 
     def on_recovered(self) -> Steps[None]:
         """The clients that were here before a restart have replayed, or are gone."""
@@ -319,7 +322,21 @@ class Target(RecoveryFiles, Handlers):
             index, req.body.tag, req.xid, transno, 0, req.opdata, req.pre_versions
         )
         replies[req.xid] = reply
+        req.noted = older
         self.reply_data.write(tx, reply, req.export.slot.generation)
+
+    def not_done(self, req: ServerRequest) -> None:
+        """A transaction of `req` did not happen after all: it has no transno, nothing is kept."""
+        req.transno = 0
+        slot, replies = req.export.slot, req.export.replies
+        if slot.last_xid == req.xid:
+            slot.last_xid = 0
+        if slot.close_xid == req.xid:
+            slot.close_xid = 0
+        if req.noted is not None:
+            replies[req.xid] = req.noted
+        elif req.xid in replies:
+            self.free_reply(replies.pop(req.xid))
 
     def free_reply(self, reply: Reply) -> None:
         """Nobody will ask for it any more."""

@@ -14,6 +14,9 @@ ENOSPC = 28
 LONG_UNLINK_NS = 300 * NS_PER_S
 """PTLRPC_REQ_LONG_UNLINK: how long a slow network holds on to a buffer."""
 
+MDS_RECOVERY_ACCEPTS_GAPS = Point(
+    0x185, "a replay comes before the one in front of it", "MDS_RECOVERY_ACCEPTS_GAPS", "fail"
+)
 PTLRPC_BULK_GET_NET = Point(
     0x503, "the buffers of a bulk are not opened to the server", "PTLRPC_BULK_GET_NET"
 )

@@ -216,6 +216,7 @@ class Recovery:
     def stop(self) -> None:
         """The target stops; nobody is evicted, and the next start begins again."""
         self._stopped = True
+        self._changed.pulse()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -396,6 +397,8 @@ class Recovery:
             first = self._requests[0].transno
             if first != self.next_transno and len(self._requests) >= self.requests_left:
                 self._rpc.trace.emit("recovery.gap", self._target.name, self.next_transno, first)
+                self.next_transno = first
+            elif self._rpc.faults.hit(points.MDS_RECOVERY_ACCEPTS_GAPS):
                 self.next_transno = first
             return first == self.next_transno
         return self.requests_left == 0

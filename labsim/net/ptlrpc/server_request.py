@@ -41,6 +41,7 @@ class ServerRequest:
         "format",
         "hooks",
         "msg",
+        "noted",
         "opcode",
         "opdata",
         "peer",
@@ -68,6 +69,8 @@ class ServerRequest:
         """The client may be asked for more time."""
         self.export: Any = None
         self.transno = 0
+        self.noted: Any = None
+        """What was kept of an earlier part of it, until that is replaced (a Reply)."""
         self.opdata = 0
         """What is kept besides the status for one who asks again (an open's disposition)."""
         self.pre_versions = (0, 0, 0, 0)

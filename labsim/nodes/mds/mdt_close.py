@@ -70,7 +70,10 @@ class MdtClose(MdtOpen):
             self.mdd.destroy_orphan(tx, file.fid)
         elif there and req is not None:
             self.store_times(tx, file.fid, req.get("rec_reint"))
-        yield from tx.stop()
+        if req is not None:
+            yield from self.commit(req, tx)
+        else:
+            yield from tx.stop()
 
     def store_times(self, tx: Tx, fid: Fid, record: Any) -> bool:
         """The access time that a close brings; the others are the OST objects' business."""
@@ -87,7 +90,14 @@ class MdtClose(MdtOpen):
         """A client has gone: what it had open is closed, unless we are going ourselves."""
         if not self.stopping:
             for file in self.opens.of(export.cookie):
-                self.host.env.process(self._close(file))
+                self.host.env.process(self._close_alone(file))
+
+    def _close_alone(self, file: OpenFile) -> Steps[None]:
+        """Close without anybody to tell: on a disk that fails, an orphan stays until a restart."""
+        try:
+            yield from self._close(file)
+        except LustreError as error:
+            self.host.trace.emit("target.sick", self.name, error.errno)
 
     def destroy_orphans(self) -> Steps[None]:
         """After recovery: who still had a file without a name open has said so by now.

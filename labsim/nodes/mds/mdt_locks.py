@@ -200,10 +200,7 @@ class MdtLocks(LdlmHandlers, Target):
         try:
             yield from tx.stop(sync=sync)
         except LustreError:
-            req.transno = 0
-            noted = req.export.replies.pop(req.xid, None)
-            if noted is not None:
-                self.free_reply(noted)
+            self.not_done(req)
             raise
 
     def now(self, asked: int) -> int:

@@ -162,7 +162,7 @@ class GhostImport:
         return (
             yield from self.send(
                 request, xid=done.xid, tag=done.tag, flags=flags, transno=done.transno,
-                versions=done.reply.body.pre_versions,
+                versions=done.reply.body.pre_versions, wait_s=2000,
             )
         )  # fmt: skip
 

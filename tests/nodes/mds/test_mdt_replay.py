@@ -11,6 +11,7 @@ import pytest
 
 from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID
+from labsim.net.ptlrpc import points
 from labsim.nodes.mds import layout
 from labsim.wire.constants import (
     DISP_OPEN_CREATE,
@@ -370,3 +371,71 @@ def test_transnos_are_never_given_out_twice(world: World) -> None:
         world.restart()
         world.run(world.c0.imp.come_back())
     assert [one >> 32 for one in seen] == [1, 2, 3]
+
+
+def test_objects_of_files_that_nobody_brings_back_are_destroyed(two: World) -> None:
+    one, other = two.c0, two.c1
+    lost = opened(two, one, "lost", CREATE)
+    kept = opened(two, other, "kept", CREATE)
+    opening = other.last()
+    ids = [layout.parse(bytes(answer.reply["mdt_md"]))[1][0].oid for answer in (lost, kept)]
+    assert ids[0] < ids[1]
+    two.restart()
+    two.run(other.imp.come_back(opening))
+    two.later(100 * 10**9)
+    assert list(namespace(two)) == ["kept"]
+    ost = two.node("oss0").targets[0]
+    there = {fid.oid for fid in ost.osd.objects() if fid.seq >> 32 == 1}
+    assert ids[1] in there
+    assert ids[0] not in there
+    assert there - {0, ids[1]} == set(two.mdt.osps[0].free)
+
+
+def test_what_failed_on_the_disk_is_not_remembered_as_done(world: World) -> None:
+    c = world.c0
+    world.run(c.create("f"))
+    space = world.mdt.osd.space
+    capacity, space.max_files = space.max_files, space.files
+    with world.fails(errno.ENOSPC):
+        world.run(c.mkdir("d"))
+    failed = c.last()
+    space.max_files = capacity
+    assert failed.reply.body.transno == 0
+    reply = world.run(c.imp.resend(failed))
+    assert reply.body.transno
+    assert set(namespace(world)) == {"d", "f"}
+
+
+def test_an_administrator_throws_a_client_out(two: World) -> None:
+    answer = opened(two, two.c0, "f", CREATE)
+    two.run(two.c0.unlink("f"))
+    two.mdt.evict_client("c0-uuid")
+    two.later(10**9)
+    assert [export.client_uuid for export in two.mdt.exports] == ["c1-uuid"]
+    assert not two.mdt.osd.exists(answer.body.fid1)
+    assert len(two.mdt.opens) == 0
+    two.later(10 * 10**9)
+    two.restart()
+    assert [slot.uuid for slot in two.mdt.last_rcvd.clients] == ["c1-uuid"]
+
+
+def test_a_slot_that_was_not_freed_is_waited_for(two: World) -> None:
+    two.fault(points.TGT_CLIENT_DEL)
+    two.run(two.c1.imp.disconnect())
+    two.later(10 * 10**9)
+    two.restart()
+    two.env.process(quiet(two.c0.imp.come_back()))
+    two.later(100 * 10**9)
+    assert "connected_clients: 1/2" in two.mdt.recovery_status
+
+
+def test_there_is_no_slot_for_a_new_client(world: World) -> None:
+    c = world.c0
+    world.run(c.imp.disconnect())
+    world.fault(points.TGT_CLIENT_ADD)
+    c.imp.conn_cnt = c.imp.handle = 0
+    with world.fails(errno.ENOSPC):
+        world.run(c.imp.connect())
+    assert len(world.mdt.exports) == 0
+    world.run(c.imp.connect())
+    assert len(world.mdt.exports) == 1
