@@ -77,15 +77,19 @@ class Replaying(Sender):
     @property
     def replay_list(self) -> list[Request]:
         """Everything that a replay would send now, in order."""
-        kept = sorted(self._kept.values(), key=_order) if self._kept else []
-        return kept + self._log
+        return self._opens() + self._log
+
+    def _opens(self) -> list[Request]:
+        """Committed opens of files that stay open."""
+        if not self._kept:
+            return []
+        return sorted((one for one in self._kept.values() if not one.closing), key=_order)
 
     @property
     def first_transno(self) -> int:
         """The lowest transno to replay; 0 where there is none (ptlrpc_first_transno)."""
-        if self._kept:
-            return min(request.transno for request in self._kept.values())
-        return self._log[0].transno if self._log else 0
+        first = self._opens() or self._log
+        return first[0].transno if first else 0
 
     @property
     def commit_expected(self) -> bool:
@@ -161,7 +165,7 @@ class Replaying(Sender):
 
     def lose_all(self) -> None:
         """The client was evicted: nothing can be replayed, and whoever waits for it is told."""
-        lost = self.replay_list
+        lost = [*(self._kept or {}).values(), *self._log]
         self._log, self._kept, self._to_replay = NOTHING, None, None
         self.uncommitted_bytes = 0
         self.vbr_failed = self._resume = False
@@ -205,7 +209,7 @@ class Replaying(Sender):
         """The lowest that is not replayed yet; what has been committed meanwhile is not needed."""
         self.free_committed()
         last = self.last_replayed
-        for request in sorted(self._kept.values(), key=_order) if self._kept else ():
+        for request in self._opens():
             if request.transno > last:
                 return request
         at = bisect_right(self._log, last, key=_transno)

@@ -37,6 +37,7 @@ class Request:
         "adaptive",
         "bulk_in",
         "bulk_out",
+        "closing",
         "data",
         "deadline",
         "done",
@@ -105,6 +106,8 @@ class Request:
         self.status = 0
         """What the first reply said; a replay should say the same."""
         self.keep = False
+        self.closing = False
+        """Its close is on the way: once committed it is not replayed, so that none is left open."""
         self.recovers = False
         """It is part of a recovery: it goes out in any state, and its failures are the import's."""
         self.on_answer = on_answer

@@ -94,10 +94,15 @@ class OpenTable:
         return data.handle if data is not None else first
 
     def closing(self, first: int, request: Request) -> OpenData | None:
-        """A close goes out: a replay of the open in between gives it the new handle."""
+        """A close goes out: a replay of the open in between gives it the new handle.
+
+        A committed open is not replayed meanwhile: the MDT may have closed the file already, and
+        nobody would close it again.
+        """
         data = self._files.get(first)
         if data is not None:
             data.close = request
+            data.request.closing = True
         return data
 
     def closed(self, first: int, request: Request) -> None:
@@ -106,6 +111,7 @@ class OpenTable:
         if data is None:
             return
         if request.transno > self._imp.committed:
+            data.request.closing = False
             request.on_commit.append(lambda: self._imp.forget(data.request))
         else:
             self._imp.forget(data.request, unneeded=not data.made)

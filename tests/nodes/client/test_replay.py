@@ -94,7 +94,7 @@ def test_an_open_file_gets_another_handle_and_its_close_takes_that(world: World)
     assert world.read("f", client=1) == b"later"
 
 
-def test_a_close_that_waits_while_the_mds_restarts_gets_the_new_handle(world: World) -> None:
+def test_a_close_that_waits_while_the_mds_restarts_is_done_with_it(world: World) -> None:
     file = world.run(world.vfs[0].open("f", 0o102))
     world.run(world.vfs[0].sync())
     world.cluster.node("mds0").machine.node.host.faults.arm(
@@ -106,6 +106,21 @@ def test_a_close_that_waits_while_the_mds_restarts_gets_the_new_handle(world: Wo
     world.run(closing)
     assert opens(world) == []
     assert not [e for e in world.cluster.trace.events if e.kind == "close.failed"]
+
+
+def test_a_close_whose_reply_was_lost_leaves_nothing_open(world: World) -> None:
+    file = world.run(world.vfs[0].open("f", 0o102))
+    world.run(world.vfs[0].sync())
+    world.cluster.node("mds0").machine.node.host.faults.arm(
+        Armed(mds.MDS_CLOSE_NET_REP.number, FAIL_ONCE)
+    )
+    closing = world.env.process(world.vfs[0].close(file))
+    until(world, 1)
+    world.run(world.vfs[1].sync())
+    power_cycle(world, "mds0")
+    world.run(closing)
+    assert opens(world) == []
+    assert kept(world) == 0
 
 
 def test_a_close_that_was_lost_with_the_power_is_replayed_after_its_open(world: World) -> None:
