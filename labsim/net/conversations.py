@@ -18,7 +18,7 @@ from labsim.base.ids import Nid
 from labsim.base.payload import Payload, tobytes
 from labsim.net.lnet import ACK, HEADER_SIZE, PUT, REPLY, Packet
 from labsim.net.pcap import ACK as ACKED
-from labsim.net.pcap import PORT, PSH, SYN, End, PcapFile, segments
+from labsim.net.pcap import PORT, PSH, RST, SYN, End, PcapFile, segments
 from labsim.wire.lnet import KsockHelloMsg, LnetAcceptorConnreq
 from labsim.wire.lnet_flags import (
     LNET_PID_LUSTRE,
@@ -77,10 +77,25 @@ class Conversations:
         self._born: dict[int, int] = {}
 
     def powered_on(self, nid: int, time_ns: int) -> None:
-        """A node begins from nothing: what it was connected to has ended without a word."""
+        """A node begins from nothing: what it was connected to has ended without a word.
+
+        Who was at the other end hears so when its keepalive is answered, now that one is there.
+        """
         self._born[nid] = time_ns
         for pair in [pair for pair in self._ways if nid in pair[:2]]:
-            del self._ways[pair]
+            source, target, _ = self._ways.pop(pair)
+            if pair[0] != nid:
+                self._reset(target, source, time_ns)
+            elif pair[2]:
+                self._reset(source, target, time_ns)
+
+    def _reset(self, reborn: End, peer: End, time_ns: int) -> None:
+        """A keepalive (the last byte again, without it), and the answer of who knows nothing."""
+        peer.seq = peer.seq - 1 & 0xFFFFFFFF
+        self._out.write(time_ns, *peer.packet(reborn, time_ns, ACKED))
+        peer.seq = peer.seq + 1 & 0xFFFFFFFF
+        reborn.seq = peer.ack
+        self._out.write(time_ns, *reborn.packet(peer, time_ns, RST))
 
     def sent(self, time_ns: int, packet: Packet, header: bytes, payload: Payload) -> None:
         """A message leaves its sender: 96 bytes of header, then the payload."""
