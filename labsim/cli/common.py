@@ -30,6 +30,7 @@ def run_options(function: F) -> F:
             metavar="FILE",
             help="Capture the network into FILE; of several runs, into one each, named after it.",
         ),
+        click.option("--check", is_flag=True, help="Look at the invariants all the time."),
         click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to FILE."),
         click.option("--live", is_flag=True, help="Run on real processes, not simulated."),
         click.option("--seed", type=int, default=1, show_default=True, help="Seed of the runs."),

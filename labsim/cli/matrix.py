@@ -26,6 +26,7 @@ def command(
     live: bool,
     junit: Path | None,
     pcap: str | None,
+    check: bool,
     jobs: int | None,
     as_json: bool,
 ) -> int:
@@ -43,7 +44,7 @@ def command(
         scenarios = [scenario for scenario in scenarios if not scenario.covers]
     names = checked_trees(trees) or known.names()
     runtime: Runtime = "live" if live else "sim"
-    table = matrix.make(scenarios, names, runtime, seed, jobs, not as_json, pcap)
+    table = matrix.make(scenarios, names, runtime, seed, jobs, not as_json, pcap, check)
     if as_json:
         print_json(table.plain())
     else:

@@ -25,6 +25,7 @@ def command(
     live: bool,
     junit: Path | None,
     pcap: str | None,
+    check: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
@@ -47,7 +48,7 @@ def command(
         output.scenario(scenario)
         for tree in names:
             capture = runner.capture_file(pcap, scenario, tree, count)
-            made = runner.run(scenario, tree, runtime, seed, output, capture)
+            made = runner.run(scenario, tree, runtime, seed, output, capture, check)
             runs.append(made)
     ok = all(made.ok for made in runs)
     if as_json:

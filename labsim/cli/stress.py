@@ -21,6 +21,9 @@ from labsim.cli.common import write
 @click.option("--calls", type=click.IntRange(1), default=60, show_default=True, help="Of a client.")
 @click.option("--troubles", type=click.IntRange(0), default=4, show_default=True, help="In a run.")
 @click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all.")
+@click.option("--live", is_flag=True, help="Run on real processes, not simulated.")
+@click.option("--minutes", type=float, help="How long each run goes on, about; for --live.")
+@click.option("--check", is_flag=True, help="Look at the invariants all the time.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time; default: one a core.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Write what fails to FILE, as small "
               "as it gets, as a scenario.")  # fmt: skip
@@ -32,6 +35,9 @@ def command(
     calls: int,
     troubles: int,
     faults: str,
+    live: bool,
+    minutes: float | None,
+    check: bool,
     jobs: int | None,
     keep: Path | None,
 ) -> int:
@@ -42,20 +48,27 @@ def command(
     """
     from labsim.scenario import stress
 
-    kinds = tuple(filter(None, faults.split(","))) or stress.ALL
-    _check(kinds, stress.ALL)
-    plan = stress.Plan(clients=clients, oss=oss, calls=calls, troubles=troubles, faults=kinds)
-    bad = _run(plan, range(seed, seed + seeds), jobs)
+    kinds = tuple(filter(None, faults.split(","))) or (("power",) if live else stress.ALL)
+    _known(kinds, stress.ALL)
+    plan = stress.Plan(
+        clients=clients, oss=oss, calls=calls, troubles=troubles, faults=kinds, live=live
+    )
+    if minutes is not None:
+        plan = stress.for_minutes(plan, minutes)
+    bad = _run(plan, range(seed, seed + seeds), 1 if live else jobs, check)
     if not bad:
         click.echo(click.style(f"{seeds} random runs: clean", "green"))
         return 0
     for made in bad:
         click.echo(click.style(f"seed {made.seed}: {made.broken[0].splitlines()[0]}", "red"))
-    _tell(plan, bad[0].seed, keep)
+    if live:
+        click.echo("\n".join(bad[0].broken))
+    else:
+        _tell(plan, bad[0].seed, keep)
     return 1
 
 
-def _check(kinds: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _known(kinds: tuple[str, ...], known: tuple[str, ...]) -> None:
     from labsim.base.errors import InputError
     from labsim.scenario.suggest import nearest
 
@@ -64,13 +77,14 @@ def _check(kinds: tuple[str, ...], known: tuple[str, ...]) -> None:
             raise InputError(f"no trouble is called '{kind}'{nearest(kind, known)}")
 
 
-def _run(plan: Any, seeds: range, jobs: int | None) -> list[Any]:
+def _run(plan: Any, seeds: range, jobs: int | None, check: bool) -> list[Any]:
     """Make the runs; those that were not clean, by seed."""
     from labsim.scenario.batch import Task, cores, in_parallel, one_by_one
     from labsim.scenario.matrix import progress
     from labsim.scenario.model import REFERENCE_TREE
 
-    tasks = [Task("", REFERENCE_TREE, seed=seed, plan=plan) for seed in seeds]
+    runtime: Any = "live" if plan.live else "sim"
+    tasks = [Task("", REFERENCE_TREE, runtime, seed, plan=plan, check=check) for seed in seeds]
     made: list[Any] = []
     with progress(len(tasks), True) as advance:
 

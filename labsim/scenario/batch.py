@@ -35,6 +35,7 @@ class Task(msgspec.Struct, frozen=True):
     seed: int = DEFAULT_SEED
     pcap: str | None = None
     plan: Plan | None = None
+    check: bool = False
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -54,12 +55,12 @@ def one_by_one(tasks: list[Task]) -> Iterator[Run]:
     for task in tasks:
         if task.plan is not None:
             random = stress.scenario(task.plan, task.seed)
-            yield run(random, task.tree, task.runtime, task.seed, pcap=task.pcap)
+            yield run(random, task.tree, task.runtime, task.seed, None, task.pcap, task.check)
             continue
         scenario = scenarios.get(task.path)
         if scenario is None:
             scenario = scenarios[task.path] = load.load(task.path)
-        yield run(scenario, task.tree, task.runtime, task.seed, pcap=task.pcap)
+        yield run(scenario, task.tree, task.runtime, task.seed, None, task.pcap, task.check)
 
 
 def in_parallel(tasks: list[Task], workers: int, on_run: Callable[[Run], None]) -> None:

@@ -41,9 +41,25 @@ def checker(check: Checker) -> Checker:
     return check
 
 
-def check(history: History) -> list[str]:
-    """Everything that does not hold, as CHECKER: SENTENCE."""
-    return [f"{one.__name__}: {what}" for one in CHECKERS for what in one(history)]
+def check(history: History, noticed: bool = False) -> list[str]:
+    """Everything that does not hold, as CHECKER: SENTENCE.
+
+    `noticed`: every client has had the time to find out which servers were restarted.
+    """
+    seen = Seen(history)
+    seen.noticed = noticed
+    return [f"{one.__name__}: {what}" for one in CHECKERS for what in one(seen)]
+
+
+def check_any_time(snapshots: Snapshots) -> list[str]:
+    """What does not hold though it must at any time, whatever is under way."""
+    return [f"{one.__name__}: {what}" for one in ANY_TIME for what in one([snapshots])]
+
+
+class Seen(list[Snapshots]):
+    """A history that says whether clients know of all restarts."""
+
+    noticed = False
 
 
 # ---- reading snapshots
@@ -68,6 +84,8 @@ def devices(client: Snapshot) -> Iterator[Snapshot]:
 
 def restarted(history: History) -> set[str]:
     """The targets whose server lost its power: a client may not have noticed yet."""
+    if isinstance(history, Seen) and history.noticed:
+        return set()
     return {target["name"] for seen in history[:-1] for target in targets(seen)}
 
 
@@ -330,6 +348,9 @@ def grants_are_conserved(history: History) -> Iterator[str]:
         if grants["tot"] != [granted + pending, dirty, pending]:
             sums = [granted + pending, dirty, pending]
             yield f"{ost['name']}: granted, dirty, pending are {grants['tot']}, in all {sums}"
+        for uuid, sums in grants["clients"].items():
+            if uuid not in ost["exports"] and any(sums):
+                yield f"{ost['name']} still counts {sums} for {uuid}, who is gone"
         for (name, uuid), (held, quiet) in holders.items():
             known = grants["clients"].get(uuid)
             if name != ost["name"] or (known is None and name in restarted(history)):
@@ -360,9 +381,23 @@ def nothing_is_left_open(history: History) -> Iterator[str]:
 
 
 @checker
+def orphans_are_open(history: History) -> Iterator[str]:
+    """A file without a name is there only as long as somebody has it open (PENDING)."""
+    for mdt in targets(history[-1], "mds"):
+        held = {file["fid"] for file in mdt["opens"]}
+        for fid in mdt["orphans"]:
+            if fid not in held:
+                yield f"{mdt['name']}: {fid} has no name and nobody has it open"
+
+
+@checker
 def nothing_is_refused(history: History) -> Iterator[str]:
     """No node met a frame that it could not read."""
     for name, node in history[-1].items():
         refused = node.get("refused", 0) + node.get("lnet", {}).get("refused", 0)
         if refused:
             yield f"{name} refused {refused} frames"
+
+
+ANY_TIME: tuple[Checker, ...] = (no_conflicting_locks, caches_are_covered, pages_are_covered)
+"""Those that hold while requests are under way."""

@@ -158,6 +158,7 @@ def make(
     jobs: int | None = None,
     show_progress: bool = True,
     pcap: str | None = None,
+    check: bool = False,
 ) -> Matrix:
     """Run every scenario on every tree, on all cores where nothing but memory is shared.
 
@@ -165,7 +166,7 @@ def make(
     """
     count = len(scenarios) * len(names)
     tasks = [
-        Task(s.path, tree, runtime, seed, capture_file(pcap, s, tree, count))
+        Task(s.path, tree, runtime, seed, capture_file(pcap, s, tree, count), check=check)
         for s in scenarios
         for tree in names
     ]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from labsim.base.errors import InputError, LabsimError, LustreError
-from labsim.base.units import MIB, NS_PER_MS, format_duration
+from labsim.base.units import MIB, NS_PER_MS, NS_PER_S, format_duration
 from labsim.scenario import checkers, kits, model, oracle
 from labsim.scenario.acts import Acts
 from labsim.scenario.cluster import Cluster, Runtime
@@ -28,6 +28,12 @@ Steps = Generator[Any, Any, Any]
 SETTLE_NS = (*[200 * NS_PER_MS] * 5, *[6000 * NS_PER_MS] * 3)
 """Locks may still be on their way back when the last step is done; some things wait for a commit,
 and objects are destroyed after another one."""
+
+NOTICED_NS = 90 * NS_PER_S
+"""After so long every client knows of a server that was restarted: it pings every 25 s."""
+
+LOOK_NS = 500 * NS_PER_MS
+"""How often invariants are looked at all the time."""
 
 DEFAULT_SEED = 1
 
@@ -99,10 +105,12 @@ def run(
     seed: int = DEFAULT_SEED,
     listener: Listener | None = None,
     pcap: str | None = None,
+    check: bool = False,
 ) -> Run:
     """Run a scenario on a tree; where nobody knows whether it has the bug, nothing is run.
 
-    `pcap` is a file for a capture of its network.
+    `pcap` is a file for a capture of its network. With `check` the invariants that hold at any time
+    are looked at all the time.
     """
     listener = listener or Listener()
     presence = kits.presence(scenario, tree)
@@ -121,17 +129,19 @@ def run(
     elif runtime == "live" and scenario.virtual_time:
         made.skipped, made.expected = "not run: it needs virtual time", "unknown"
     else:
-        _timed(made, scenario, listener, pcap)
+        _timed(made, scenario, listener, pcap, check)
         made.verdict = verdict_of(made.steps, presence, bool(made.broken))
     listener.run(made)
     return made
 
 
-def _timed(made: Run, scenario: model.Scenario, listener: Listener, pcap: str | None) -> None:
+def _timed(
+    made: Run, scenario: model.Scenario, listener: Listener, pcap: str | None, check: bool
+) -> None:
     """Do it, and note how long it took or what stopped it."""
     started = perf_counter()
     try:
-        _perform(made, scenario, listener, pcap)
+        _perform(made, scenario, listener, pcap, check)
     except InputError:
         raise
     except Exception as error:
@@ -139,12 +149,16 @@ def _timed(made: Run, scenario: model.Scenario, listener: Listener, pcap: str | 
     made.wall_ms = round((perf_counter() - started) * 1000)
 
 
-def _perform(made: Run, scenario: model.Scenario, listener: Listener, pcap: str | None) -> None:
+def _perform(
+    made: Run, scenario: model.Scenario, listener: Listener, pcap: str | None, check: bool
+) -> None:
     """Build the cluster, take every step, and note in `made` what came out."""
     with cluster_of(scenario, made.tree, made.runtime, made.seed, pcap) as cluster:
         runner = Runner(cluster, scenario, listener)
         made.steps, made.broken = runner.shown, runner.broken
         try:
+            if check:
+                cluster.env.process(runner.look())
             cluster.run(runner.everything())
             if made.expected == "pass" and cluster.archive is not None:
                 made.broken += oracle.posix(cluster.archive)
@@ -243,6 +257,17 @@ class Runner:
         yield from self.check()
         yield self.cluster.collect(final=True)
 
+    def look(self) -> Steps:
+        """The invariants that hold at any time, again and again until one does not."""
+        while not self.broken:
+            yield self.env.timeout(LOOK_NS)
+            try:
+                seen = yield self.cluster.snapshots()
+            except LustreError:
+                continue  # a machine lost its power while it was asked
+            at = format_duration(self.env.now - self._started_ns)
+            self.broken += (f"at {at}: {what}" for what in checkers.check_any_time(seen))
+
     def check(self) -> Steps:
         """The invariants, once what is under way has settled."""
         found: list[str] = []
@@ -251,7 +276,10 @@ class Runner:
             final = yield self.cluster.snapshots()
             found = checkers.check([*self.history, final])
             if not found:
-                return
+                break
+        if not found and self.history and self.cluster.runtime == "sim":
+            yield self.env.timeout(NOTICED_NS)
+            found = checkers.check([*self.history, (yield self.cluster.snapshots())], noticed=True)
         self.broken += found
 
     def step(self, step: model.AnyStep) -> Steps:

@@ -11,6 +11,7 @@ from random import Random
 
 import msgspec
 
+from labsim.base.units import NS_PER_S
 from labsim.scenario import model
 from labsim.scenario.nemesis import QUIET_NS, TROUBLES, Nemesis
 from labsim.scenario.workload import DIRECTORIES, Workload, everything, whatever
@@ -30,11 +31,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 60
     troubles: int = 4
     faults: tuple[str, ...] = ALL
+    live: bool = False
+    """For real processes: what takes virtual time is left out."""
+
+
+LIVE_QUIET_NS = 45 * NS_PER_S
+CALLS_A_MINUTE, TROUBLES_A_MINUTE = 240, 12
+
+
+def for_minutes(plan: Plan, minutes: float) -> Plan:
+    """The plan with about as much to do as fills so many minutes of real time."""
+    return msgspec.structs.replace(
+        plan, calls=int(minutes * CALLS_A_MINUTE), troubles=int(minutes * TROUBLES_A_MINUTE)
+    )
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a random run: calls of each client by name, and troubles, one by one."""
 
+    live: bool = False
     cluster: model.ClusterSpec
     clients: Mapping[str, list[list[model.AnyStep]]]
     troubles: list[list[model.AnyStep]]
@@ -50,7 +65,10 @@ def script(plan: Plan, seed: int) -> Script:
     work = {name: Workload(name, Random(f"{seed}:{name}")).steps(plan.calls) for name in names}
     nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"))
     return Script(
-        cluster=cluster, clients=work, troubles=nemesis.troubles(plan.faults, plan.troubles)
+        live=plan.live,
+        cluster=cluster,
+        clients=work,
+        troubles=nemesis.troubles(plan.faults, plan.troubles),
     )
 
 
@@ -78,11 +96,11 @@ def assembled(parts: Script, title: str) -> model.Scenario:
     if broken:
         steps += [
             model.Net(text="heal", action="heal"),
-            model.Wait(time_ns=model.Nanoseconds(QUIET_NS)),
+            model.Wait(time_ns=model.Nanoseconds(LIVE_QUIET_NS if parts.live else QUIET_NS)),
         ]
     for number in range(len(parts.cluster.clients)):
         name = f"c{number}"
         steps += [whatever(name, "ls -lR"), whatever(name, f"cat {' '.join(everything())}")]
     return model.Scenario(
-        title=title, cluster=parts.cluster, steps=steps, virtual_time=True, name=NAME
+        title=title, cluster=parts.cluster, steps=steps, virtual_time=not parts.live, name=NAME
     )

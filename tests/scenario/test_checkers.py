@@ -150,6 +150,10 @@ def open_file(s: dict[str, Any]) -> None:
     mdt(s)["opens"].append({"fid": "[0x9:0x9:0x0]", "handle": 1, "flags": 0})
 
 
+def lost_orphan(s: dict[str, Any]) -> None:
+    mdt(s)["orphans"].append("[0x9:0x9:0x0]")
+
+
 def refused(s: dict[str, Any]) -> None:
     s["oss0"]["lnet"]["refused"] = 1
 
@@ -178,6 +182,7 @@ def refused(s: dict[str, Any]) -> None:
         (wrong_sum, "grants_are_conserved"),
         (grant_of_nobody, "grants_are_conserved"),
         (open_file, "nothing_is_left_open"),
+        (lost_orphan, "orphans_are_open"),
         (refused, "nothing_is_refused"),
     ],
 )
@@ -191,7 +196,7 @@ def test_harm_is_noticed(
 
 def test_every_checker_is_tested() -> None:
     names = {check.__name__ for check in checkers.CHECKERS}
-    assert len(names) == 14
+    assert len(names) == 15
     assert all(check.__doc__ for check in checkers.CHECKERS)
 
 

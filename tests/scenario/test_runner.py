@@ -157,13 +157,14 @@ def test_network_rules_act_and_are_healed() -> None:
 - net: delay c0 -> mds0 2s
 - c0: touch f
 - net: heal
+- wait: 10s
 - c0: touch f
 - net: drop c0 -> mds0 count=1
 - c0: touch f
 - net: drop c0 -> mds0
 """)
     assert (made.verdict, made.broken) == ("pass", []), reasons(made)
-    delayed, after, resent = (shown.took_ns for shown in (made.steps[2], *made.steps[4:7:2]))
+    delayed, after, resent = (shown.took_ns for shown in (made.steps[2], *made.steps[5:8:2]))
     assert delayed > 2_000_000_000 > after
     assert resent > 1_000_000_000
 

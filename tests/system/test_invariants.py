@@ -42,6 +42,9 @@ WORK = (
     (0, "mv d/g d/e/g"),
     (0, "echo x > gone"),
     (0, "rm gone"),
+    (0, "proc p open orphan O_RDWR|O_CREAT"),
+    (0, "rm orphan"),
+    (0, "proc p exit"),
     (1, "dd if=/dev/zero of=i bs=1000 count=3 status=none"),
 )
 
@@ -88,6 +91,7 @@ DEFECTS: dict[str, tuple[object, str, Any]] = {
     "cached_names_are_true": (mdt_rename, "MOVE_BITS", 0x20),
     "grants_are_conserved": (GrantAccount, "reserve", too_much),
     "nothing_is_left_open": (Mdc, "close", no_steps),
+    "orphans_are_open": (Mdd, "destroy_orphan", nothing),
 }
 
 

@@ -189,8 +189,10 @@ class MddAttributes:
         """Remove one; ENODATA where there is none, but for an ACL that is no failure."""
         attrs = self.osd.attrs(fid)
         self.check_xattr(attrs, name, cred)
-        if name in acls.ACL_NAMES and self.get(fid, name) is None:
-            return
+        if self.get(fid, name) is None:
+            if name in acls.ACL_NAMES:
+                return
+            raise LustreError(errno.ENODATA, name)
         tx.del_xattr(fid, name)
         self._new_ctime(tx, fid, attrs, time)
 
