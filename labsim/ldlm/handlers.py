@@ -94,7 +94,7 @@ class LdlmHandlers(Handlers):
             yield from self.ldlm.at(points.LDLM_ENQUEUE_EXTENT_ERR)
         lock = self._wanted_lock(req)
         yield from self.ldlm.contend(lock.resource)
-        if dlm_req.lock_flags & LDLM_FL_REPLAY:
+        if dlm_req.lock_flags & LDLM_FL_REPLAY and self.ldlm.recovering:
             return self._replayed_lock(req, lock)
         if lock.resource.kind == LDLM_FLOCK:
             return self._flock(req, lock)

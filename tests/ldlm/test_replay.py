@@ -14,6 +14,8 @@ from labsim.wire.constants import (
     LCK_EX,
     LCK_PR,
     LCK_PW,
+    LDLM_FL_BLOCK_GRANTED,
+    LDLM_FL_REPLAY,
     MDS_INODELOCK_LOOKUP,
     MDS_INODELOCK_OPEN,
     MDS_INODELOCK_UPDATE,
@@ -23,6 +25,7 @@ from .rig import User, World
 
 FILE = fid_resource(Fid(0x200000401, 2))
 OBJECT = ost_resource(7)
+CLAIM = LDLM_FL_REPLAY | LDLM_FL_BLOCK_GRANTED
 UPDATE = MDS_INODELOCK_UPDATE
 
 
@@ -134,3 +137,12 @@ def test_a_second_copy_of_a_replay_makes_no_second_lock() -> None:
     first = lock.server_handle
     replay(world, user)
     assert lock.server_handle == first and world.target.ldlm.lock_count == 1
+
+
+def test_a_claim_outside_of_recovery_is_a_wish_like_any_other() -> None:
+    world = World()
+    one, two = world.user(), world.user()
+    one.take(FILE, LCK_EX, bits=UPDATE)
+    lying = world.start(two.lock(FILE, LCK_EX, bits=UPDATE, flags=CLAIM))
+    world.wait(1)
+    assert not lying.triggered and [owner for owner, _, _ in world.granted()] == ["c0"]
