@@ -57,6 +57,10 @@ class BulkIo(Component):
     _cksum_type = 0
     """The kind that was chosen by hand; 0: the best that the OST knows."""
 
+    def announced(self, oa: Obdo) -> Obdo:
+        """`oa` with what the OST should know of this client's grant, at the moment of sending."""
+        raise NotImplementedError
+
     def call(self, request: Request, counter: str) -> Steps[Any]:
         """Send a request and count it."""
         raise NotImplementedError
@@ -109,9 +113,9 @@ class BulkIo(Component):
         """
         tries, life = 0, self.grant.epoch
         while True:
+            yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
             request = yield from self._request(opcode, oa, ranges, data, flags)
             request.on_lost = on_lost
-            yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
             try:
                 reply = yield from self.call(request, opcode_name(opcode).lower())
             except LustreError as error:
@@ -138,7 +142,7 @@ class BulkIo(Component):
             again = oa.flags & ~OBD_FL_RECOV_RESEND
             if connection == self.imp.conn_cnt:
                 again |= OBD_FL_RECOV_RESEND
-            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=again, misc=0)
+            oa = oa.replace(valid=oa.valid | OBD_MD_FLFLAGS, flags=again)
 
     def _request(
         self,
@@ -166,6 +170,7 @@ class BulkIo(Component):
         if flags:
             valid |= OBD_MD_FLFLAGS
             oa = oa.replace(valid=oa.valid | valid, flags=oa.flags | flags, nlink=value)
+        oa = self.announced(oa)
         bulk: dict[str, Any] = {}
         if short and data is not None:
             bulk["short_io"] = data

@@ -14,6 +14,7 @@ from labsim.base.payload import Payload, join, piece
 from labsim.base.units import PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
 from labsim.ldlm.client_lock import ClientLock
+from labsim.net.ptlrpc import State
 from labsim.nodes.client.brw import BulkIo
 from labsim.nodes.client.dirty import DirtyExtent, page_bytes
 from labsim.nodes.client.osc_object import OscObject
@@ -113,7 +114,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
         return chunks
 
     def _brw_obdo(self, obj: OscObject, lock: ClientLock, **fields: Any) -> Obdo:
-        """The obdo of a BRW: whose object it is, which lock covers it, and what grant is held."""
+        """The obdo of a BRW: whose object it is, and which lock covers it."""
         return Obdo(
             valid=BRW_VALID | fields.pop("valid", 0),
             oi=obj.oi,
@@ -121,11 +122,17 @@ class OscIo(Writeback, RpcStats, BulkIo):
             parent_oid=obj.fid.oid,
             parent_ver=obj.fid.ver,
             handle=lock.server_handle,
-            blocks=self.grant.dirty,
-            mode=self.grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight),
-            grant=self.grant.avail + self.grant.reserved,
-            misc=self.grant.announce(),
             **fields,
+        )
+
+    def announced(self, oa: Obdo) -> Obdo:
+        """What is lost is said only if the RPC goes out now: a connection made anew has said it."""
+        grant = self.grant
+        return oa.replace(
+            blocks=grant.dirty,
+            mode=grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight),
+            grant=grant.avail + grant.reserved,
+            misc=grant.announce() if self.imp.state is State.FULL else 0,
         )
 
     # ---- writing
