@@ -7,7 +7,7 @@ left a change uncommitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sized
 from typing import Any
 
 from labsim.base.errors import LustreError
@@ -26,18 +26,18 @@ class Pinged(Replaying):
     """An import that is pinged while it is FULL.
 
     `idle_timeout_ns` (0: never) is how long after the last reply it may be given up while nothing
-    is held over it: no request, nothing to replay, and `holds_locks` says no.
+    is held over it: no request, nothing to replay, none of its `locks`.
     """
 
     __slots__ = (
-        "_due_ns", "_pinger", "_recent_ns", "holds_locks", "idle_timeout_ns", "state",
+        "_due_ns", "_pinger", "_recent_ns", "idle_timeout_ns", "locks", "state",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
         super().__init__(rpc, peer, portals)
         self.state = State.NEW
         self.idle_timeout_ns = 0
-        self.holds_locks: Callable[[], bool] | None = None
+        self.locks: Sized = ()
         self._pinger: Any = None
         self._due_ns = NEVER
         self._recent_ns = -1
@@ -97,7 +97,7 @@ class Pinged(Replaying):
             return False
         if self.rpc.env.now - self.last_reply_ns < self.idle_timeout_ns:
             return False
-        return self.holds_locks is None or not self.holds_locks()
+        return not self.locks
 
     def _ping(self) -> Steps[None]:
         request = Request(OBD_PING, no_resend=True, no_delay=True)

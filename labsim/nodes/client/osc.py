@@ -126,7 +126,7 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
         self.imp.on_active.append(self._connected)
         self.imp.on_evicted.append(self._evicted)
         self.imp.on_idle = self.grant.evicted
-        self.imp.holds_locks = lambda: bool(self.ldlm.locks)
+        self.imp.locks = self.ldlm.locks
         self.imp.idle_timeout_ns = self.host.kit.traits.osc_idle_s * NS_PER_S
 
     # ---- connecting

@@ -48,9 +48,10 @@ def test_an_import_that_nobody_needs_disconnects_and_comes_back(world: JournalWo
 
 
 def test_what_is_held_keeps_an_import_from_idling(world: JournalWorld) -> None:
-    world.imp.holds_locks = lambda: world.env.now < 100 * NS_PER_S
+    world.imp.locks = ["a lock"]
     world.env.run(99 * NS_PER_S)
     assert world.imp.state is State.FULL
+    world.imp.locks = []
     world.env.run(130 * NS_PER_S)
     assert world.imp.state is State.IDLE
     world.change(1)
