@@ -25,12 +25,14 @@ from labsim.wire.constants import (
     LCK_GROUP,
     LCK_PR,
     LDLM_FL_BLOCK_NOWAIT,
+    LDLM_FL_DENY_ON_CONTENTION,
     LDLM_FL_HAS_INTENT,
+    OBD_CONNECT_SRVLOCK,
     OBD_OBJECT_EOF,
 )
 from labsim.wire.ost import OstLvb
 
-EIO, ENODATA = 5, 61
+EIO, ENODATA, EUSERS = 5, 61, 87
 
 EOF = OBD_OBJECT_EOF
 WHOLE = Extent(0, EOF)
@@ -53,11 +55,14 @@ class FileState:
 
 
 class Grip(NamedTuple):
-    """A lock that an operation holds on one object, which is pinned as long."""
+    """A lock that an operation holds on one object, which is pinned as long.
+
+    None: the OST would rather lock for each BRW itself, for many fight for the object.
+    """
 
     stripe: int
     obj: OscObject
-    lock: ClientLock
+    lock: ClientLock | None
 
 
 class FileLocks:
@@ -113,14 +118,15 @@ class FileLocks:
     # ---- locks
 
     def lock(
-        self, inode: Inode, state: FileState, number: int, mode: int, start: int, end: int
-    ) -> Steps[Grip]:
+        self, inode: Inode, state: FileState, number: int, mode: int, start: int, end: int,
+        flags: int = 0,
+    ) -> Steps[Grip]:  # fmt: skip
         """An extent lock over the pages of [start, end), one that is here already or a new one."""
         last = min(-(-end // PAGE_SIZE) * PAGE_SIZE - 1, EOF)
         extent = Extent(start - start % PAGE_SIZE, last, state.group)
         if state.group:
-            mode = LCK_GROUP
-        return (yield from self._lock(inode, state, number, mode, extent))
+            mode, flags = LCK_GROUP, 0
+        return (yield from self._lock(inode, state, number, mode, extent, flags))
 
     def _lock(
         self, inode: Inode, state: FileState, number: int, mode: int, extent: Extent, flags: int = 0
@@ -138,6 +144,11 @@ class FileLocks:
                 )  # fmt: skip
             if lock is None:
                 raise LustreError(EIO, f"{osc.name}: no lock")
+        except LustreError as error:
+            if error.errno == EUSERS and flags & LDLM_FL_DENY_ON_CONTENTION:
+                return Grip(number, obj, None)
+            self._unpin(obj)
+            raise
         except BaseException:
             self._unpin(obj)
             raise
@@ -175,7 +186,12 @@ class FileLocks:
             return
         for run in runs(state.layout, offset, length):
             end = run.offset + run.length
-            grips.append((yield from self.lock(inode, state, run.stripe, mode, run.offset, end)))
+            osc = self.osc(state.layout.stripes[run.stripe])
+            lockless = osc.imp.granted(OBD_CONNECT_SRVLOCK)
+            flags = LDLM_FL_DENY_ON_CONTENTION if lockless else 0
+            grips.append(
+                (yield from self.lock(inode, state, run.stripe, mode, run.offset, end, flags))
+            )
 
     def join_group(self, inode: Inode, gid: int, wait: bool) -> Steps[None]:
         """Lock all objects for a group (cl_get_grouplock); EAGAIN where that may not wait.
@@ -208,13 +224,15 @@ class FileLocks:
 
     def _leave(self, grips: list[Grip]) -> None:
         for grip in grips:
-            grip.obj.osc.ldlm.put(grip.lock, cancel=True)
+            if grip.lock is not None:
+                grip.obj.osc.ldlm.put(grip.lock, cancel=True)
             self._unpin(grip.obj)
 
     def release(self, grips: Iterable[Grip]) -> None:
         """Let go of locks and objects."""
         for grip in grips:
-            grip.obj.osc.ldlm.put(grip.lock)
+            if grip.lock is not None:
+                grip.obj.osc.ldlm.put(grip.lock)
             self._unpin(grip.obj)
         self.lru.trim()
 

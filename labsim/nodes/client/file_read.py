@@ -64,7 +64,7 @@ class FileReads(FileLocks):
         """Bytes that are there, under locks that are held."""
         by_stripe = {grip.stripe: grip for grip in grips}
         wanted = [(by_stripe[run.stripe], run) for run in runs(state.layout, offset, length)]
-        if direct:
+        if direct or any(grip.lock is None for grip in grips):
             parts: list[list[tuple[int, Payload]]] = yield from gather(
                 self.env, [self._read_past(grip, run) for grip, run in wanted]
             )
@@ -102,7 +102,10 @@ class FileReads(FileLocks):
                 grip.obj.readers -= 1
 
     def _read_past(self, grip: Grip, run: Run) -> Steps[list[tuple[int, Payload]]]:
-        """O_DIRECT: what is dirty is written, then the OST is asked; nothing stays cached."""
+        """O_DIRECT, or without a lock: what is dirty is written, then the OST is asked.
+
+        Nothing stays cached.
+        """
         osc, obj, end = grip.obj.osc, grip.obj, run.offset + run.length
         yield from osc.flush(obj, run.offset, end)
         got: list[Payload] = yield from gather(

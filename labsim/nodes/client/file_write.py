@@ -65,7 +65,7 @@ class FileWrites(FileReads):
             part = piece(payload, start, start + length)
             stop = at
             try:
-                if direct:
+                if direct or grip.lock is None:
                     yield from self._write_past(grip, at, part)
                     stop += length
                 else:
@@ -81,7 +81,7 @@ class FileWrites(FileReads):
         return offset + done
 
     def _write_past(self, grip: Grip, at: int, part: Payload) -> Steps[None]:
-        """O_DIRECT: nothing of it is cached before or after."""
+        """O_DIRECT, or without a lock: nothing of it is cached before or after."""
         obj, end = grip.obj, at + len(part)
         yield from obj.osc.write_through(obj, grip.lock, at, part)
         yield from self.settled(obj, at, end)

@@ -222,6 +222,18 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
 
     # ---- parameters
 
+    @Param.computed(access="rw", help="bytes read and written without a lock of this client's")
+    def osc_stats(self) -> str:
+        """The file's text (osc_stats_seq_show); truncates always take a lock here."""
+        return (
+            f"{self._rpc_header()}lockless_write_bytes\t\t{self.lockless_written}\n"
+            f"lockless_read_bytes\t\t{self.lockless_read}\nlockless_truncate\t\t0\n"
+        )
+
+    def store_osc_stats(self, text: str) -> None:
+        """Any write clears them."""
+        self.lockless_written = self.lockless_read = 0
+
     @Param.computed(unit="NID", help="where the OST is connected at")
     def ost_conn_uuid(self) -> str:
         """The NID in use."""

@@ -27,6 +27,7 @@ from labsim.wire.constants import (
     OBD_BRW_ASYNC,
     OBD_BRW_FROM_GRANT,
     OBD_BRW_SOFT_SYNC,
+    OBD_BRW_SRVLOCK,
     OBD_BRW_SYNC,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLCTIME,
@@ -61,6 +62,8 @@ class OscIo(Writeback, RpcStats, BulkIo):
     objects: dict[Any, OscObject] = NO_OBJECTS
     """What is cached, by resource; an object is here as long as it has locks or is in use."""
     _slots: Permits | None = None
+    lockless_written = lockless_read = 0
+    """Bytes that went to and from a contended object without a lock of this client's."""
 
     # ---- objects
 
@@ -113,15 +116,15 @@ class OscIo(Writeback, RpcStats, BulkIo):
             start = stop
         return chunks
 
-    def _brw_obdo(self, obj: OscObject, lock: ClientLock, **fields: Any) -> Obdo:
-        """The obdo of a BRW: whose object it is, and which lock covers it."""
+    def _brw_obdo(self, obj: OscObject, lock: ClientLock | None, **fields: Any) -> Obdo:
+        """The obdo of a BRW: whose object it is, and which lock covers it (None: no client's)."""
         return Obdo(
             valid=BRW_VALID | fields.pop("valid", 0),
             oi=obj.oi,
             parent_seq=obj.fid.seq,
             parent_oid=obj.fid.oid,
             parent_ver=obj.fid.ver,
-            handle=lock.server_handle,
+            handle=lock.server_handle if lock is not None else 0,
             **fields,
         )
 
@@ -156,9 +159,12 @@ class OscIo(Writeback, RpcStats, BulkIo):
         return [(one, abs(rc)) for one, rc in zip(extents, reply["rcs"], strict=True) if rc]
 
     def write_through(
-        self, obj: OscObject, lock: ClientLock, at: int, payload: Payload
+        self, obj: OscObject, lock: ClientLock | None, at: int, payload: Payload
     ) -> Steps[None]:
-        """Write at once and without grant; on disk when this returns (OBD_BRW_SYNC)."""
+        """Write at once and without grant; on disk when this returns (OBD_BRW_SYNC).
+
+        Without a lock the OST takes one for each BRW (OBD_BRW_SRVLOCK).
+        """
         yield from self.flush(obj, at, at + len(payload))
         yield from gather(
             self.host.env,
@@ -169,7 +175,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
         )
 
     def _write_one(
-        self, obj: OscObject, lock: ClientLock, start: int, data: Payload
+        self, obj: OscObject, lock: ClientLock | None, start: int, data: Payload
     ) -> Steps[None]:
         slots = self.slots()
         yield from slots.take()
@@ -179,7 +185,11 @@ class OscIo(Writeback, RpcStats, BulkIo):
         try:
             oa = self._dated_obdo(obj, lock)
             ranges = [(start, len(data))]
-            xid, reply = yield from self._write(obj, oa, ranges, data, OBD_BRW_SYNC)
+            flags = OBD_BRW_SYNC
+            if lock is None:
+                flags |= OBD_BRW_SRVLOCK
+                self.lockless_written += len(data)
+            xid, reply = yield from self._write(obj, oa, ranges, data, flags)
         except LustreError:
             obj.force_sync = True
             raise
@@ -192,7 +202,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
             obj.force_sync = True
             raise LustreError(abs(failed), f"{self.name}: write at {start}")
 
-    def _dated_obdo(self, obj: OscObject, lock: ClientLock) -> Obdo:
+    def _dated_obdo(self, obj: OscObject, lock: ClientLock | None) -> Obdo:
         return self._brw_obdo(
             obj, lock, valid=OBD_MD_FLMTIME | OBD_MD_FLCTIME, mtime=obj.mtime, ctime=obj.ctime
         )
@@ -224,14 +234,21 @@ class OscIo(Writeback, RpcStats, BulkIo):
 
     # ---- reading
 
-    def fetch(self, obj: OscObject, lock: ClientLock, start: int, end: int) -> Steps[Payload]:
+    def fetch(
+        self, obj: OscObject, lock: ClientLock | None, start: int, end: int
+    ) -> Steps[Payload]:
         """Read [start, end) of one BRW from the OST; short where the object ends."""
         slots = self.slots()
         yield from slots.take()
         oa = self._brw_obdo(obj, lock)
         self.bulk_sent(False, start, page_bytes(start, end))
         try:
-            _, reply, got = yield from self.bulk(OST_READ, oa, [(start, end - start)], None)
+            flags = OBD_BRW_SRVLOCK if lock is None else 0
+            _, reply, got = yield from self.bulk(
+                OST_READ, oa, [(start, end - start)], None, flags
+            )
+            if lock is None:
+                self.lockless_read += len(got)
         finally:
             self.bulk_done(False)
             slots.give()
