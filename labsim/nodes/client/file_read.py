@@ -17,7 +17,7 @@ from labsim.nodes.client.file_locks import FileLocks, FileState, Grip
 from labsim.nodes.client.inode import Inode
 from labsim.nodes.client.lov import Run, file_size, object_size, pieces, runs
 from labsim.nodes.client.osc import Osc
-from labsim.nodes.client.osc_object import OscObject, merged
+from labsim.nodes.client.osc_object import OscObject, merged, span
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import gather
 from labsim.wire.constants import LCK_PR
@@ -195,7 +195,7 @@ class FileReads(FileLocks):
             for run in runs(state.layout, start, end - start) if start < end else ():
                 grip = self.match(state, run, LCK_PR)
                 if grip is not None:
-                    stop = min(run.offset + run.length, grip.lock.policy.end + 1)
+                    stop = min(run.offset + run.length, span(grip.lock)[1])
                     limit = object_size(state.layout, run.stripe, size)
                     missing = grip.obj.absent(run.offset, stop)
                     works = self._fetches(grip.obj, grip.lock, missing, limit)
@@ -206,11 +206,8 @@ class FileReads(FileLocks):
         layout = state.layout
         ((stripe, on_object, _, _),) = pieces(layout, at, 1)
         obj = state.objects[stripe]
-        ends = [
-            lock.policy.end + 1
-            for lock in (obj.locks() if obj is not None else ())
-            if lock.usable and lock.policy.start <= on_object <= lock.policy.end
-        ]
+        spans = [span(lock) for lock in (obj.locks() if obj is not None else ()) if lock.usable]
+        ends = [end for start, end in spans if start <= on_object < end]
         room = max(ends, default=on_object) - on_object
         if state.count > 1:
             room = min(room, layout.stripe_size - at % layout.stripe_size)

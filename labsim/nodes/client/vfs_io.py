@@ -29,6 +29,9 @@ SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 MAX_BYTES = 2**63 - 1
 """MAX_LFS_FILESIZE."""
 
+MAX_RW_COUNT = 0x7FFFF000
+"""The most that one call reads."""
+
 DIR_END = 2**63 - 1
 """Where a directory ends for lseek: behind the highest hash (LL_DIR_END_OFF)."""
 
@@ -63,7 +66,7 @@ class IoCalls:
         """System call read, or pread(2) where `offset` is given; empty at the end of the file."""
         if file.closed or not file.readable:
             raise LustreError(EBADF)
-        inode, llite = file.inode, self.llite
+        inode, llite, length = file.inode, self.llite, min(length, MAX_RW_COUNT)
         at = file.pos if offset is None else offset
         if at < 0 or at + length > MAX_BYTES:
             raise LustreError(EINVAL)

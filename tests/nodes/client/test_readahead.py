@@ -264,7 +264,7 @@ READS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(READS, st.sampled_from([HUGE, 3000, 500]), st.sampled_from([64, 20]))
 def test_runs_of_pages_are_as_good_as_pages(steps: list[Any], pages: int, total: int) -> None:
     """What is skipped over in one step leaves the same windows, ranges and counters."""
