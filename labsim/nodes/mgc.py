@@ -16,18 +16,16 @@ from labsim.base.component import Component
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.ids import Nid
 from labsim.base.params import Param
-from labsim.base.payload import tobytes
 from labsim.base.units import NS_PER_MS, NS_PER_S
 from labsim.ldlm.client import ClientNamespace
-from labsim.ldlm.resource import ResName, config_resource
+from labsim.ldlm.resource import config_resource
 from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.config_copy import ConfigCopies
+from labsim.nodes.config_reader import PARAMS, Followed, LogReader, Moved, Recover
 from labsim.nodes.globals import Device
 from labsim.nodes.points import MGC_PAUSE_PROCESS_LOG
 from labsim.runtime.ports import Host, Steps
-from labsim.storage.llog import CHUNK, Record, records_of
-from labsim.wire import config_log
 from labsim.wire.config_log import Command
 from labsim.wire.constants import (
     LCK_CR,
@@ -38,13 +36,9 @@ from labsim.wire.constants import (
     OBD_CONNECT_IMP_RECOV,
     OBD_CONNECT_VERSION,
 )
-from labsim.wire.llog import LlogdBody, LlogLogHdr, LlogLogid
 from labsim.wire.llog_flags import (
-    CM_SKIP,
-    CM_START,
     CONFIG_T_PARAMS,
     CONFIG_T_RECOVER,
-    LCFG_MARKER,
     LDD_F_IR_CAPABLE,
     LDD_F_OPC_READY,
     LDD_F_OPC_REG,
@@ -53,64 +47,17 @@ from labsim.wire.llog_flags import (
     MTI_NIDS_MAX,
 )
 from labsim.wire.lustre_msg import ObdConnectData
-from labsim.wire.mgs import MgsConfigBody, MgsNidtblEntry, MgsTargetInfo
-from labsim.wire.opcodes import (
-    LLOG_ORIGIN_HANDLE_CREATE,
-    LLOG_ORIGIN_HANDLE_NEXT_BLOCK,
-    LLOG_ORIGIN_HANDLE_READ_HEADER,
-    MGS_CONFIG_READ,
-    MGS_CONNECT,
-    MGS_DISCONNECT,
-    MGS_TARGET_REG,
-)
+from labsim.wire.mgs import MgsTargetInfo
+from labsim.wire.opcodes import MGS_CONNECT, MGS_DISCONNECT, MGS_TARGET_REG
 
-PARAMS = "params"
-"""The log of `lctl set_param -P`, which every node follows."""
 WANTED = OBD_CONNECT_VERSION | OBD_CONNECT_FULL20 | OBD_CONNECT_AT | OBD_CONNECT_IMP_RECOV
 
-READ_BITS, READ_UNITS = 12, 4
-"""The buffer of one MGS_CONFIG_READ: pages of 4 KiB (CONFIG_READ_NRPAGES)."""
 SERVER_LIMIT_NS = 5 * NS_PER_S
 """How long a server waits for the MGS before it reads its own copy (mgc_enqueue)."""
 REG_LIMIT_NS = 10 * NS_PER_S
 """MGC_TARGET_REG_LIMIT: how long a target waits to be registered again."""
 FIRST_LIMIT_NS = 60 * NS_PER_S
 """MGC_TARGET_REG_LIMIT_MAX (RECONNECT_DELAY_MAX): the same for one that has no copy yet."""
-
-Moved = Callable[[str, int, tuple[int, ...], int], None]
-"""moved(kind, index, nids, instance): a target is up, for the `instance`th time."""
-
-
-class Followed:
-    """A log that the node follows, and how far it has come (struct config_llog_data)."""
-
-    __slots__ = ("apply", "copies", "index", "name", "offset", "resource", "skipping")
-
-    def __init__(
-        self,
-        name: str,
-        resource: ResName,
-        apply: Callable[[Command], None],
-        copies: ConfigCopies | None = None,
-    ) -> None:
-        self.name = name
-        self.resource = resource
-        self.apply = apply
-        self.copies = copies
-        self.index = 0
-        self.offset = CHUNK
-        self.skipping = False
-
-
-class Recover(Followed):
-    """The recover table of a mount or an MDT: `index` is the version that was seen last."""
-
-    __slots__ = ("moved", "of")
-
-    def __init__(self, name: str, resource: ResName, of: str, moved: Moved) -> None:
-        super().__init__(name, resource, _no_command)
-        self.of = of
-        self.moved = moved
 
 
 class Mgc(Component, tree="mgc.{name}"):
@@ -136,8 +83,7 @@ class Mgc(Component, tree="mgc.{name}"):
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, self.name)
         self.imp.on_active.append(self._came_up)
         self.followed: list[Followed] = []
-        self.versions: dict[str, int] = {}
-        """By target: at which version of the recover table it was seen."""
+        self.reader = LogReader(self.imp)
         self._lost: dict[Followed, None] = {}
         """Logs whose locks were taken back: to be read again."""
         self._requeueing = False
@@ -282,7 +228,7 @@ class Mgc(Component, tree="mgc.{name}"):
                 yield from self._update(log)
                 return
             except LustreError as error:
-                if error.reply is None and (yield from self._read_copy(log)):
+                if error.reply is None and (yield from self._without(log)):
                     self._lose(log)
                     return
                 if error.reply is None and retry_ns is not None and self.imp.conn_cnt > 1:
@@ -297,16 +243,12 @@ class Mgc(Component, tree="mgc.{name}"):
         """MGC_ENQUEUE_LIMIT: a connect, and a ping interval for another try."""
         return self.rpc.connect_timeout_ns + self.rpc.ping_interval_ns
 
-    def _read_copy(self, log: Followed) -> Steps[bool]:
-        """Do without the MGS; False where that cannot be."""
-        if isinstance(log, Recover):
-            return True
-        records = (yield from log.copies.read(log.name)) if log.copies is not None else None
-        for record in records or []:
-            self._execute(log, record)
-        if records:
+    def _without(self, log: Followed) -> Steps[bool]:
+        """Do without the MGS, by a copy; False where that cannot be."""
+        able: bool = yield from self.reader.read_copy(log)
+        if able and log.index:
             self.host.trace.emit("mgc.local_copy", log.name, log.index)
-        return records is not None or (log.copies is not None and log.name == PARAMS)
+        return able
 
     def _update(self, log: Followed) -> Steps[None]:
         """Take the lock again, then read what is new (mgc_process_log)."""
@@ -317,10 +259,7 @@ class Mgc(Component, tree="mgc.{name}"):
         )  # fmt: skip
         assert lock is not None
         try:
-            if isinstance(log, Recover):
-                yield from self._read_table(log)
-            else:
-                yield from self._read_log(log)
+            yield from self.reader.read(log)
         finally:
             self.ldlm.put(lock)
 
@@ -364,106 +303,6 @@ class Mgc(Component, tree="mgc.{name}"):
             self.host.trace.emit("mgc.retry", log.name, str(error))
             self._lost[log] = None
 
-    # ---- reading
-
-    def _call(self, opcode: int, **fields: Any) -> Steps[Any]:
-        request = Request(opcode, no_resend=True, no_delay=True, **fields)
-        return (yield from self.imp.call(request))
-
-    def _read_log(self, log: Followed) -> Steps[None]:
-        """Open by name, read the header, then blocks until the last index.
-
-        Who keeps a copy reads from the start, and goes by the copy; else only what is new.
-        """
-        body = LlogdBody(len=CHUNK)
-        try:
-            reply = yield from self._call(LLOG_ORIGIN_HANDLE_CREATE, llogd_body=body, name=log.name)
-        except LustreError as error:
-            if error.errno == errno.ENOENT and log.name == PARAMS:
-                return
-            raise
-        logid: LlogLogid = reply["llogd_body"].logid
-        body = body.replace(logid=logid)
-        reply = yield from self._call(LLOG_ORIGIN_HANDLE_READ_HEADER, llogd_body=body)
-        header: LlogLogHdr = reply["llog_log_hdr"]
-        if log.copies is None:
-            yield from self._read_on(log, header, body)
-            return
-        data = yield from self._read_whole(header, body)
-        yield from log.copies.write(log.name, data)
-        for record in (yield from log.copies.read(log.name)) or []:
-            self._execute(log, record)
-
-    def _read_on(self, log: Followed, header: LlogLogHdr, body: LlogdBody) -> Steps[None]:
-        """Apply the live records behind the last one that was seen."""
-        while log.index < header.tail.index:
-            told, block = yield from self._block(body, log.index, log.offset)
-            for record in records_of(block):
-                if header.bitmap[record.idx >> 3] >> (record.idx & 7) & 1:
-                    self._execute(log, record)
-            log.index, log.offset = told.saved_index, told.cur_offset
-
-    def _read_whole(self, header: LlogLogHdr, body: LlogdBody) -> Steps[bytes]:
-        """All bytes of a log."""
-        pieces, index, offset = [header.pack()], 0, CHUNK
-        while index < header.tail.index:
-            told, block = yield from self._block(body, index, offset)
-            pieces.append(block[: told.cur_offset - offset])
-            index, offset = told.saved_index, told.cur_offset
-        return b"".join(pieces)
-
-    def _block(self, body: LlogdBody, index: int, offset: int) -> Steps[tuple[LlogdBody, bytes]]:
-        """The block behind a record, and what the MGS says of it."""
-        wanted = body.replace(index=index + 1, saved_index=index, cur_offset=offset)
-        reply = yield from self._call(LLOG_ORIGIN_HANDLE_NEXT_BLOCK, llogd_body=wanted)
-        told: LlogdBody = reply["llogd_body"]
-        if told.saved_index <= index or told.cur_offset <= offset:
-            raise ProtocolError(f"llogd_body.lgd_saved_index: {told.saved_index}, no step forward")
-        return told, tobytes(reply["eadata"])
-
-    def _execute(self, log: Followed, record: Record) -> None:
-        """One record that is new; what stands between markers that say so is passed over."""
-        if record.idx <= log.index:
-            return
-        log.index = record.idx
-        command = config_log.unpack(record.body)
-        if command.command == LCFG_MARKER:
-            flags = command.marker.flags
-            log.skipping = bool(flags & CM_START and flags & CM_SKIP)
-        elif not log.skipping:
-            log.apply(command)
-
-    # ---- the recover table
-
-    def _read_table(self, log: Recover) -> Steps[None]:
-        """Entries from the version after the last one on, until there are no more."""
-        while True:
-            body = MgsConfigBody(
-                name=log.name, offset=log.index + 1, type=CONFIG_T_RECOVER, bits=READ_BITS,
-                units=READ_UNITS,
-            )  # fmt: skip
-            request = Request(
-                MGS_CONFIG_READ, mgs_config_body=body, bulk_in=READ_UNITS << READ_BITS,
-                no_resend=True, no_delay=True,
-            )  # fmt: skip
-            reply = yield from self.imp.call(request)
-            told = reply["mgs_config_res"]
-            log.index = told.offset
-            self._take_entries(log, tobytes(request.data))
-            if told.offset >= told.size:
-                return
-
-    def _take_entries(self, log: Recover, data: bytes) -> None:
-        at = 0
-        while at + 24 <= len(data):
-            entry = MgsNidtblEntry.unpack(data, at)
-            if entry.length < 24 or at + entry.length > len(data):
-                raise ProtocolError(f"mgs_nidtbl_entry.mne_length at {at}: {entry.length}")
-            at += entry.length
-            kind = "mdt" if entry.type & LDD_F_SV_TYPE_MDT else "ost"
-            self.versions[f"{kind.upper()}{entry.index:04x}"] = entry.version
-            log.moved(kind, entry.index, entry.nids, entry.instance)
-
     # ---- parameters
 
     @Param.computed(help="whether servers that come back make themselves known, and what is known")
@@ -484,7 +323,3 @@ class Mgc(Component, tree="mgc.{name}"):
             "state": self.imp.state.name,
             "logs": {log.name: log.index for log in self.followed},
         }
-
-
-def _no_command(command: Command) -> None:
-    """The recover table has none."""

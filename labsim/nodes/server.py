@@ -14,7 +14,8 @@ from labsim.base.errors import LustreError
 from labsim.base.units import NS_PER_MS
 from labsim.nodes.config import NodeConfig, TargetInfo
 from labsim.nodes.config_copy import ConfigCopies
-from labsim.nodes.mgc import PARAMS, Followed, Mgc
+from labsim.nodes.config_reader import PARAMS, Followed
+from labsim.nodes.mgc import Mgc
 from labsim.nodes.node import Node
 from labsim.nodes.setup import Setup
 from labsim.runtime.ports import Host, Steps

@@ -19,8 +19,9 @@ from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.readahead import ReadAhead
 from labsim.nodes.client.vfs import Vfs
 from labsim.nodes.config import NodeConfig, TargetInfo
+from labsim.nodes.config_reader import PARAMS
 from labsim.nodes.globals import Device
-from labsim.nodes.mgc import PARAMS, Mgc
+from labsim.nodes.mgc import Mgc
 from labsim.nodes.node import Node
 from labsim.nodes.setup import Setup
 from labsim.runtime.ports import Host, Steps
