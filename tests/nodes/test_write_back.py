@@ -400,6 +400,22 @@ def test_without_fast_read_a_read_looks_for_its_lock(world: World) -> None:
     assert lock.last_used_ns > before
 
 
+def test_an_osc_that_is_switched_off_loses_what_was_dirty(world: World) -> None:
+    world.write(b"kept", 0)
+    world.call("fsync", world.file)
+    world.write(b"lost", 0)
+    world.set("osc.*.active", "0")
+    assert world.osc.grant.dirty == 0
+    assert world.fails("fsync", world.file) == "EIO"
+    assert world.fails("fsync", world.file) == "ESHUTDOWN"
+    world.set("osc.*.active", "1")
+    world.wait(30)
+    assert world.read(0, 10) == b"kept"
+    world.write(b"good", 0)
+    world.call("fsync", world.file)
+    assert world.read(0, 10, client=1) == b"good"
+
+
 def test_without_grant_a_write_goes_out_at_once(world: World) -> None:
     world.nodes[0].host.faults.set_fail_loc(0x411)
     world.write(b"sync", 0)

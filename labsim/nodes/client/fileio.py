@@ -162,10 +162,14 @@ class FileData(FileWrites):
         for one in here:
             error, one.error = error or one.error, 0
             one.async_rc = 0
-        yield from gather(
-            self.env,
-            [self.osc(stripe).sync(stripe.oi) for stripe in state.layout.stripes],
-        )
+        try:
+            yield from gather(
+                self.env,
+                [self.osc(stripe).sync(stripe.oi) for stripe in state.layout.stripes],
+            )
+        except LustreError:
+            if not error:
+                raise
         if error:
             raise LustreError(error, f"{inode.fid}: a write before this one failed")
 

@@ -70,7 +70,7 @@ from labsim.wire.opcodes import (
 from labsim.wire.ost import Obdo, ObdStatfs, OstBody
 from labsim.wire.schema import OstId
 
-EIO, EAGAIN = 5, 11
+EIO, ESHUTDOWN = 5, 108
 
 MAX_BRW_PAGES = 16 * MIB // PAGE_SIZE
 """PTLRPC_MAX_BRW_PAGES: the most that any BRW may ask for."""
@@ -178,7 +178,7 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
     def call(self, request: Request, counter: str) -> Steps[Any]:
         """Send a request and count it."""
         if not self.active:
-            raise LustreError(EAGAIN, f"{self.name} is not active")
+            raise LustreError(ESHUTDOWN, f"{self.name} is not active")
         start_ns = self.host.env.now
         reply = yield from self.imp.call(request)
         usecs = (self.host.env.now - start_ns) // 1000
