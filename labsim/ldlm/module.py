@@ -22,7 +22,14 @@ class LdlmModule(Component, tree="ldlm"):
     )
 
     def __init__(self, host: Host) -> None:
+        self.host = host
         host.params.mount(self)
+
+    @Param.trigger(help="note in the trace how many locks each namespace has")
+    def dump_namespaces(self, text: str) -> None:
+        """Any text will do."""
+        for name, count in self.host.params.get("ldlm.namespaces.*.lock_count"):
+            self.host.trace.emit("ldlm.dump", name, int(count))
 
 
 class LdlmService(Component, tree="ldlm.services.{name}"):

@@ -243,3 +243,12 @@ def test_the_number_of_parallel_callbacks_can_change() -> None:
 
     users[0].take(fid_resource(Fid(1, 1)), LCK_EX, bits=LOOKUP)
     assert world.target.ldlm.lock_count == 1
+
+
+def test_a_dump_tells_of_every_namespace() -> None:
+    world = World()
+    user = world.user()
+    user.take(fid_resource(Fid(0x200000401, 2)), LCK_PR, bits=2)
+    user.params().set("ldlm.dump_namespaces", "1")
+    told = [event.fields for event in world.trace.events if event.kind == "ldlm.dump"]
+    assert told == [(f"ldlm.namespaces.{user.ns.name}.lock_count", 1)]
