@@ -7,6 +7,7 @@ order, labsim windows of 1 MiB.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ class PageLru:
         self.used = 0
         self.reclaimed = 0
         """How often room had to be made (ccc_lru_shrinkers)."""
-        self._windows: dict[tuple[int, int], Any] = {}
+        self._windows: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._newest: tuple[Any, int] = (None, 0)
         self._numbers = 0
         self.next_try = DEFAULT_LIMIT
@@ -53,8 +54,8 @@ class PageLru:
         if newest[0] is not owner or newest[1] != window:
             self._newest = (owner, window)
             key = (owner.number, window)
-            self._windows.pop(key, None)
             self._windows[key] = owner
+            self._windows.move_to_end(key)
             owner.windows[window] = None
 
     def trim(self) -> None:
@@ -79,10 +80,13 @@ class PageLru:
             return 0
         self.reclaimed += 1
         gone = 0
-        for key, owner in list(self._windows.items()):
-            if self.used <= limit:
+        for _ in range(len(self._windows)):
+            if self.used <= limit or not self._windows:
                 break
-            gone += self._throw_out(key, owner)
+            key = next(iter(self._windows))
+            gone += self._throw_out(key, self._windows[key])
+            if key in self._windows:
+                self._windows.move_to_end(key)
         self.next_try = max(self.limit, self.used + MIB if self.used > self.limit else 0)
         return gone
 
