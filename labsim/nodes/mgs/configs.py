@@ -207,6 +207,11 @@ class Configs:
         if clients not in self.logs or (label and where not in self.logs):
             raise LustreError(errno.EINVAL, f"no target {where}")
         kind = name.partition(".")[0]
+        if name == fsdb.FAILOVER_NODE:
+            kind = "osc" if label.startswith("OST") else "mdc"
+            logs = fsdb.places(where, kind, self.mdts(fsname), self.targets(fsname))
+            more = {log: fsdb.add_failnid(where, device, value) for log, device in logs.items()}
+            return (yield from self._say(more, value, additive=True))
         logs = fsdb.places(where, kind, self.mdts(fsname), self.targets(fsname))
         said = {
             log: Section(where, name, (config_log.param(device, f"{name}={value}"),))
@@ -214,13 +219,17 @@ class Configs:
         }
         return (yield from self._say(said, value))
 
-    def _say(self, said: Mapping[str, Section], value: str) -> Steps[list[str]]:
+    def _say(
+        self, said: Mapping[str, Section], value: str, additive: bool = False
+    ) -> Steps[list[str]]:
+        """Write sections, and unless they are `additive` skip the earlier ones of the same name."""
         yield from self._mutex.take()
         try:
             tx = self.osd.transaction()
             unsaid = 0
             for name, section in said.items():
-                unsaid += yield from self._unsay(tx, name, section)
+                if not (additive and value):
+                    unsaid += yield from self._unsay(tx, name, section)
             if not value and not unsaid:
                 raise LustreError(errno.ENOENT, "it was never set")
             added = {name: [section] for name, section in said.items()} if value else {}

@@ -73,11 +73,16 @@ def partners_of(info: MgsTargetInfo) -> tuple[tuple[int, ...], ...]:
         name, _, value = word.partition("=")
         if name != FAILOVER_NODE:
             continue
-        try:
-            found += [tuple(map(Nid.parse, node.split(","))) for node in value.split(":")]
-        except InputError:
-            raise LustreError(errno.EINVAL, word) from None
+        found += _nodes(value)
     return tuple(found)
+
+
+def _nodes(text: str) -> list[tuple[int, ...]]:
+    """The NIDs of each node; EINVAL."""
+    try:
+        return [tuple(map(Nid.parse, node.split(","))) for node in text.split(":")]
+    except InputError:
+        raise LustreError(errno.EINVAL, text) from None
 
 
 def check_primary(info: MgsTargetInfo) -> None:
@@ -169,6 +174,16 @@ def _way(target: Known, device: str, kind: str, parent: str) -> list[Command]:
     ]
 
 
+def add_failnid(target: str, device: str, text: str) -> Section:
+    """More nodes that a target may be on, for a device that leads there (conf_param)."""
+    commands = [
+        command
+        for node in (_nodes(text) if text else [])
+        for command in (*_node(node), config_log.add_conn(device, str(Nid(node[0]))))
+    ]
+    return Section(target, "add failnid", tuple(commands))
+
+
 def _node(nids: Iterable[int]) -> list[Command]:
     """A node by its first NID, and where it can be reached."""
     nids = tuple(nids)
@@ -235,7 +250,7 @@ def known_in(commands: Iterable[Command], kind: int) -> list[Known]:
         if command.command == LCFG_ADD_UUID:
             nids += (command.nid,)
         elif command.command == LCFG_SETUP:
-            own, nids = nids, ()
+            own, nids, partners = nids, (), []
         elif command.command == LCFG_ADD_CONN:
             partners.append(nids)
             nids = ()

@@ -85,3 +85,26 @@ def test_a_log_is_tidied_up_when_nobody_reads_it(cluster: Cluster) -> None:
 
 def test_markers_are_not_shown() -> None:
     assert config_text.line(1, config_log.marker(1, 1, "lustre-OST0000", "add osc", 0, 0)) == ""
+
+
+def test_one_more_node_for_a_target_reaches_who_is_mounted(cluster: Cluster) -> None:
+    line = "lctl conf_param lustre-OST0000.failover.node=10.0.2.7@tcp:10.0.2.8@tcp"
+    assert on(cluster, "mgs", line).status == 0
+    assert (
+        on(cluster, "mgs", "lctl conf_param lustre-MDT0000.failover.node=10.0.1.7@tcp").status == 0
+    )
+    on(cluster, "c0", "sleep 2")
+    shown = on(cluster, "c0", "lctl get_param *.*.import").stdout
+    ost = "failover_nids: [ 10.0.2.1@tcp, 10.0.2.2@tcp, 10.0.2.7@tcp, 10.0.2.8@tcp ]"
+    assert shown.count(ost) == 1
+    assert "failover_nids: [ 10.0.1.1@tcp, 10.0.1.2@tcp, 10.0.1.7@tcp ]" in shown
+    assert cluster.run(cluster.add_ost()) == "lustre-OST0002"
+    told = on(cluster, "mgs", "lctl llog_print lustre-client").stdout
+    assert told.count("event: add_conn, device: lustre-OST0000-osc") == 3
+    refused = on(cluster, "mgs", "lctl conf_param lustre-OST0000.failover.node=oss9")
+    assert refused.errno_name == "EINVAL"
+    assert on(cluster, "mgs", "lctl conf_param -d lustre-OST0000.failover.node").status == 0
+    cluster.run(cluster.node("c0").stop())
+    cluster.run(cluster.node("c0").start())
+    shown = on(cluster, "c0", "lctl get_param osc.*OST0000*.import").stdout
+    assert "failover_nids: [ 10.0.2.1@tcp, 10.0.2.2@tcp ]" in shown
