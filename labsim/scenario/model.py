@@ -292,6 +292,8 @@ class Sequence(Step, frozen=True, kw_only=True):
 
     steps: list[AnyStep]
     background: str
+    for_ns: int = 0
+    """After so long no further step of it is begun; 0: all are."""
 
     @property
     def label(self) -> str:

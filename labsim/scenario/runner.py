@@ -309,8 +309,10 @@ class Runner:
             yield from self._command(number, step)
             return
         if isinstance(step, model.Sequence):
+            until = self.env.now + step.for_ns if step.for_ns else None
             for one in step.steps:
-                yield from self._one(number, one)
+                if until is None or self.env.now < until:
+                    yield from self._one(number, one)
             return
         started = self.env.now
         differs = ""

@@ -6,7 +6,7 @@ failing one can be made smaller step by step (`shrink`) and printed as a file (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from random import Random
 
 import msgspec
@@ -33,23 +33,30 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ALL
     live: bool = False
     """For real processes: what takes virtual time is left out."""
+    for_ns: int = 0
+    """Nothing is begun after so long; 0: everything is."""
 
 
 LIVE_QUIET_NS = 45 * NS_PER_S
-CALLS_A_MINUTE, TROUBLES_A_MINUTE = 240, 12
+CALLS_A_MINUTE, TROUBLES_A_MINUTE = 600, 60
+"""More than there is time for."""
+ACTION_NS = 2 * NS_PER_S
+"""What a machine takes to come up, about."""
 
 
 def for_minutes(plan: Plan, minutes: float) -> Plan:
-    """The plan with about as much to do as fills so many minutes of real time."""
+    """The plan with something to do for so many minutes, and no longer."""
     return msgspec.structs.replace(
-        plan, calls=int(minutes * CALLS_A_MINUTE), troubles=int(minutes * TROUBLES_A_MINUTE)
-    )
+        plan, calls=max(int(minutes * CALLS_A_MINUTE), 1),
+        troubles=max(int(minutes * TROUBLES_A_MINUTE), 1), for_ns=int(minutes * 60 * NS_PER_S),
+    )  # fmt: skip
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a random run: calls of each client by name, and troubles, one by one."""
 
     live: bool = False
+    for_ns: int = 0
     cluster: model.ClusterSpec
     clients: Mapping[str, list[list[model.AnyStep]]]
     troubles: list[list[model.AnyStep]]
@@ -64,12 +71,23 @@ def script(plan: Plan, seed: int) -> Script:
     names = [f"c{number}" for number in range(plan.clients)]
     work = {name: Workload(name, Random(f"{seed}:{name}")).steps(plan.calls) for name in names}
     nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"))
+    troubles = nemesis.troubles(plan.faults, plan.troubles)
+    if plan.for_ns:
+        troubles = list(_within(troubles, plan.for_ns))
     return Script(
-        live=plan.live,
-        cluster=cluster,
-        clients=work,
-        troubles=nemesis.troubles(plan.faults, plan.troubles),
+        live=plan.live, for_ns=plan.for_ns, cluster=cluster, clients=work, troubles=troubles
     )
+
+
+def _within(troubles: list[list[model.AnyStep]], for_ns: int) -> Iterator[list[model.AnyStep]]:
+    """As many troubles as there is time for; each is gone through to its end."""
+    spent = 0
+    for trouble in troubles:
+        for step in trouble:
+            spent += step.time_ns if isinstance(step, model.Wait) else ACTION_NS
+        if spent > for_ns:
+            return
+        yield trouble
 
 
 def scenario(plan: Plan, seed: int) -> model.Scenario:
@@ -81,8 +99,9 @@ def assembled(parts: Script, title: str) -> model.Scenario:
     """A scenario of all parts at once, and a look at everything afterwards."""
     sequences = [
         model.Sequence(
-            steps=[*(step for call in calls for step in call), whatever(name, "proc p exit")],
+            steps=[step for call in calls for step in call],
             background=name,
+            for_ns=parts.for_ns,
         )
         for name, calls in parts.clients.items()
         if calls
@@ -93,6 +112,7 @@ def assembled(parts: Script, title: str) -> model.Scenario:
     steps: list[model.AnyStep] = [whatever("c0", f"mkdir {' '.join(DIRECTORIES)}")]
     steps += sequences
     steps += [model.Wait(background=one.background) for one in sequences]
+    steps += [whatever(name, "proc p exit") for name, calls in parts.clients.items() if calls]
     if broken:
         steps += [
             model.Net(text="heal", action="heal"),

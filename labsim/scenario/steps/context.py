@@ -113,7 +113,10 @@ class Context:
     def result(self) -> Result:
         """What the command leaves behind."""
         chunks = [(stream, tobytes(data)) for stream, data in self.chunks]
-        return Result(self.status, self.errno, self.value, chunks)
+        value = self.value
+        if isinstance(value, str):  # the chunks have every byte, the value is for text
+            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return Result(self.status, self.errno, value, chunks)
 
     # ---- what verbs share
 
