@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
@@ -130,3 +131,40 @@ def test_a_restarted_server_hears_of_file_locks_again(two: World) -> None:
     two.settle()
     assert waiting.triggered
     two.run(two.vfs[1].close(b))
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_any_calls_across_restarts_leave_what_single_bytes_say(seed: int) -> None:
+    """Three clients lock and unlock at random; now and then the MDS loses its power."""
+    rng = Random(seed)
+    world = World(3, 1, mount_options=("flock",))
+    world.make("f")
+    files = [world.run(vfs.open("f", RDWR)) for vfs in world.vfs]
+    truth: list[dict[int, int]] = [{} for _ in range(12)]
+    for _ in range(50):
+        who, first = rng.randrange(3), rng.randrange(12)
+        last, kind = rng.randrange(first, 12), rng.choice([F_RDLCK, F_WRLCK, F_UNLCK, F_UNLCK])
+        if rng.random() < 0.08:
+            world.run(world.cluster.node("mds0").kill())
+            world.run(world.cluster.node("mds0").start())
+        part = truth[first : last + 1]
+        others = [mode for one in part for owner, mode in one.items() if owner != who]
+        refused = (kind == F_WRLCK and others) or (kind == F_RDLCK and F_WRLCK in others)
+        call = world.vfs[who].fcntl(files[who], F_SETLK, kind, first, last - first + 1)
+        if refused:
+            assert world.errno(call) == "EAGAIN"
+            continue
+        world.run(call)
+        for one in part:
+            one.pop(who, None)
+            if kind != F_UNLCK:
+                one[who] = kind
+    world.cluster.run(world.env.timeout(10**10))
+    served = world.cluster.node("mds0").machine.node.targets[0].ldlm.snapshot()
+    for node in world.nodes:
+        mine = [lock for lock in node.mdcs[0].ldlm.snapshot() if lock["kind"] == 12]
+        its = [one for one in served if one["owner"] == node.uuid and one["kind"] == 12]
+        assert sorted((one["mode"], one["policy"]) for one in mine) == sorted(
+            (one["mode"], one["policy"]) for one in its
+        )
+    world.close()
