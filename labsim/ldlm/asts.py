@@ -60,6 +60,8 @@ class Asts(Namespace):
         self.on_wanted: Callable[[ServerLock], None] = _nothing
         """Told when somebody waits for a lock of the server's own."""
         self._slots = Permits(self.env, self.max_parallel_ast)
+        self._awaited: dict[int, ServerLock] = {}
+        """Locks that were called back and did not come yet, by cookie (waiting_locks_list)."""
 
     def set_max_parallel_ast(self, count: int) -> None:
         """More or fewer callbacks may be under way."""
@@ -124,23 +126,21 @@ class Asts(Namespace):
         lock.asked_s = export.rpc.now_s
         at_ns = self.env.now + self.callback_timeout_ns(export)
         lock.deadline = export.rpc.deadlines.add(at_ns, expired)
+        self._awaited[lock.cookie] = lock
 
     def calm(self, lock: ServerLock) -> None:
         """The lock came back, or goes with its client."""
         if lock.deadline is not None:
             lock.deadline.cancel()
             lock.deadline = None
+            self._awaited.pop(lock.cookie, None)
 
     def prolong(self, export: Export, resource: Any, policy: Policy) -> None:
         """The client does I/O under locks that were called back: it is alive, give it more time."""
-        for lock in self.locks_of(export):
-            due = lock.deadline is not None and lock.resource.name == resource
-            if due and lock.policy.kind == policy.kind and lock.policy.meets(policy):
+        for lock in list(self._awaited.values()) if self._awaited else ():
+            same = lock.export is export and lock.resource.name == resource
+            if same and lock.policy.kind == policy.kind and lock.policy.meets(policy):
                 self.await_cancel(lock)
-
-    def locks_of(self, export: Export) -> list[ServerLock]:
-        """The locks that a client has."""
-        raise NotImplementedError
 
     def remove(self, lock: ServerLock) -> None:
         """The lock goes."""

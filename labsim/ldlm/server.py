@@ -247,10 +247,6 @@ class ServerNamespace(ServerFlocks):
             export.on_close.append(self._client_gone)
         return locks
 
-    def locks_of(self, export: Export) -> list[ServerLock]:
-        """The locks that a client has."""
-        return list(self._clients.get(export.cookie, {}).values())
-
     def known(self, export: Export | None, client_cookie: int) -> ServerLock | None:
         """The lock that a client knows by this cookie: it asks for it a second time."""
         if export is None:

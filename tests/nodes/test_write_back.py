@@ -194,6 +194,21 @@ def test_part_of_an_object_under_a_lock_says_nothing_of_its_size(world: World) -
     lock.policy = Extent(0, OBD_OBJECT_EOF)
 
 
+def test_who_takes_long_to_write_back_is_not_evicted_as_long_as_it_writes(world: World) -> None:
+    world.set("osc.*.max_pages_per_rpc", "16")
+    world.set("osc.*.max_rpcs_in_flight", "1")
+    for number in range(10):
+        world.write(bytes([number]) * 100, number * 64 * KIB)
+        world.write(bytes([number]) * 65000, number * 64 * KIB)
+    world.oss.host.faults.arm(Armed(0x214, reaction="delay", value=30 * NS_PER_S))
+    started = world.env.now
+    expected = b"".join(bytes([number]) * 65000 + bytes(536) for number in range(10))[:-536]
+    assert world.read(0, MIB, client=1) == expected
+    assert world.env.now - started > 250 * NS_PER_S
+    world.oss.host.faults.disarm(0x214)
+    world.call("fsync", world.file)
+
+
 def test_what_is_unlinked_is_not_written(world: World) -> None:
     world.write(Fill(MIB, 3), 0)
     world.call("close", world.file)

@@ -142,6 +142,7 @@ class Ofd(ObjectHandlers, JobStats):
         """
         req.pushed = True
         oa, niobufs = self._check(req)
+        self._prolong(req, oa, niobufs)
         yield from self.at(points.OST_BRW_NET)
         yield from self.at(points.OST_BRW_PAUSE_BULK)
         yield from self.at(points.OST_DQACQ_NET)
@@ -162,10 +163,17 @@ class Ofd(ObjectHandlers, JobStats):
         finally:
             if lock is not None:
                 self.ldlm.release(lock)
+        self._prolong(req, oa, niobufs)
         reply = describe(oa, self.osd.attrs(fid)).replace(grant=verdict.grant)
         rcs = [-errno.ENOSPC if one is None else 0 for one in fitting]
         self.stats.add("write_bytes", sum(one.len for one in niobufs), "bytes")
         return req.reply(ost_body=OstBody(oa=reply), rcs=rcs)
+
+    def _prolong(self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote]) -> None:
+        """Who does I/O under a lock that was called back is alive (ofd_prolong_extent_locks)."""
+        low = min(one.offset for one in niobufs)
+        high = max(one.offset + one.len for one in niobufs) - 1
+        self.ldlm.prolong(req.export, ost_resource(oa.oi.id, oa.oi.seq), Extent(low, high))
 
     def _writable(self, req: ServerRequest, oa: Obdo) -> Steps[Fid]:
         """The object of a write, unless something stands in its way.
@@ -307,6 +315,7 @@ class Ofd(ObjectHandlers, JobStats):
     def read(self, req: ServerRequest) -> Steps[Message]:
         """Read the ranges up to the object's end, put them to the client; status is the count."""
         oa, niobufs = self._check(req)
+        self._prolong(req, oa, niobufs)
         yield from self.at(points.OST_BRW_NET)
         yield from self.at(points.OST_BRW_READ_BULK)
         fid = self.fid(oa)
