@@ -38,6 +38,7 @@ from labsim.wire.opcodes import (
     ROUTES,
     pb_version,
 )
+from labsim.wire.reply_room import reply_room
 
 ETIMEDOUT = 110
 
@@ -119,7 +120,9 @@ class Sender:
         self._arm(request, timeout_ns)
         request.adaptive = self.at_granted and opcode not in CONNECTS
         flags = AT_FLAGS if request.adaptive else 0
-        message = Message(request.format, request.fields, self._body(request, timeout_ns), flags)
+        room = reply_room(format_in(request.format, self.era), request.fields)
+        body = self._body(request, timeout_ns)
+        message = Message(request.format, request.fields, body, flags, room)
         message = in_era(message, self.era)
         rpc.trace.emit("rpc.send", opcode, request.xid, self.peer, message.wire_size)
         if rpc.faults and self._waylaid(request, message, timeout_ns):
