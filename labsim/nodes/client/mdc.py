@@ -19,6 +19,7 @@ from labsim.base.units import NS_PER_US
 from labsim.ldlm.client import ClientNamespace
 from labsim.ldlm.resource import fid_resource
 from labsim.net.ptlrpc import Import, Request, Tags
+from labsim.nodes.client import points
 from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.fids import FidAllocator
 from labsim.nodes.client.fld import FldCache
@@ -285,6 +286,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         self, resource: Any, mode: int, bits: int, modifying: bool = False, **fields: Any
     ) -> Steps[tuple[Any, Message]]:
         """Ask for an inodebits lock, with or without an intent."""
+        yield from self.host.faults.visit(points.MDC_ENQUEUE_PAUSE)
         tag = yield from self._begin(modifying)
         if tag:
             fields["tag"] = tag

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from labsim.base.errors import LustreError
 from labsim.base.ids import NO_FID, Fid
 from labsim.net.ptlrpc import Request
+from labsim.nodes.client import points
 from labsim.nodes.client.cred import S_IFDIR, S_IFLNK, Cred
 from labsim.nodes.client.mdc_open import OpenTable
-from labsim.runtime.ports import Steps
+from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import (
     MDS_ATTR_ATIME,
     MDS_ATTR_ATIME_SET,
@@ -78,6 +79,7 @@ def suppgid(inode: Any, cred: Cred) -> int:
 class Reints:
     """The modifying requests of an Mdc; `modify` sends one, `cancels` packs early lock cancels."""
 
+    host: Host
     clock: Any
     opens: OpenTable
     modify: Callable[..., Any]
@@ -194,6 +196,7 @@ class Reints:
         request = Request(MDS_CLOSE, mdt_epoch=epoch, rec_reint=record)
         data = self.opens.closing(handle, request)
         try:
+            yield from self.host.faults.visit(points.MDC_CLOSE)
             return (yield from self.modify(request))
         except LustreError as error:
             if error.errno != ESTALE or data is None or error.reply is None:

@@ -31,3 +31,5 @@ OSC_DELAY_SETTIME = Point(
     0x412, "an OSC is about to set size or times", "OSC_DELAY_SETTIME", "delay"
 )
 GLIMPSE_DELAY = Point(0x1404, "a client is about to ask for a size", "GLIMPSE_DELAY", "delay")
+MDC_ENQUEUE_PAUSE = Point(0x801, "before an MDC asks for a lock", "MDC_ENQUEUE_PAUSE", "delay")
+MDC_CLOSE = Point(0x806, "an MDC cannot send a close", "MDC_CLOSE", "fail", ENOMEM)

@@ -99,6 +99,8 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """Cookies of clients that had their first grant."""
         self.ldlm = node.make(ServerNamespace, self)
         self.last_id = 0
+        self._unsorted = False
+        """Since a restart no MDT has said which objects are in use: a crash may have taken some."""
 
     def start(self) -> Steps[None]:
         """Open the storage; the last id says how far objects have been created."""
@@ -107,6 +109,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         if self.osd.exists(fid):
             data = yield from self.osd.read(fid, 0, 8)
             self.last_id = int.from_bytes(tobytes(data), "little")
+            self._unsorted = self.recovering
         else:
             tx = self.begin()
             tx.create(fid, Attrs(mode=0o100644))
@@ -184,14 +187,22 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
 
     def lvb(self, resource: tuple[int, ...]) -> bytes:
         """The value block of an object's extent locks (ofd_lvbo_update); ENOENT."""
-        fid = object_fid(OstId(id=resource[0], seq=resource[1]), self.index)
-        return lvb_of(self.osd.attrs(fid)).pack()
+        return lvb_of(self.osd.attrs(self._there(OstId(id=resource[0], seq=resource[1])))).pack()
 
     def fid(self, oa: Obdo) -> Fid:
         """The object that an obdo names; ENOENT where there is none."""
-        fid = object_fid(oa.oi, self.index)
+        return self._there(oa.oi)
+
+    def _there(self, oi: OstId) -> Fid:
+        """An object that a crash may have taken is asked for again later (EINPROGRESS).
+
+        Its MDT has it made again as soon as it is back; Lustre says ENOENT in between, and what the
+        client had written is lost.
+        """
+        fid = object_fid(oi, self.index)
         if not self.osd.exists(fid):
-            raise LustreError(errno.ENOENT, f"object {oa.oi.id}")
+            taken = self._unsorted and oi.seq == 0 and self.last_id < oi.id < 1 << 48
+            raise LustreError(errno.EINPROGRESS if taken else errno.ENOENT, f"object {oi.id}")
         return fid
 
     def hit(self, point: Point) -> Steps[bool]:
@@ -270,6 +281,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
             tx = self.begin(req)
             self._set_last_id(tx, self.last_id + 1)
             yield from tx.stop()
+            self._unsorted = False
             return
         tx = self.begin(req)
         for oid in range(used + 1, self.last_id + 1):
@@ -278,6 +290,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
                 tx.destroy(fid)
         self._set_last_id(tx, max(used, self.last_id))
         yield from tx.stop(sync=True)
+        self._unsorted = False
 
     def _make(self, tx: Tx, wanted: int) -> None:
         """The objects behind the last id, up to `wanted`."""

@@ -217,3 +217,20 @@ def test_both_servers_down_together(world: World) -> None:
     assert world.read("b", client=0) == b"2" * 5000
     assert world.read("a", client=1) == b"1" * 100_000
     assert all(node.mdcs[0].imp.state is State.FULL for node in world.nodes)
+
+
+def test_objects_that_an_ost_lost_are_waited_for_until_its_mds_is_back(world: World) -> None:
+    """The MDT has them made again; who asks before that must not lose what he wrote."""
+
+    def work() -> Any:
+        for number in range(100):
+            file = yield from world.vfs[0].open(f"f{number}", 0o102)
+            yield from world.vfs[0].write(file, b"%d" % number)
+            yield from world.vfs[0].close(file)
+
+    world.run(work())
+    world.run(world.cluster.node("mds0").kill())
+    power_cycle(world, "oss0")
+    until(world, 60)
+    world.run(world.cluster.node("mds0").start())
+    assert [world.read(f"f{n}", client=1) for n in range(100)] == [b"%d" % n for n in range(100)]
