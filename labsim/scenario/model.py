@@ -318,6 +318,8 @@ class Scenario(Model, frozen=True, kw_only=True):
     steps: list[AnyStep]
     virtual_time: bool = False
     """It needs virtual time (long waits), so that it does not run live."""
+    strict: bool = False
+    """No call may fail with EIO or the like but of a client that was evicted."""
     notes: str = ""
     name: str = msgspec.field(name="_name", default="")
     """"xattr/lu_10787": where it stands among the scenarios."""

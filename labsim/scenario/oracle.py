@@ -13,6 +13,7 @@ from typing import Any
 
 from labsim.base.units import format_duration
 from labsim.scenario import posix_model
+from labsim.scenario.posix_answers import DOUBTFUL
 from labsim.scenario.posix_model import Violation
 from labsim.scenario.record import NEVER, Archive, Call, Note
 
@@ -27,6 +28,20 @@ def posix(archive: Archive) -> list[str]:
     if violation is None:
         return []
     return [story(violation, calls, notes)]
+
+
+def causes(archive: Archive) -> list[str]:
+    """Calls that failed as if something had happened to their client, though nothing had."""
+    evicted: dict[str, int] = {}
+    for note in archive.told():
+        if note.what in ("evicted", "evicts", "killed"):
+            evicted[note.node] = min(note.time_ns, evicted.get(note.node, note.time_ns))
+    calls = posix_model.merged(archive.calls)
+    return [
+        f"causes: {told(call)}: its client was not evicted"
+        for call in calls
+        if call.errno in DOUBTFUL and call.ended_ns < evicted.get(call.client, call.ended_ns + 1)
+    ]
 
 
 def story(violation: Violation, calls: Sequence[Call], notes: Sequence[Note]) -> str:

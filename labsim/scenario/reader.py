@@ -22,7 +22,8 @@ from labsim.trees.history import History
 
 FORMAT = 1
 KEYS = (
-    "labsim", "ticket", "title", "history", "covers", "cluster", "steps", "virtual_time", "notes",
+    "labsim", "ticket", "title", "history", "covers", "cluster", "steps", "virtual_time", "strict",
+    "notes",
 )  # fmt: skip
 OTHER_STEPS = ("wait", "parallel", "net", "fault", "race", "disk", "clock", "fail", "sequence")
 EXTRAS = ("expect", "errno", "status", "within", "as", "save", "background", "whatever", "buggy")
@@ -53,6 +54,7 @@ class Reader:
             ("covers", list[model.CoveredTest]),
             ("cluster", model.ClusterSpec),
             ("virtual_time", bool),
+            ("strict", bool),
             ("notes", str),
         ):
             if name in pairs:

@@ -162,6 +162,7 @@ def _perform(
             cluster.run(runner.everything())
             if made.expected == "pass" and cluster.archive is not None:
                 made.broken += oracle.posix(cluster.archive)
+                made.broken += oracle.causes(cluster.archive) if scenario.strict else []
         except AssertionError as error:
             error.add_note(f"at {cluster.env.now} ns, event {getattr(cluster.env, 'steps', '?')}")
             raise

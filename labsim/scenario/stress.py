@@ -122,5 +122,6 @@ def assembled(parts: Script, title: str) -> model.Scenario:
         name = f"c{number}"
         steps += [whatever(name, "ls -lR"), whatever(name, f"cat {' '.join(everything())}")]
     return model.Scenario(
-        title=title, cluster=parts.cluster, steps=steps, virtual_time=not parts.live, name=NAME
-    )
+        title=title, cluster=parts.cluster, steps=steps, virtual_time=not parts.live, strict=True,
+        name=NAME,
+    )  # fmt: skip

@@ -22,10 +22,12 @@ def text_of(scenario: model.Scenario) -> str:
         f"labsim: {FORMAT}",
         f"title: {_quoted(scenario.title)}",
         f"cluster: {{clients: {len(cluster.clients)}, oss: {cluster.oss}, "
-        f"osts: {cluster.ost_count}}}",
+        f"osts: {cluster.ost_count}{', failover: pairs' if cluster.failover else ''}}}",
     ]
     if scenario.virtual_time:
         lines.append("virtual_time: true")
+    if scenario.strict:
+        lines.append("strict: true")
     lines.append("steps:")
     for step in scenario.steps:
         lines += _step(step, "  ")
@@ -40,6 +42,8 @@ def _step(step: Any, margin: str) -> list[str]:
         return [f"{margin}- {{{step.node}: {_quoted(step.text)}{_extras(step)}}}"]
     if isinstance(step, model.Power):
         return [f"{margin}- {step.node}: {step.action}"]
+    if isinstance(step, model.Failover):
+        return [f"{margin}- fail: {step.text}"]
     if isinstance(step, model.Net):
         return [f"{margin}- net: {_quoted(step.text)}"]
     assert isinstance(step, model.Wait), step

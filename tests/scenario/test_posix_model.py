@@ -305,6 +305,15 @@ def test_a_story_has_the_calls_that_met() -> None:
     assert [line.split()[0] for line in rest] == ["#1", "#2"]
 
 
+def test_what_fails_has_a_cause() -> None:
+    h = History()
+    h.call("mkdir", "/d", 0o777, errno=errno.EIO)
+    (said,) = oracle.causes(h.archive)
+    assert said.endswith("-> EIO after 1s: its client was not evicted")
+    h.note("evicted", 1)
+    assert oracle.causes(h.archive) == []
+
+
 def test_patterns_are_compared_without_making_them() -> None:
     sources = {3: Source(100, Fill(1 << 40, 7))}
     held = posix_content.write(Content(), 3, 100, 100 + (1 << 40), "c0")
