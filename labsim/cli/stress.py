@@ -49,7 +49,7 @@ def command(
     from labsim.scenario import stress
 
     kinds = tuple(filter(None, faults.split(","))) or (("power",) if live else stress.ALL)
-    _known(kinds, stress.ALL)
+    _known(kinds, (*stress.ALL, stress.FAILOVER))
     plan = stress.Plan(
         clients=clients, oss=oss, calls=calls, troubles=troubles, faults=kinds, live=live
     )

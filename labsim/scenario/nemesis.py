@@ -23,7 +23,10 @@ class Nemesis:
         self.rng = rng
         roles = cluster.nodes()
         self.clients = [name for name, role in roles.items() if role == "client"]
-        self.servers = [name for name, role in roles.items() if role in {"mds", "oss"}]
+        homes = cluster.targets().values()
+        self.servers = [
+            name for name, role in roles.items() if role in {"mds", "oss"} and name in homes
+        ]
 
     def troubles(self, kinds: Sequence[str], count: int) -> list[list[model.AnyStep]]:
         """So many troubles of these kinds, each with the pause before it."""
@@ -59,6 +62,16 @@ class Nemesis:
         kills = [model.Power(node=node, action="kill") for node in nodes]
         starts = [model.Power(node=node, action="start") for node in nodes]
         return [*kills, self._pause(100, 5000), *starts]
+
+    def failover(self) -> list[model.AnyStep]:
+        """A server's targets go to its partner, unmounted or after its power went, and back."""
+        node = self.rng.choice(self.servers)
+        partner = f"{node[:3]}{int(node[3:]) ^ 1}"
+        kill = [model.Power(node=node, action="kill")] if self.rng.random() < 0.7 else []
+        return [
+            *kill, model.Failover(node=node, to=partner, text=f"{node} to {partner}"),
+            self._pause(100, 20_000), model.Failover(node=node, text=f"{node} back"),
+        ]  # fmt: skip
 
     def partition(self) -> list[model.AnyStep]:
         """A client and a server do not hear one another, sometimes only one way."""
@@ -109,6 +122,7 @@ class Nemesis:
 TROUBLES: dict[str, Trouble] = {
     "power": Nemesis.power_cycle,
     "both": Nemesis.both_down,
+    "failover": Nemesis.failover,
     "partition": Nemesis.partition,
     "drop": Nemesis.loss,
     "answers": Nemesis.answers,

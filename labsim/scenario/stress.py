@@ -16,8 +16,10 @@ from labsim.scenario import model
 from labsim.scenario.nemesis import QUIET_NS, TROUBLES, Nemesis
 from labsim.scenario.workload import DIRECTORIES, Workload, everything, whatever
 
-ALL = tuple(TROUBLES)
-"""Every kind of trouble."""
+FAILOVER = "failover"
+"""The kind of trouble that needs partners; a cluster has them if it is named."""
+ALL = tuple(kind for kind in TROUBLES if kind != FAILOVER)
+"""Every kind of trouble that any cluster may have."""
 
 NAME = "stress/random"
 
@@ -66,7 +68,7 @@ def script(plan: Plan, seed: int) -> Script:
     """The random run of a seed, in parts."""
     cluster = model.ClusterSpec(
         clients=[model.ClientSpec(tree=model.REFERENCE_TREE)] * plan.clients, oss=plan.oss,
-        osts=plan.osts,
+        osts=plan.osts, failover="pairs" if FAILOVER in plan.faults else "",
     )  # fmt: skip
     names = [f"c{number}" for number in range(plan.clients)]
     work = {name: Workload(name, Random(f"{seed}:{name}")).steps(plan.calls) for name in names}

@@ -368,7 +368,7 @@ class Osp(Component, tree="osp.{name}"):
 
     def _confirm(self) -> Steps[None]:
         """Pings tell what the OST has made durable, where nothing else is said."""
-        while self._unconfirmed:
+        while self._unconfirmed and not self.imp.closed:
             yield self.env.timeout(self.mdt.rpc.ping_interval_ns)
             yield from self._forget()
         self._confirming = False
@@ -377,7 +377,7 @@ class Osp(Component, tree="osp.{name}"):
         """Drop the notes of objects whose destruction is durable on the OST."""
         committed = self.imp.committed
         notes = [note for note, transno in self._unconfirmed.items() if transno <= committed]
-        if not notes:
+        if not notes or self.imp.closed:  # then it is another MDS that has the disk, maybe
             return
         tx = self.osd.transaction()
         for note in notes:
