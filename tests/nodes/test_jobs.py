@@ -68,10 +68,17 @@ def test_jobs_come_from_processes() -> None:
             "lctl set_param jobid_var=session",
             "lctl set_param jobid_this_session=nightly",
             "rmdir d/f",
+            "lctl set_param jobid_var=SLURM_JOB_ID",
+            "SLURM_JOB_ID=99 dd if=/dev/zero of=d/data bs=1M count=2",
+            "sync",
         ):
             result = c0.run(line)
             assert result.status == 0, (line, result.output)
         assert c0.run("lctl get_param -n jobid_this_session").stdout == "nightly\n"
+        shown = cluster.node("oss0").run("lctl get_param -n obdfilter.*.job_stats").stdout
+        text = shown.partition("job_id:          99\n")[2]
+        writes = next(line for line in text.splitlines() if "write_bytes" in line)
+        assert writes.endswith("sum:         2097152 }")
         found = jobs_of(cluster)
         expected = {
             "17": "mkdir", "chmod.0": "setattr", "mkdir.500": "mkdir", "c0-0": "mkdir",

@@ -103,19 +103,21 @@ class BulkIo(Component):
         data: Payload | None,
         flags: int = 0,
         on_lost: Callable[[Request], None] | None = None,
+        jobid: str = "",
     ) -> Steps[tuple[Request, Message, Payload]]:
         """Write `data` to ranges (offset, length), or read one; request, reply, what was read.
 
-        `flags` are of the niobufs. Sent again, a second later each time, while its checksum says
-        that it was damaged, or the OST says what may pass (`RECOVERABLE`): up to `resend_count`
-        times, and not to an OST that has forgotten this client since (osc_brw_redo_request).
-        RECOV_RESEND tells that the grant was counted; a connection made since has counted anew.
+        `flags` are of the niobufs, `jobid` names the job it is for (empty: that of the caller).
+        Sent again, a second later each time, while its checksum says that it was damaged, or the
+        OST says what may pass (`RECOVERABLE`): up to `resend_count` times, and not to an OST that
+        has forgotten this client since (osc_brw_redo_request). RECOV_RESEND tells that the grant
+        was counted; a connection made since has counted anew.
         """
         tries, life = 0, self.grant.epoch
         while True:
             yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
             request = yield from self._request(opcode, oa, ranges, data, flags)
-            request.on_lost = on_lost
+            request.on_lost, request.jobid = on_lost, jobid
             try:
                 reply = yield from self.call(request, opcode_name(opcode).lower())
             except LustreError as error:

@@ -220,7 +220,9 @@ class OscIo(Writeback, RpcStats, BulkIo):
         data: Payload,
         flags: int,
     ) -> Steps[tuple[int, Message]]:
-        request, reply, _ = yield from self.bulk(OST_WRITE, oa, ranges, data, flags, obj.lost)
+        request, reply, _ = yield from self.bulk(
+            OST_WRITE, oa, ranges, data, flags, obj.lost, obj.job
+        )
         self.grant.avail += reply["ost_body"].oa.grant
         return request.xid, reply
 
@@ -244,9 +246,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
         self.bulk_sent(False, start, page_bytes(start, end))
         try:
             flags = OBD_BRW_SRVLOCK if lock is None else 0
-            _, reply, got = yield from self.bulk(
-                OST_READ, oa, [(start, end - start)], None, flags
-            )
+            _, reply, got = yield from self.bulk(OST_READ, oa, [(start, end - start)], None, flags)
             if lock is None:
                 self.lockless_read += len(got)
         finally:

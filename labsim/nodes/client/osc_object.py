@@ -49,8 +49,8 @@ class OscObject:
 
     __slots__ = (
         "_active", "_lock", "async_rc", "atime", "blocks", "bytes", "ctime", "dirty", "doomed",
-        "error", "fetches", "fid", "force_sync", "gone", "lru", "min_xid", "mtime", "number", "oi",
-        "osc", "readers", "resource", "size", "users", "windows",
+        "error", "fetches", "fid", "force_sync", "gone", "job", "lru", "min_xid", "mtime",
+        "number", "oi", "osc", "readers", "resource", "size", "users", "windows",
     )  # fmt: skip
 
     def __init__(self, osc: Any, lru: PageLru, oi: OstId, fid: Fid) -> None:
@@ -71,6 +71,8 @@ class OscObject:
         """AS_EIO or AS_ENOSPC of the mapping: the errno of a failed write-back, not yet told."""
         self.async_rc = 0
         """ar_rc: the same for close."""
+        self.job = ""
+        """Whose work its dirty pages are: the last writer's (lli_jobid)."""
         self.force_sync = False
         self.min_xid = 0
         self.users = self.readers = 0
@@ -94,7 +96,9 @@ class OscObject:
     def size_is_known(self) -> bool:
         """Does a lock of ours keep everybody from making the object longer or shorter?"""
         return any(
-            one.policy.end == OBD_OBJECT_EOF and one.policy.start <= self.size and one.usable
+            one.policy.end == OBD_OBJECT_EOF
+            and one.policy.start <= self.size
+            and one.usable
             and one.mode != LCK_GROUP
             for one in self.locks()
         )
@@ -195,6 +199,7 @@ class OscObject:
 
     def dirtied(self, lock: ClientLock, at: int, end: int, payload: Payload) -> None:
         """[at, end) of one BRW is dirty; its grant is taken."""
+        self.job = self.osc.imp.rpc.jobid()
         limit = self.limit(at)
         extent = self.dirty.add(at, end, limit, lock, self.osc.host.env.now)
         following = self.dirty.next_start(extent.end)
