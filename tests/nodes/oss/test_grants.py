@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labsim.base.errors import LustreError
@@ -38,6 +38,7 @@ def check_sums(grants: Grants) -> None:
     assert all(number >= 0 for row in rows for number in row)
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS, st.integers(0, 512 * MIB))
 def test_sums_follow_the_accounts(steps: list[tuple[str, int, int, bool]], room: int) -> None:
     """Whatever clients say; and never is more promised than there is, but for what they claim."""
