@@ -447,7 +447,12 @@ def test_messages_lost_at_fault_points_of_an_oss(point: int, net: Net) -> None:
 
 
 def test_a_write_through_the_restart_of_its_ost(net: Net) -> None:
-    """The OSS is off for a minute: fsync waits for it, and all that was written is there then."""
+    """The OSS is off for a minute: fsync waits for it, and all that was written is there then.
+
+    An idle client would not notice, and the recovery would wait for it in vain.
+    """
+    for process in (net.a, net.b):
+        process.vfs.node.host.params.set("osc.*.idle_timeout", "0")
     net.a.setstripe("f", count=1, offset=0)
     file = net.a.open("f", O_RDWR)
     net.a.write(file, b"1" * 100_000)
