@@ -64,12 +64,16 @@ class Nemesis:
         return [*kills, self._pause(100, 5000), *starts]
 
     def failover(self) -> list[model.AnyStep]:
-        """A server's targets go to its partner, unmounted or after its power went, and back."""
+        """A server's targets go to its partner, unmounted or after its power went, and back.
+
+        Not before clients that have just come are on its disk: those would be evicted, rightly.
+        """
         node = self.rng.choice(self.servers)
         partner = f"{node[:3]}{int(node[3:]) ^ 1}"
         kill = [model.Power(node=node, action="kill")] if self.rng.random() < 0.7 else []
         return [
-            *kill, model.Failover(node=node, to=partner, text=f"{node} to {partner}"),
+            self._pause(6000, 9000), *kill,
+            model.Failover(node=node, to=partner, text=f"{node} to {partner}"),
             self._pause(100, 20_000), model.Failover(node=node, text=f"{node} back"),
         ]  # fmt: skip
 
