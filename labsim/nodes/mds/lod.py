@@ -151,6 +151,13 @@ class Lod(Component, tree="lod.{name}"):
         for stripe in stripes:
             self.osps[stripe.ost].give_back(stripe.oid)
 
+    def throw_away(self, stripes: tuple[Stripe, ...]) -> Steps[None]:
+        """Objects that were set aside and are no good for another file."""
+        tx: Tx = self.osd.transaction()
+        for stripe in stripes:
+            self.osps[stripe.ost].throw_away(tx, stripe.oid)
+        yield from tx.stop()
+
     def assign(self, tx: Tx, allocation: Allocation) -> None:
         """Make the objects the file's: its lov EA, and on each OST the last id in use."""
         tx.set_xattr(allocation.fid, layout.NAME, allocation.ea)

@@ -394,14 +394,22 @@ class MdtOpen(MdtRename):
             opening.disposition |= DISP_OPEN_STRIPE
 
     def _store_layout(self, opening: Opening, allocation: Allocation) -> Steps[None]:
-        tx = self.begin(opening.req, opening.fid)
+        """Objects as long as the file, on their disks before it has them: then no crash is between.
+
+        Those that are not used after all are given back, or destroyed if they have that length.
+        """
+        size = self.osd.attrs(opening.fid).size
         try:
+            yield from self.lod.size_objects(allocation, size)
+            tx = self.begin(opening.req, opening.fid)
             self.lod.assign(tx, allocation)
             yield from self.commit(opening.req, tx)
         except LustreError:
-            self.lod.give_back(allocation.stripes)
+            if size:
+                yield from self.lod.throw_away(allocation.stripes)
+            else:
+                self.lod.give_back(allocation.stripes)
             raise
-        yield from self.lod.size_objects(allocation, self.osd.attrs(opening.fid).size)
 
     # ---- its handle
 

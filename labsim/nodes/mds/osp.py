@@ -48,7 +48,14 @@ from labsim.wire.constants import (
     OST_REQUEST_PORTAL,
 )
 from labsim.wire.lustre_msg import ObdConnectData
-from labsim.wire.opcodes import OST_CONNECT, OST_CREATE, OST_DESTROY, OST_DISCONNECT, OST_PUNCH
+from labsim.wire.opcodes import (
+    OST_CONNECT,
+    OST_CREATE,
+    OST_DESTROY,
+    OST_DISCONNECT,
+    OST_PUNCH,
+    OST_SYNC,
+)
 from labsim.wire.ost import Obdo, OstBody, OstId
 
 FLAGS = (
@@ -292,6 +299,11 @@ class Osp(Component, tree="osp.{name}"):
         self.reserved.pop(oid, None)
         self.free.appendleft(oid)
 
+    def throw_away(self, tx: Tx, oid: int) -> None:
+        """A reserved object that no file got, and that none may get."""
+        self.reserved.pop(oid, None)
+        self.destroy(tx, oid)
+
     def use(self, tx: Tx, oid: int) -> None:
         """In the transaction that gives the object to a file: it is in use."""
         self.reserved.pop(oid, None)
@@ -387,12 +399,13 @@ class Osp(Component, tree="osp.{name}"):
         yield from tx.stop()
 
     def punch(self, oid: int, size: int) -> Steps[None]:
-        """Make an object as long as its file was before it had one."""
+        """Make an object as long as its file was before it had one, and that durable."""
         oa = Obdo(
             valid=OBD_MD_FLID | OBD_MD_FLGROUP | OBD_MD_FLSIZE | OBD_MD_FLBLOCKS,
             oi=OstId(id=oid, seq=0), size=size, blocks=OBD_OBJECT_EOF,
         )  # fmt: skip
         yield from self.imp.call(Request(OST_PUNCH, ost_body=OstBody(oa=oa)))
+        yield from self.imp.call(Request(OST_SYNC, ost_body=OstBody(oa=oa)))
 
     # ---- parameters
 

@@ -219,7 +219,8 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         A replay may be about one that a crash took, as it was made just before: it is made again
         with all up to it (ofd_preprw_write), and the MDT sorts out later which of them are used.
         """
-        if req.replay and oa.oi.seq == 0 and self.last_id < oa.oi.id < 1 << 48:
+        most = self.last_id + OST_MAX_PRECREATE
+        if req.replay and oa.oi.seq == 0 and self.last_id < oa.oi.id <= most:
             tx = self.osd.transaction()
             self._make(tx, oa.oi.id)
             yield from tx.stop()

@@ -13,10 +13,12 @@ from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID
 from labsim.net.ptlrpc import points
 from labsim.nodes.mds import layout
+from labsim.nodes.mds.layout import Wanted
 from labsim.wire.constants import (
     DISP_OPEN_CREATE,
     DISP_OPEN_OPEN,
     MDS_ATTR_MTIME,
+    MDS_ATTR_SIZE,
     MDS_FMODE_READ,
     MDS_FMODE_WRITE,
     MSG_CONNECT_RECOVERING,
@@ -439,3 +441,19 @@ def test_there_is_no_slot_for_a_new_client(world: World) -> None:
     assert len(world.mdt.exports) == 0
     world.run(c.imp.connect())
     assert len(world.mdt.exports) == 1
+
+
+def test_the_length_from_before_the_objects_outlives_both_powers(world: World) -> None:
+    c = world.c0
+    fid = world.run(c.create("f"))
+    world.run(c.setattr(fid, MDS_ATTR_SIZE, size=3_000_000))
+    asked = layout.pack_default(Wanted(count=1, size=1 << 20))
+    made = world.run(c.open("f", MDS_FMODE_WRITE, eadata=asked))
+    opening = c.last()
+    world.commit()
+    world.restart("mds0", "oss0")
+    world.run(c.imp.come_back(opening))
+    world.later(400 * 10**9)
+    stripe = layout.parse(bytes(made.reply["mdt_md"]))[1][0]
+    ost = world.node("oss0").targets[0].snapshot()
+    assert ost["objects"][str(stripe.oid)] == 3_000_000
