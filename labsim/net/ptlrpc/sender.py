@@ -214,7 +214,8 @@ class Sender:
                 if reply.body.slv and self.lock_volume != (reply.body.slv, reply.body.limit):
                     self.lock_volume = reply.body.slv, reply.body.limit
                     self.on_lock_volume(*self.lock_volume)
-                request.collect()
+                if request.bulk_in is not None:
+                    request.collect()
                 self.answered(request, reply)
 
         return receive
