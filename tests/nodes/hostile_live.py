@@ -13,15 +13,17 @@ from random import Random
 from time import monotonic
 from typing import Any
 
+from labsim.base.errors import LustreError
 from labsim.base.payload import Payload
 from labsim.base.trace import Trace
 from labsim.base.units import NS_PER_MS, NS_PER_S
 from labsim.net import frame
 from labsim.net.lnd_zmq import ZmqLnd
 from labsim.net.lnet import Lnet, Packet
-from labsim.net.ptlrpc import State
+from labsim.net.ptlrpc import Request, State
 from labsim.scenario.cluster import Cluster
 from labsim.scenario.machine import Machine
+from labsim.wire.opcodes import OBD_PING
 
 from .hostile import Mutator
 
@@ -30,7 +32,7 @@ PATIENCE = {"timeout": "6", "at_max": "0", "bulk_timeout": "3"}
 have 100 s, and whoever lies about locks could keep the others waiting for most of the time."""
 SERVERS = ("mgs", "mds0", "oss0")
 PAUSE_NS = 50 * NS_PER_MS
-"""How long the liar waits for its own node after each hundred lies."""
+"""How long the liar waits for each of the servers after each hundred lies."""
 HONEST_NS = 120 * NS_PER_S
 """How long one work of the honest client may take, with all the locks that a liar can hold."""
 
@@ -57,7 +59,7 @@ class LiveLiar:
         self.lies = Mutator(self.rng, self.machine.node, self.cluster.run)
         self.works = self.good = self.heard = 0
         self.slowest_s = 0.0
-        self.ended = False
+        self.ended = self.cut = False
 
     def _attach(self, lnet: Lnet) -> None:
         endpoints = self.cluster._room.endpoints
@@ -70,6 +72,7 @@ class LiveLiar:
             changed = bytearray(header)
             changed[self.rng.randrange(len(changed))] ^= 1 << self.rng.randrange(8)
             header = bytes(changed)
+            self.cut = True
         return header, payload
 
     def close(self) -> None:
@@ -86,12 +89,29 @@ class LiveLiar:
             for _ in range(every):
                 lied = self.lies.lie()
                 self.lnd.send(lied._replace(payload=Lie(lied.payload)))
+                if self.cut:
+                    self.lnd._flush()  # what follows a broken frame in one message is lost
+                    self.cut = False
             yield self.env.timeout(0)
             if back is None or back.triggered:
                 back = self.env.process(self.lies.revive())
-            yield self.env.any_of([back, self.env.timeout(PAUSE_NS)])
+            for imp in self.lies.imports():
+                ping = self.env.process(self._ping(imp))
+                yield self.env.any_of([ping, self.env.timeout(PAUSE_NS)])
             self.heard += every * all(imp.state is State.FULL for imp in self.lies.imports())
         self.ended = True
+
+    def _ping(self, imp: Any) -> Any:
+        """Come back when the server has got to the end of what was sent before."""
+        try:
+            yield from imp.call(Request(OBD_PING, no_resend=True, no_delay=True))
+        except LustreError:
+            return
+
+    def received(self) -> dict[str, int]:
+        """Messages that each server has got, from anybody."""
+        seen = self.cluster.run(self.cluster.snapshots())
+        return {name: seen[name]["lnet"]["recv_count"] for name in SERVERS}
 
     def work(self) -> Any:
         """Generator: files are written and read back until the storm is over."""
@@ -144,6 +164,7 @@ def main(seed: int, count: int, reports: int = 20) -> None:
             )
         liar.cluster.run(liar.env.timeout(20 * NS_PER_S))
         print("at rest, MiB:", {name: size >> 20 for name, size in liar.memory().items()})
+        print("messages received:", liar.received())
     finally:
         liar.close()
 

@@ -23,8 +23,10 @@ def test_a_storm_of_lies_over_sockets() -> None:
         liar.ended = False
         liar.run(4000)
         after = liar.memory()
-        assert liar.works > 20
-        assert liar.good > liar.works * 0.95
+        assert liar.works > 5
+        assert liar.good > liar.works * 0.9
+        received = liar.received()
+        assert received["mds0"] + received["oss0"] > 3500
         assert all(after[name] - before[name] < 24 << 20 for name in before), (before, after)
     finally:
         liar.close()
