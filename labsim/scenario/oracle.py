@@ -13,9 +13,14 @@ from typing import Any
 
 from labsim.base.units import format_duration
 from labsim.scenario import posix_model
-from labsim.scenario.posix_answers import DOUBTFUL
 from labsim.scenario.posix_model import Violation
 from labsim.scenario.record import NEVER, Archive, Call, Note
+
+UNEXPLAINED = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENODEV, errno.EHOSTDOWN}
+)
+"""Errors that only a client that was evicted gets. ETIMEDOUT is none: an MDT answers it to a create
+while no OST has objects for it (osp_precreate_reserve)."""
 
 SHOWN = 12
 """So many calls before the one that is wrong are told."""
@@ -40,7 +45,7 @@ def causes(archive: Archive) -> list[str]:
     return [
         f"causes: {told(call)}: its client was not evicted"
         for call in calls
-        if call.errno in DOUBTFUL and call.ended_ns < evicted.get(call.client, call.ended_ns + 1)
+        if call.errno in UNEXPLAINED and call.ended_ns < evicted.get(call.client, call.ended_ns + 1)
     ]
 
 

@@ -69,7 +69,8 @@ def execute(
     task = Task(comm, node.globals.next_pid(), *who, given.variables)
     try:
         steps = _perform(ctx, command, verb, operands, options)
-        return (yield from node.globals.acting(task, steps))
+        result: Result = yield from node.globals.acting(task, steps)
+        return result
     finally:
         if ctx.vfs is not None:
             ctx.vfs.exit()
