@@ -18,6 +18,7 @@ from labsim.scenario.blind import Blindness
 from labsim.scenario.posix_answers import CHANGES, DOUBTFUL, World, paths_of, resolve
 from labsim.scenario.posix_calls import perform
 from labsim.scenario.posix_data import perhaps
+from labsim.scenario.posix_names import look, sized
 from labsim.scenario.posix_state import NOTHING, Found, State
 from labsim.scenario.record import NEVER, Call, Note
 
@@ -174,7 +175,10 @@ class _Search:
         for earlier in choices:
             state = config.state.fork()
             found = resolve(state, call) if earlier is None else list(earlier)
-            if self._doubtful(call):
+            if earlier and call.name == "stat" and not call.errno and found[0].inode > NOTHING:
+                if sized(state, call, found[0].inode):
+                    continue
+            elif self._doubtful(call):
                 if not perhaps(state, call, self.world) and self._acted(state, call, found):
                     continue
             elif perform(state, call, found, self.world):
@@ -188,8 +192,12 @@ class _Search:
             known = {number for number, _ in config.looked}
             if call.number in config.done or call.number in known or not paths_of(call):
                 continue
-            looked = (*config.looked, (call.number, tuple(resolve(config.state, call))))
-            yield config._replace(looked=tuple(sorted(looked)))
+            state = config.state.fork()
+            found = resolve(state, call)
+            if look(state, call, found):
+                continue
+            looked = (*config.looked, (call.number, tuple(found)))
+            yield config._replace(state=state, looked=tuple(sorted(looked)))
 
     def _acted(self, state: State, call: Call, found: list[Found]) -> str:
         """Have a call done what it would have done with success."""

@@ -329,17 +329,29 @@ def stat(state: State, call: Call, found: list[Found], world: World) -> str:
     inode = inode_of(state, call, found[0])
     if not state.is_fid(inode, call.fid):
         return f"expected {state.inodes[inode].fid or 'another inode'}, is {call.fid}"
-    return _attributes(state, call, inode)
+    return _named(state, call, inode) or sized(state, call, inode)
 
 
 def fstat(state: State, call: Call, found: list[Found], world: World) -> str:
     """System call fstat."""
     inode = state.opened.get((call.client, call.file))
-    return "" if inode is None or call.errno else _attributes(state, call, inode)
+    if inode is None or call.errno:
+        return ""
+    return _named(state, call, inode) or sized(state, call, inode)
 
 
-def _attributes(state: State, call: Call, inode: int) -> str:
-    mode, nlink, uid, gid, size = call.value
+def look(state: State, call: Call, found: list[Found]) -> str:
+    """What a stat has from the MDT; the size it asks the OSTs for afterwards (`sized`)."""
+    if call.name != "stat" or call.errno or found[0].inode <= NOTHING:
+        return ""
+    if not state.is_fid(found[0].inode, call.fid):
+        return "another inode"
+    return _named(state, call, found[0].inode)
+
+
+def _named(state: State, call: Call, inode: int) -> str:
+    """Compare what the MDT knows of an inode."""
+    mode, nlink, uid, gid, _ = call.value
     one = state.inodes[inode]
     told = {"kind": st.S_IFMT(mode), "mode": st.S_IMODE(mode), "uid": uid, "gid": gid}
     for name, value in told.items():
@@ -350,10 +362,15 @@ def _attributes(state: State, call: Call, inode: int) -> str:
         return f"nlink {nlink}, expected {one.nlink}"
     if one.kind == UNSURE and told["kind"] != st.S_IFREG:
         told["content"] = content.EMPTY
-    if told["kind"] == st.S_IFREG:
-        seen = content.stat(one.content, size)
-        if seen.wrong:
-            return seen.wrong
-        told["content"] = seen.content
     state.change(inode, **told)
     return ""
+
+
+def sized(state: State, call: Call, inode: int) -> str:
+    """Compare the size that was told of an inode."""
+    if st.S_IFMT(call.value[0]) != st.S_IFREG:
+        return ""
+    seen = content.stat(state.inodes[inode].content, call.value[4])
+    if not seen.wrong:
+        state.change(inode, content=seen.content)
+    return seen.wrong

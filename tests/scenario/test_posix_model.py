@@ -204,6 +204,17 @@ def test_a_name_may_change_between_the_look_and_the_act() -> None:
     assert h.wrong == ""
 
 
+def test_a_stat_asks_the_mdt_first_and_the_osts_then() -> None:
+    h = History()
+    h.open("/f")
+    h.call("stat", "/f", value=attributes(size=4), fid="[0x1:0x1:0x0]", at=(10, 20), on="c1")
+    h.call("link", "/f", "/g", at=(11, 12))
+    h.write(b"aaaa", when=(13, 14))
+    assert h.wrong == ""
+    h.call("stat", "/f", value=attributes(size=4), fid="[0x1:0x1:0x0]", at=(21, 22), on="c1")
+    assert h.wrong == "stat: nlink 1, expected 2"
+
+
 # ---- after failures
 
 
