@@ -210,8 +210,25 @@ def decode_word(data: bytes) -> Word:
 
 
 def answer(number: int, value: Any) -> Answer:
-    """The answer that carries `value`: plain data or structs."""
-    return Answer(number, msgspec.Raw(_encoder.encode(value)))
+    """The answer that carries `value`: plain data or structs; a name need not be UTF-8."""
+    try:
+        data = _encoder.encode(value)
+    except UnicodeEncodeError:
+        data = _encoder.encode(_escaped(value))
+    return Answer(number, msgspec.Raw(data))
+
+
+def _escaped(value: Any) -> Any:
+    """`value` with backslashes for what is no text in its strings."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(one) for one in value]
+    if isinstance(value, msgspec.Struct):
+        return _escaped(msgspec.structs.asdict(value))
+    return value
 
 
 def failed(number: int, error: Exception) -> Failed:
