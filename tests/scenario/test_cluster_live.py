@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from multiprocess.util import get_temp_dir
 
 from labsim.base.errors import InputError
 from labsim.scenario.cluster import Cluster
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
     """A place for the clusters' directories that can be looked at afterwards."""
+    get_temp_dir()  # that of multiprocess stays as long as this process, and lies elsewhere
     place = tmp_path / "t"
     place.mkdir()
     if len(str(place)) > 50:
