@@ -96,7 +96,6 @@ class FileLocks:
         state: FileState | None = inode.data
         if state is None or state.ea != inode.layout:
             state = inode.data = FileState(inode.layout)
-        state.ea = inode.layout
         return state
 
     def osc(self, stripe: Stripe) -> Osc:

@@ -36,7 +36,7 @@ class FileData(FileWrites):
     def put(self, inode: Inode, offset: int, payload: Payload) -> bool:
         """Write into the cache under a lock that is here; False: nothing done, use `write`."""
         state = inode.data
-        if state is None or state.ea is not inode.layout or state.ranges:
+        if state is None or state.ea != inode.layout or state.ranges:
             return False
         end = offset + len(payload)
         count = state.count
@@ -60,7 +60,7 @@ class FileData(FileWrites):
     def get(self, inode: Inode, offset: int, length: int, reader: Any) -> Payload | None:
         """Read from the cache if all of it is there (fast_read); None: use `read`."""
         state = inode.data
-        if state is None or state.ea is not inode.layout or state.ranges:
+        if state is None or state.ea != inode.layout or state.ranges:
             return None
         at, count = offset, state.count
         if count == 1:
