@@ -124,10 +124,14 @@ class Sender:
         body = self._body(request, timeout_ns)
         message = Message(request.format, request.fields, body, flags, room)
         message = in_era(message, self.era)
-        rpc.trace.emit("rpc.send", opcode, request.xid, self.peer, message.wire_size)
-        if rpc.faults and self._waylaid(request, message, timeout_ns):
-            return
-        rpc.lnet.put(self.peer, request_portal, request.xid, message)
+        if not rpc.faults or not self._waylaid(request, message, timeout_ns):
+            self._put(self.peer, request, message)
+
+    def _put(self, peer: int, request: Request, message: Message) -> None:
+        """Put the request on the wire."""
+        rpc = self.rpc
+        rpc.trace.emit("rpc.send", request.opcode, request.xid, peer, message.wire_size)
+        rpc.lnet.put(peer, request.sent_to, request.xid, message)
 
     def _waylaid(self, request: Request, message: Message, timeout_ns: int) -> bool:
         """Is the request lost, or on its way only after its time is over?"""
@@ -138,7 +142,7 @@ class Sender:
             return False
         rpc.deadlines.add(
             rpc.env.now + timeout_ns + 5 * NS_PER_S,
-            partial(rpc.lnet.put, self.peer, request.sent_to, request.xid, message),
+            partial(self._put, self.peer, request, message),
         )
         return True
 
