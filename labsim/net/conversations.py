@@ -18,7 +18,7 @@ from labsim.base.ids import Nid
 from labsim.base.payload import Payload, tobytes
 from labsim.net.lnet import ACK, HEADER_SIZE, PUT, REPLY, Packet
 from labsim.net.pcap import ACK as ACKED
-from labsim.net.pcap import PORT, PSH, RST, SYN, End, PcapFile, segments
+from labsim.net.pcap import FIN, PORT, PSH, RST, SYN, End, PcapFile, segments
 from labsim.wire.lnet import KsockHelloMsg, LnetAcceptorConnreq
 from labsim.wire.lnet_flags import (
     LNET_PID_LUSTRE,
@@ -75,27 +75,29 @@ class Conversations:
         self._ways: dict[tuple[int, int, bool], _Way] = {}
         self._ports: dict[tuple[int, int], int] = {}
         self._born: dict[int, int] = {}
+        self._stale: dict[tuple[int, int], list[tuple[End, End]]] = {}
+        """By who still has them and who has forgotten them: connections, with both ends."""
 
     def powered_on(self, nid: int, time_ns: int) -> None:
         """A node begins from nothing: what it was connected to has ended without a word.
 
-        Who was at the other end hears so when its keepalive is answered, now that one is there.
+        Who was at the other end closes when the two connect anew, and HELLO says who has begun.
         """
         self._born[nid] = time_ns
+        self._stale = {pair: ends for pair, ends in self._stale.items() if pair[0] != nid}
         for pair in [pair for pair in self._ways if nid in pair[:2]]:
             source, target, _ = self._ways.pop(pair)
             if pair[0] != nid:
-                self._reset(target, source, time_ns)
+                self._stale.setdefault(pair[:2], []).append((source, target))
             elif pair[2]:
-                self._reset(source, target, time_ns)
+                self._stale.setdefault((pair[1], nid), []).append((target, source))
 
-    def _reset(self, reborn: End, peer: End, time_ns: int) -> None:
-        """A keepalive (the last byte again, without it), and the answer of who knows nothing."""
-        peer.seq = peer.seq - 1 & 0xFFFFFFFF
-        self._out.write(time_ns, *peer.packet(reborn, time_ns, ACKED))
-        peer.seq = peer.seq + 1 & 0xFFFFFFFF
-        reborn.seq = peer.ack
-        self._out.write(time_ns, *reborn.packet(peer, time_ns, RST))
+    def _close_stale(self, closer: int, reborn: int, time_ns: int) -> None:
+        """What is left of the reborn's earlier life is closed; it knows nothing, and resets."""
+        for here, there in self._stale.pop((closer, reborn), ()):
+            self._out.write(time_ns, *here.packet(there, time_ns, FIN | ACKED))
+            there.seq = here.ack
+            self._out.write(time_ns, *there.packet(here, time_ns, RST))
 
     def sent(self, time_ns: int, packet: Packet, header: bytes, payload: Payload) -> None:
         """A message leaves its sender: 96 bytes of header, then the payload."""
@@ -139,6 +141,8 @@ class Conversations:
             if kind != SOCKLND_CONN_BULK_OUT:
                 large = kind == SOCKLND_CONN_BULK_IN
                 self._ways[passive, active, large] = _Way(there, here, deque())
+        self._close_stale(active, passive, time_ns)
+        self._close_stale(passive, active, time_ns)
 
     def _open(self, active: int, passive: int, time_ns: int) -> tuple[End, End]:
         """TCP's three packets."""

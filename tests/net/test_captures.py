@@ -18,7 +18,7 @@ from labsim.net.conversations import Conversations
 from labsim.net.lnd_sim import Fabric
 from labsim.net.lnet import ACK, GET, LNET_MTU, PUT, REPLY, Lnet, Packet
 from labsim.net.pcap import ACK as ACKED
-from labsim.net.pcap import MSS, PORT, RECORD, RST, SYN, PcapFile
+from labsim.net.pcap import FIN, MSS, PORT, RECORD, RST, SYN, PcapFile
 from labsim.net.wire_log import Log, merge
 from labsim.runtime.sim import environment
 from labsim.scenario.cluster import Cluster
@@ -153,7 +153,8 @@ def test_a_node_that_comes_back_connects_anew(tmp_path):
     resets = [s for s in seen if s.flags & RST]
     assert [s.target[1] for s in resets] == [1023, 1022, 1021], "each connection, once"
     before = seen[seen.index(resets[0]) - 1]
-    assert (before.source, before.data) == (resets[0].target, b""), "the keepalive before it"
+    assert (before.source, before.flags) == (resets[0].target, FIN | ACKED), "its peer closes"
+    assert min(map(seen.index, resets)) > max(seen.index(s) for s in seen if s.flags & SYN)
 
 
 def shuffled(path, change):
