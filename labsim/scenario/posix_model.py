@@ -27,7 +27,7 @@ MOST_STATES = (128, 2048)
 
 BEGIN, NOTE, END = range(3)
 Partials = tuple[tuple[int, tuple[Found, ...]], ...]
-Event = tuple[int, int, int, Call | Note]
+Event = tuple[int, int, int, int, Call | Note]
 
 
 class Violation(NamedTuple):
@@ -54,7 +54,7 @@ class Config(NamedTuple):
 
 def merged(calls: Iterable[Call]) -> list[Call]:
     """All clients' calls in the order they began, numbered through from 1."""
-    ordered = sorted(calls, key=lambda call: (call.begun_ns, call.client, call.number))
+    ordered = sorted(calls, key=lambda call: (call.begun_ns, call.begun, call.client, call.number))
     return [
         msgspec.structs.replace(call, number=number) for number, call in enumerate(ordered, start=1)
     ]
@@ -95,11 +95,11 @@ class _Search:
         self.live: dict[int, Call] = {}
         self.calls = calls
         self.blind = Blindness(notes)
-        self.events = sorted(_events(calls, self.blind.notes), key=lambda event: event[:3])
+        self.events = sorted(_events(calls, self.blind.notes), key=lambda event: event[:4])
 
     def run(self) -> Violation | None:
         """The first violation."""
-        for time_ns, what, _, about in self.events:
+        for time_ns, _, what, _, about in self.events:
             if isinstance(about, Note):
                 self._note(about, time_ns)
             elif what == BEGIN:
@@ -261,11 +261,11 @@ class _Search:
 
 def _events(calls: Sequence[Call], notes: Sequence[Note]) -> Iterator[Event]:
     for call in calls:
-        yield call.begun_ns, BEGIN, call.number, call
+        yield call.begun_ns, call.begun, BEGIN, call.number, call
         if call.ended_ns != NEVER:
-            yield call.ended_ns, END, call.number, call
+            yield call.ended_ns, call.ended, END, call.number, call
     for number, note in enumerate(notes):
-        yield note.time_ns, NOTE, number, note
+        yield note.time_ns, note.place, NOTE, number, note
 
 
 def _alike(one: Config, other: Config) -> bool:

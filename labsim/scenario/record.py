@@ -8,6 +8,7 @@ never ends may have happened or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -21,6 +22,12 @@ FILES_OF_A_BOOT = 1_000_000
 
 NEVER = -1
 """When a call ended that did not."""
+
+_order = count(1)
+"""Counts what is noted in one operating system process: what came first within one nanosecond."""
+
+LAST = (1 << 63) - 1
+"""The place of what comes after all else of its nanosecond."""
 
 PATHS = {
     "open": 1, "mkdir": 1, "mknod": 1, "symlink": 1, "link": 2, "unlink": 1, "rmdir": 1,
@@ -40,7 +47,8 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
 
     `file` numbers the open file that it is about, or that it made; `at` is the position at which a
     read or write began, `end` where the position stood after it; `data` is what was read or is to
-    be written. `errno` 0 is success; without an end nothing is known of it.
+    be written. `errno` 0 is success; without an end nothing is known of it. `begun` and `ended` are
+    places among what happened in the same nanosecond: a cached call takes no time.
     """
 
     client: str
@@ -50,7 +58,9 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     name: str
     args: list[Any]
     begun_ns: int
+    begun: int = 0
     ended_ns: int = NEVER
+    ended: int = 0
     errno: int = 0
     value: Any = None
     file: int = 0
@@ -66,6 +76,7 @@ class Note(msgspec.Struct, kw_only=True, gc=False):
     node: str
     what: str
     time_ns: int
+    place: int = 0
     target: str = ""
 
 
@@ -103,13 +114,15 @@ class Recorder:
                 self.note(state.lower(), event.time_ns, _target(name))
         elif event.kind == "export.evict":
             target, uuid, _ = event.fields
-            self.log.notes.append(
-                Note(node=uuid, what="evicts", time_ns=event.time_ns, target=target)
-            )
+            found = Note(node=uuid, what="evicts", time_ns=event.time_ns, target=target)
+            found.place = next(_order)
+            self.log.notes.append(found)
 
     def note(self, what: str, time_ns: int, target: str = "") -> None:
         """Note what happened to the node."""
-        self.log.notes.append(Note(node=self.node, what=what, time_ns=time_ns, target=target))
+        self.log.notes.append(
+            Note(node=self.node, what=what, time_ns=time_ns, place=next(_order), target=target)
+        )
 
     def take(self, final: bool = False) -> Log:
         """What was noted since the last time; calls that have not ended stay, but the last time."""
@@ -139,10 +152,14 @@ class Recorder:
         self._calls += 1
         call = Call(
             client=self.node, number=self._calls, process=process, uid=uid, name=name, args=args,
-            begun_ns=self.now(),
+            begun_ns=self.now(), begun=next(_order),
         )  # fmt: skip
         self.log.calls.append(call)
         return call
+
+    def end(self, call: Call) -> None:
+        """It ended."""
+        call.ended_ns, call.ended = self.now(), next(_order)
 
     def new_file(self) -> int:
         """A number for an open file."""
@@ -243,9 +260,9 @@ class _Process:
             value = yield from steps
         except LustreError as error:
             call.errno = error.errno
-            call.ended_ns = self._recorder.now()
+            self._recorder.end(call)
             raise
-        call.ended_ns = self._recorder.now()
+        self._recorder.end(call)
         return value
 
 
@@ -289,11 +306,11 @@ class Archive:
         """
         self._boots[spec.name] = self._boots.get(spec.name, 0) + 1
         if spec.role == "client":
-            self.notes.append(Note(node=spec.name, what="killed", time_ns=time_ns))
+            self.notes.append(Note(node=spec.name, what="killed", time_ns=time_ns, place=LAST))
         for info in spec.targets:
-            self.notes.append(
-                Note(node=spec.name, what="power-off", time_ns=time_ns, target=info.name)
-            )
+            gone = Note(node=spec.name, what="power-off", time_ns=time_ns, place=LAST)
+            gone.target = info.name
+            self.notes.append(gone)
 
     def told(self) -> list[Note]:
         """All notes, with clients by name."""
