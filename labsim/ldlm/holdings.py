@@ -177,15 +177,17 @@ class Holdings(Namespace):
         """LDLM_CONVERT: the wanted bits go, the lock stays; False where it must go after all."""
         yield from self._let_go(lock, lock.called_bits)
         desc = describe(lock.resource, lock.mode, Ibits(kept), lock.mode)
-        dlm_req = LdlmRequest(lock_count=1, lock_desc=desc, lock_handle=(lock.server_handle, 0))
+        asked = lock.server_handle
+        dlm_req = LdlmRequest(lock_count=1, lock_desc=desc, lock_handle=(asked, 0))
         try:
             reply = yield from self.imp.call(Request(LDLM_CONVERT, dlm_req=dlm_req))
         except LustreError as error:
             self.host.trace.emit("ldlm.convert_failed", self.name, error.errno)
             return False
         if reply.status or lock.failed:
-            lock.server_handle = 0  # the server has no such lock any more
-            return False
+            if lock.server_handle == asked:
+                lock.server_handle = 0  # the server has no such lock any more
+            return False  # else it started anew, and was told of the lock: it knows another handle
         lock.policy = Ibits(kept)
         lock.state = LockState.GRANTED
         lock.called_bits &= kept

@@ -9,6 +9,7 @@ import pytest
 from labsim.base.errors import LustreError
 from labsim.base.faults import FAIL_ONCE
 from labsim.base.ids import Fid
+from labsim.base.units import NS_PER_S
 from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
 from labsim.ldlm.desc import describe
@@ -26,6 +27,7 @@ from labsim.wire.ldlm import LdlmRequest
 from labsim.wire.opcodes import LDLM_CANCEL, LDLM_CONVERT
 
 from .rig import GRANTED, User, World
+from .test_replay import recovered, replay, restart
 
 FILE = fid_resource(Fid(0x200000401, 2))
 LOOKUP, UPDATE, PERM = 1, 2, 16
@@ -128,6 +130,28 @@ def test_a_lock_that_the_server_has_no_more_goes_without_a_cancel() -> None:
     world.wait(1)
     assert lock.state is LockState.GONE and world.sent(LDLM_CANCEL) == 0
     world.target.ldlm.remove(held)
+
+
+def test_a_convert_that_a_restart_overtakes_ends_in_a_cancel_by_the_new_handle() -> None:
+    """It names the lock as the server knew it before; the lock was replayed meanwhile."""
+    world, one, _ = pair()
+    lock = cached(one)
+    old, before = lock.server_handle, world.target.ldlm
+
+    def slow(_: Any) -> Any:
+        yield world.env.timeout(NS_PER_S)
+
+    before.at = slow  # type: ignore[method-assign]
+    lock.called_bits = UPDATE
+    one.ns.start_cancel(lock)
+    world.wait(0.5)
+    restart(world)
+    replay(world, one)
+    recovered(world)
+    world.wait(1)
+    assert world.sent(LDLM_CONVERT) == 1 and world.sent(LDLM_CANCEL) == 1
+    assert lock.state is LockState.GONE and lock.server_handle != old
+    assert world.granted() == []
 
 
 def convert(user: User, handle: int, resource: Any, policy: Any) -> Any:
