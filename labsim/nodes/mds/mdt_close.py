@@ -40,8 +40,8 @@ class MdtClose(MdtOpen):
         return (yield from self.answer(req.reply(mdt_body=reply_body), MDS_CLOSE_NET_REP))
 
     def _close_handle(self, req: ServerRequest, handle: int) -> Steps[MdtBody]:
-        """Close what is open; one who replays or resends may know it by its handle of before."""
-        file = self.opens.get(req.export.cookie, handle, again=req.replay or req.resent)
+        """Close what is open; its client may know it by its handle of before a restart."""
+        file = self.opens.get(req.export.cookie, handle)
         if file is None:
             raise LustreError(errno.ESTALE, f"handle {handle:#x}")
         reply_body = self._last_look(file)

@@ -435,7 +435,7 @@ class MdtOpen(MdtRename):
         if req.export.closed:
             raise LustreError(errno.ENOTCONN, "the client has gone")
         before = opening.record.open_handle_old if req.replay else 0
-        known = self.opens.get(owner, before, again=True) if before else None
+        known = self.opens.get(owner, before) if before else None
         file = self.opens.add(owner, opening.fid, opening.flags, req.xid, before)
         if known is not None:
             self.opens.remove(known)

@@ -51,11 +51,16 @@ class OpenFiles:
         self._counts[fid] = self._counts.get(fid, 0) + 1
         return file
 
-    def get(self, owner: int, handle: int, again: bool = False) -> OpenFile | None:
-        """An open by its handle, if it is that export's; with `again` by an old one as well."""
+    def get(self, owner: int, handle: int) -> OpenFile | None:
+        """An open by its handle, or by the one of before a restart, if it is that export's.
+
+        Lustre knows old handles in replays and resent requests only. But where the reply to a
+        replay was lost and the open is committed by the time the client is back, a close that
+        waited meanwhile is new, and has the old handle: the file would stay open for good.
+        """
         owned = self._owned.get(owner, {})
         found = owned.get(handle)
-        if found is None and again and handle:
+        if found is None and handle:
             found = next((one for one in owned.values() if one.old_handle == handle), None)
         return found
 
