@@ -24,7 +24,7 @@ from labsim.nodes.recovery_files import RecoveryFiles
 from labsim.nodes.reply_data import ReplyData
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Osd, Tx
-from labsim.wire.constants import OBD_CONNECT_MULTIMODRPCS
+from labsim.wire.constants import MSG_CONNECT_INITIAL, OBD_CONNECT_MULTIMODRPCS
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
@@ -169,7 +169,13 @@ class Target(RecoveryFiles, Handlers):
 
     @handles(MDS_CONNECT, OST_CONNECT)
     def connect(self, req: ServerRequest) -> Steps[Message]:
-        """A client comes, or comes back."""
+        """A client comes, or comes back.
+
+        One that does not say that it is new holds a connection which has been forgotten here, and
+        may go on believing in it if this reply is lost. Lustre notes such a client at once; after a
+        restart it could replay what it did, and the locks it had, before it was evicted. Here it
+        is not noted before it has used the new connection.
+        """
         uuid: str = req["cluuid"]
         if uuid in self._connecting:
             raise LustreError(errno.EALREADY, f"{uuid} is connecting")
@@ -179,10 +185,25 @@ class Target(RecoveryFiles, Handlers):
             yield from self.at(tgt.TGT_DELAY_RECONNECT if known else tgt.TGT_DELAY_CONNECT)
             reply = self.exports.connect(req)
             if self.replayable and req.export is not known:
-                yield from self._add_slot(req.export)
+                if req.body.op_flags & MSG_CONNECT_INITIAL:
+                    yield from self._add_slot(req.export)
+                else:
+                    req.export.unaware = True
         finally:
             del self._connecting[uuid]
         return reply
+
+    def on_aware(self, export: Export) -> None:
+        """A client that was evicted has heard of it: what it asks for from now on counts."""
+        export.unaware = False
+        export.unsafe = True
+        self.host.env.process(self._add_slot_later(export))
+
+    def _add_slot_later(self, export: Export) -> Steps[None]:
+        try:
+            yield from self._add_slot(export)
+        except LustreError as error:
+            self.host.trace.emit("target.sick", self.name, error.errno)
 
     def _add_slot(self, export: Export) -> Steps[None]:
         """Note a new client; until that is on disk, its changes do not wait (exp_need_sync)."""

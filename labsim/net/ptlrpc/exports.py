@@ -83,7 +83,7 @@ class Export:
     __slots__ = (
         "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
         "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part", "released",
-        "replies", "reverse", "rpc", "running", "slot", "target", "unsafe",
+        "replies", "reverse", "rpc", "running", "slot", "target", "unaware", "unsafe",
     )  # fmt: skip
     ordered = True
     """Its requests come in the order of their xids."""
@@ -110,6 +110,8 @@ class Export:
         """Where its target keeps this client on disk."""
         self.unsafe = False
         """The slot is not on disk yet: what the client changes is committed at once."""
+        self.unaware = False
+        """It believes in a connection of before; nothing has come yet over this one."""
         self.last_committed = 0
         """The client's last transno that is on disk (exp_last_committed)."""
         self.part: Part | None = None

@@ -135,6 +135,8 @@ class Service:
             self._send(req, req.fail_reply(ENODEV))
             export.evict("replays, and nobody recovers")
             return False
+        if export.unaware:
+            export.target.on_aware(export)
         first = export.running.get(req.xid)
         if first is not None:
             self._rpc.trace.emit("rpc.duplicate", req.opcode, req.xid)
