@@ -45,12 +45,24 @@ class Blindness:
             window for note in self.notes if note.what == "evicted"
             for window in self._windows(note, ordered)
         ]  # fmt: skip
+        self.notes += [
+            Note(node=window.client, what="evicted", time_ns=time_ns, target=window.target)
+            for window in self.windows for time_ns in self._losses(window)
+        ]  # fmt: skip
+
+    def _losses(self, window: Window) -> list[int]:
+        """When a server loses what a client wrote, before that client hears of it."""
+        kills = [
+            kill.time_ns for kill in self._kills
+            if kill.target == window.target and window.start_ns <= kill.time_ns <= window.end_ns
+        ]  # fmt: skip
+        return sorted({window.start_ns, *kills} - {window.end_ns})
 
     def _windows(self, note: Note, ordered: Sequence[Note]) -> list[Window]:
         """The time before a client noticed: since a server said so, or lost its power."""
         start = note.time_ns
         for one in ordered:
-            if one.time_ns > note.time_ns:
+            if one is note:
                 break
             mine = one.node == note.node and one.target == note.target
             if one.what == "full" and mine:

@@ -35,25 +35,31 @@ Sources = Mapping[int, Source]
 
 
 class Range(NamedTuple):
-    """Bytes start to end, what they may show, and what they go back to if `owner` is lost."""
+    """Bytes start to end, what they may show, and what they go back to if `owner` is lost.
+
+    What is `sent` is at its OST: it is lost only with the OST's power and an owner not heard again.
+    """
 
     start: int
     end: int
     shows: tuple[int, ...]
     owner: str = ""
     under: tuple[int, ...] = ()
+    sent: bool = False
 
 
 class Content(NamedTuple):
     """A file's possible sizes, and its ranges in order; between them there are holes.
 
-    `lost` are sizes that come back when `owner` loses its cache.
+    `lost` are sizes that come back when `owner` loses its cache; as with a range, if `sent`, only
+    when the OST does not hear of it again.
     """
 
     sizes: tuple[int, ...] = (0,)
     ranges: tuple[Range, ...] = ()
     owner: str = ""
     lost: tuple[int, ...] = ()
+    sent: bool = False
 
 
 EMPTY = Content()
@@ -136,10 +142,12 @@ def truncate(content: Content, size: int, client: str, sure: bool = True) -> Con
     """The content after a truncate of a client; the MDT and the OSTs know of it at once."""
     top = max(1 << 63, size)
     outside, inside = _cut(content.ranges, size, top)
-    cut = [] if sure else [one._replace(shows=union(one.shows, (HOLE,))) for one in inside]
-    after = _sized(content, (size,), client, sure)
-    if sure:
-        after = after._replace(owner="", lost=())
+    cut = []
+    for one in inside:
+        kept = one.under if one.owner == client else ()
+        shows = (HOLE,) if sure else union(one.shows, (HOLE,))
+        cut.append(Range(one.start, one.end, shows, client, union(one.shows, kept), sent=True))
+    after = _sized(content, (size,), client, sure)._replace(sent=True)
     return after._replace(ranges=_joined([*outside, *cut]))
 
 
@@ -148,31 +156,35 @@ def _sized(content: Content, sizes: tuple[int, ...], client: str, sure: bool) ->
     if not sure:
         sizes = union(content.sizes, sizes)
     lost = union(content.sizes, kept)
-    return content._replace(sizes=union(sizes, ()), owner=client, lost=lost)
+    return content._replace(sizes=union(sizes, ()), owner=client, lost=lost, sent=False)
 
 
-def lose(content: Content, client: str) -> Content:
-    """The client's cache is gone: what it wrote and had not written back may be gone too."""
+def lose(content: Content, client: str, power: bool = False) -> Content:
+    """The client's cache is gone: what it wrote and had not written back may be gone too.
+
+    With `power` an OST has lost its own, and forgets also what the client had written back.
+    """
     ranges = [
-        one._replace(shows=union(one.shows, one.under), owner="", under=())
-        if one.owner == client
+        one._replace(shows=union(one.shows, one.under), owner="", under=(), sent=False)
+        if one.owner == client and (power or not one.sent)
         else one
         for one in content.ranges
     ]
     sizes = content.sizes
-    if content.owner == client:
+    if content.owner == client and (power or not content.sent):
         sizes = union(sizes, content.lost)
-        content = content._replace(owner="", lost=())
+        content = content._replace(owner="", lost=(), sent=False)
     return content._replace(sizes=sizes, ranges=_joined(ranges))
 
 
 def keep(content: Content, client: str) -> Content:
     """The client has written everything back."""
     ranges = [
-        one._replace(owner="", under=()) if one.owner == client else one for one in content.ranges
+        one._replace(owner="", under=(), sent=False) if one.owner == client else one
+        for one in content.ranges
     ]
     if content.owner == client:
-        content = content._replace(owner="", lost=())
+        content = content._replace(owner="", lost=(), sent=False)
     return content._replace(ranges=_joined(ranges))
 
 
@@ -206,7 +218,7 @@ def read(
             return Seen(content, _difference(one, part, sources))
         other = one.owner and one.owner != client
         if other:
-            one = one._replace(owner="", under=())
+            one = one._replace(sent=True)
         made.append(one._replace(shows=shows))
     return Seen(content._replace(sizes=sizes, ranges=_joined([*outside, *made])))
 

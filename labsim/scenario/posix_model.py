@@ -234,13 +234,13 @@ class _Search:
         if note.what == "killed":
             for call in [one for one in self.live.values() if one.client == note.node]:
                 self._in_doubt(call)
+        since = self.blind.undone_since(note)
         for config in self.configs:
             for inode, one in list(config.state.inodes.items()):
                 if one.content.owner or one.content.ranges:
-                    lost = content.lose(one.content, note.node)
+                    lost = content.lose(one.content, note.node, since is not None)
                     config.state.change(inode, content=lost)
-            since = self.blind.undone_since(note)
-            if since is not None:
+            if since is not None and "-OST" not in note.target:
                 self._forget(config.state, note.node, since, time_ns)
 
     def _forget(self, state: State, client: str, since_ns: int, until_ns: int) -> None:

@@ -281,6 +281,71 @@ def test_an_evicted_client_is_blind_until_it_hears_of_it() -> None:
     assert h.wrong == "read: byte 0 reads 61616161.., expected write #5"
 
 
+def power_lost(h: History, *, heard: int) -> None:
+    """An OST lost its power, and a client that was not on its disk came back as a new one."""
+    h.note("full", 0)
+    h.note("power-off", h.now + 1, "oss0")
+    h.note("evicted", heard)
+    h.note("full", heard)
+
+
+def test_others_see_what_a_client_lost_before_it_hears_of_it() -> None:
+    h = History()
+    h.open("/f")
+    h.open("/f", file=2, on="c1")
+    h.write(b"aaaa")
+    h.note("full", 0, "c1")
+    power_lost(h, heard=60)
+    h.read(b"", file=2, on="c1", when=(12, 13))
+    h.read(b"aaaa", when=(14, 15))
+    assert h.wrong == ""
+    h.read(b"aaaa", file=2, on="c1", when=(70, 71))
+    assert h.wrong == "read: 4 bytes read at 0, expected 0"
+
+
+def test_what_a_client_writes_after_it_was_lost_may_be_gone_before_it_hears_of_it() -> None:
+    h = History()
+    h.open("/f")
+    h.open("/f", file=2, on="c1")
+    h.note("full", 0, "c1")
+    power_lost(h, heard=60)
+    h.write(b"aaaa", when=(10, 11))
+    h.read(b"", file=2, on="c1", when=(12, 13))
+    assert h.wrong == ""
+
+
+@pytest.mark.parametrize("what", ["write", "ftruncate"])
+def test_what_was_on_its_way_to_disk_goes_with_the_power_alone(what: str) -> None:
+    for power in (True, False):
+        h = History()
+        h.open("/f")
+        h.open("/f", file=2, on="c1")
+        h.write(b"aaaa")
+        h.call("fsync", file=1, fid="[0x1:0x1:0x0]")
+        if what == "write":
+            h.write(b"bbbb")
+        else:
+            h.call("ftruncate", 2, file=1, fid="[0x1:0x1:0x0]")
+        h.read(b"bbbb" if what == "write" else b"aa", file=2, on="c1")
+        if power:
+            power_lost(h, heard=60)
+        else:
+            h.note("evicts", h.now + 1)
+        h.read(b"aaaa", file=2, on="c1", when=(70, 71))
+        assert bool(h.wrong) is not power
+
+
+def test_what_was_synced_stays_though_power_and_client_go() -> None:
+    h = History()
+    h.open("/f")
+    h.open("/f", file=2, on="c1")
+    h.write(b"aaaa")
+    h.call("fsync", file=1, fid="[0x1:0x1:0x0]")
+    power_lost(h, heard=60)
+    h.read(b"", file=2, on="c1", when=(70, 71))
+    assert h.wrong == "read: 0 bytes read at 0, expected 4"
+
+
 def test_what_a_lost_client_did_may_go_with_a_server() -> None:
     h = History()
     mdt = "lustre-MDT0000"
@@ -341,4 +406,8 @@ def test_ranges_are_cut_and_joined() -> None:
     ]  # fmt: skip
     held = posix_content.truncate(held, 5, "c0")
     assert held.sizes == (5,)
+    assert [(one.start, one.end, one.shows) for one in held.ranges] == [
+        (0, 4, (1,)), (4, 5, (2,)), (5, 6, (0,)), (6, 10, (0,)),
+    ]  # fmt: skip
+    held = posix_content.keep(held, "c0")
     assert [(one.start, one.end) for one in held.ranges] == [(0, 4), (4, 5)]
