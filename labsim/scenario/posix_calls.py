@@ -60,4 +60,6 @@ def perform(state: State, call: Call, found: list[Found], world: World) -> str:
     """
     if call.errno and call.errno not in CERTAIN:
         return ""
+    if any(one.doubt and (call.errno or not one.parent) for one in found):
+        return ""  # a directory on the way may be gone; or where it happened is not known
     return CALLS[call.name](state, call, found, world)

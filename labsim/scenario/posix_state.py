@@ -51,18 +51,23 @@ class Inode(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where a path leads: its last directory and name, the inode (NOTHING, UNSURE), or an errno."""
+    """Where a path leads: its last directory and name, the inode (NOTHING, UNSURE), or an errno.
+
+    `doubt`: a directory on the way may be another than it was, or be gone; without a parent nothing
+    is known of it at all.
+    """
 
     parent: int
     name: str
     inode: int
     errno: int = 0
+    doubt: bool = False
 
 
 class State:
     """The whole file system as the model has it; `fork` before trying something."""
 
-    __slots__ = ("fids", "inodes", "names", "opened")
+    __slots__ = ("fids", "inodes", "names", "opened", "was")
 
     def __init__(self) -> None:
         root = Inode(st.S_IFDIR, nlink=2, parent=ROOT, mode=UNSURE)
@@ -71,6 +76,8 @@ class State:
         self.opened: dict[tuple[str, int], int] = {}
         """By client and number of the open file."""
         self.fids: dict[str, int] = {}
+        self.was: dict[tuple[int, str], int] = {}
+        """What names led to of which nothing is known any more."""
 
     def fork(self) -> State:
         """A state that changes without this one."""
@@ -79,6 +86,7 @@ class State:
         other.names = self.names.copy()
         other.opened = self.opened.copy()
         other.fids = self.fids.copy()
+        other.was = self.was.copy()
         return other
 
     def same(self, other: State) -> bool:
@@ -94,36 +102,46 @@ class State:
         at = ROOT if path.startswith("/") else start
         parts = [part for part in path.split("/") if part and part != "."]
         slash = path.endswith(("/", "/."))
-        found = Found(self.inodes[at].parent, "", at)
+        found, doubt = Found(self.inodes[at].parent, "", at), False
         for number, name in enumerate(parts):
             last = number == len(parts) - 1
             if not self._searchable(at):
-                return Found(NOTHING, name, NOTHING, ENOTDIR)
+                return Found(NOTHING, name, NOTHING, ENOTDIR, doubt)
             if name == "..":
                 at = self.inodes[at].parent or ROOT
-                found = Found(self.inodes[at].parent, "", at)
+                found = Found(self.inodes[at].parent, "", at, doubt=doubt)
                 continue
             inode = self.names.get((at, name), NOTHING)
-            found = Found(at, name, inode)
+            if inode == UNSURE and not last:
+                inode, doubt = self._directory_before(at, name), True
+                if inode == UNSURE:
+                    return Found(NOTHING, parts[-1], UNSURE, doubt=True)
+            found = Found(at, name, inode, doubt=doubt)
             if inode <= NOTHING:
-                return found if last or inode == UNSURE else found._replace(errno=ENOENT)
+                return found if last else found._replace(errno=ENOENT)
             one = self.inodes[inode]
             if one.kind == st.S_IFLNK and (follow or slash or not last):
                 if links >= MAX_LINKS or one.target is None:
                     return found._replace(errno=ELOOP if one.target else 0, inode=UNSURE)
                 rest = "/".join([one.target, *parts[number + 1 :]]) + ("/" if slash else "")
-                return self.walk(rest, follow, links + 1, at)
+                there = self.walk(rest, follow, links + 1, at)
+                return there._replace(doubt=doubt or there.doubt)
             at = inode
         if slash and found.inode > NOTHING and not self._searchable(found.inode):
             return found._replace(errno=ENOTDIR)
         return found
+
+    def _directory_before(self, parent: int, name: str) -> int:
+        """The directory that an unsure name led to: the one that is there, if any is."""
+        inode = self.was.get((parent, name), UNSURE)
+        return inode if inode > NOTHING and self.inodes[inode].is_dir else UNSURE
 
     def _searchable(self, inode: int) -> bool:
         return self.inodes[inode].kind in (st.S_IFDIR, UNSURE)
 
     def now(self, found: Found) -> Found:
         """What was found, with what its last name leads to by now."""
-        if found.errno or not found.name:
+        if found.errno or not found.name or not found.parent:
             return found
         return found._replace(inode=self.names.get((found.parent, found.name), NOTHING))
 
@@ -134,9 +152,11 @@ class State:
         if (parent, name) not in self.names:
             self._count(parent, 1)
         self.names[parent, name] = inode
+        self.was.pop((parent, name), None)
 
     def drop(self, parent: int, name: str) -> None:
         """A name is gone."""
+        self.was.pop((parent, name), None)
         if self.names.pop((parent, name), None) is not None:
             self._count(parent, -1)
 
@@ -192,6 +212,7 @@ class State:
         inode = self.names.get((parent, name), NOTHING)
         if inode > NOTHING:
             self.forget_inode(inode)
+            self.was[parent, name] = inode
         self.names[parent, name] = UNSURE
         self.change(parent, names=UNSURE, nlink=UNSURE)
 

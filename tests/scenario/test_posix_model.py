@@ -356,6 +356,24 @@ def test_what_a_lost_client_did_may_go_with_a_server() -> None:
     assert h.wrong == ""
 
 
+def test_a_directory_that_may_be_lost_is_still_the_way_to_what_is_in_it() -> None:
+    h = History()
+    h.call("mkdir", "/d", 0o777)
+    h.open("/d/a", file=1)
+    h.open("/d/b", file=2, fid="[0x1:0x2:0x0]", on="c1")
+    h.note("power-off", h.now + 1, "mds0", "lustre-MDT0000")
+    h.note("evicts", h.now + 300, "c0", "lustre-MDT0000")
+    h.note("evicted", h.now + 301, "c0", "lustre-MDT0000")
+    h.now += 302
+    h.call("stat", "/d/a", errno=errno.ENOENT, on="c1")
+    h.call("unlink", "/d/b", on="c1")
+    h.call("open", "/d/c", RW | os.O_CREAT, 0o666, file=3, fid="[0x1:0x3:0x0]", on="c1")
+    h.call("rename", "/d/c", "/d/a", on="c1")
+    assert h.wrong == ""
+    h.call("unlink", "/d/b", on="c1")
+    assert h.wrong == "unlink: expected ENOENT"
+
+
 def test_a_killed_client_may_have_done_what_it_did_not_end() -> None:
     for told in (0, errno.EEXIST):
         h = History()
