@@ -72,6 +72,8 @@ class Target(RecoveryFiles, Handlers):
         self.stopping = False
         self._recovery: Recovery | None = None
         self._connecting: dict[str, None] = {}
+        self._evictions = 0
+        """Those under way to the disk; until then no change is answered that relies on them."""
 
     # ---- life
 
@@ -254,16 +256,24 @@ class Target(RecoveryFiles, Handlers):
             replies = [*export.replies.values(), *([export.released] if export.released else [])]
             for reply in replies:
                 self.free_reply(reply)
+            self._evictions += export.evicted
             self.host.env.process(self._free_slot(export))
 
     def _free_slot(self, export: Export) -> Steps[None]:
+        """A client is not known any more; that it was evicted must not be forgotten by a restart.
+
+        Else it would replay what others have changed since they got its locks; Lustre leaves that
+        to the next commit (tgt_client_del).
+        """
         try:
             yield from self.at(tgt.TGT_CLIENT_DEL)
             tx = self.osd.transaction()
             self.last_rcvd.remove(tx, export.slot)
-            yield from tx.stop()
+            yield from tx.stop(sync=export.evicted)
         except LustreError as error:
             self.host.trace.emit("target.sick", self.name, error.errno)
+        finally:
+            self._evictions -= export.evicted
 
     @handles(MDS_DISCONNECT, OST_DISCONNECT)
     def disconnect(self, req: ServerRequest) -> Message:
@@ -288,7 +298,7 @@ class Target(RecoveryFiles, Handlers):
         once it is durable, last_committed has reached that transno.
         """
         tx = self.osd.transaction()
-        if req is not None and req.export.unsafe:
+        if req is not None and (req.export.unsafe or self._evictions):
             tx.sync = True
         tx.before_join(lambda: self._number(tx, req, changed))
         return tx

@@ -82,8 +82,8 @@ class Export:
 
     __slots__ = (
         "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
-        "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part", "released",
-        "replies", "reverse", "rpc", "running", "slot", "target", "unaware", "unsafe",
+        "evicted", "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part",
+        "released", "replies", "reverse", "rpc", "running", "slot", "target", "unaware", "unsafe",
     )  # fmt: skip
     ordered = True
     """Its requests come in the order of their xids."""
@@ -116,7 +116,7 @@ class Export:
         """The client's last transno that is on disk (exp_last_committed)."""
         self.part: Part | None = None
         """Its part in the recovery of its target, while that lasts."""
-        self.closed = False
+        self.closed = self.evicted = False
         self.on_close: list[Callable[[Export], None]] = []
         self.reverse: Reverse | None = None
         self._lock_times: Estimate | None = None
@@ -154,6 +154,7 @@ class Export:
         """Throw the client out: its locks and open files go, its next request gets ENOTCONN."""
         if not self.closed:
             self.rpc.trace.emit("export.evict", self.target.name, self.client_uuid, why)
+            self.evicted = True
             self.target.exports.remove(self)
 
 

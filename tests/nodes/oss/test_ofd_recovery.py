@@ -138,6 +138,29 @@ def test_clients_of_an_ost_survive_its_restart_but_not_their_eviction(world: Wor
     assert len(known) == 2
 
 
+def test_an_eviction_is_on_disk_before_what_comes_after_it(world: World) -> None:
+    ost(world).osd.journal.interval_ns = NEVER_NS
+    put(world, "f", b"x" * 5000, client=0)
+    victim = world.nodes[1].uuid
+    ost(world).evict_client(victim)
+    put(world, "f", b"y" * 5000, client=0)
+    later(world, 20)
+    power_cycle(world)
+    assert victim not in {slot.uuid for slot in ost(world).last_rcvd.clients}
+
+
+def test_who_was_evicted_is_noted_when_it_uses_its_new_connection(world: World) -> None:
+    victim = world.nodes[1].uuid
+    ost(world).evict_client(victim)
+    while (export := ost(world).exports.find(victim)) is None:
+        world.env.step()
+    assert export.unaware
+    later(world, 40)
+    assert not export.unaware
+    power_cycle(world)
+    assert victim in {slot.uuid for slot in ost(world).last_rcvd.clients}
+
+
 def test_last_committed_goes_on_growing_over_restarts(world: World) -> None:
     seen = [ost(world).last_committed]
     for round_ in range(3):
