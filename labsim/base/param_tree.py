@@ -10,6 +10,7 @@ import errno
 import re
 from collections.abc import Callable
 from inspect import isgenerator
+from sys import intern
 from typing import Any, NamedTuple
 
 from labsim.base.component import Component
@@ -97,6 +98,12 @@ Texts = list[tuple[str, str]]
 Mounts = list[Mount]
 
 
+def _filled(part: str, names: dict[str, str]) -> str:
+    """A part of a path; a name that is all of it is not copied, as many paths have it."""
+    whole = names.get(part[1:-1])
+    return intern(part.format(**names)) if whole is None else whole
+
+
 class ParamTree:
     """The mounted components of one node, in its dialect.
 
@@ -122,7 +129,7 @@ class ParamTree:
         """Put the component's files where its class says; `names` fill the braces of its `tree`."""
         if component.tree is None:
             raise TypeError(f"{type(component).__name__} has no place in the parameter tree")
-        path = tuple(part.format(**names) for part in component.tree.split(".") if part)
+        path = tuple(_filled(part, names) for part in component.tree.split(".") if part)
         made = Mount(self, component, path, plan_of(self.dialect, type(component)))
         component.mounted = made
         for attr, planned in made.plan.items():

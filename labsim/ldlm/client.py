@@ -16,7 +16,7 @@ from labsim.base.errors import LustreError
 from labsim.ldlm.client_flocks import ClientFlocks
 from labsim.ldlm.client_lock import Blocking, ClientLock, Glimpse, LockState
 from labsim.ldlm.desc import answer_of, describe
-from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, covers
+from labsim.ldlm.policy import WHOLE, Extent, Ibits, Policy, covers
 from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import CallbackExport, Import, Request
 from labsim.runtime.ports import Steps
@@ -45,8 +45,8 @@ class ClientNamespace(ClientFlocks):
         imp.callback_cookie = cookie
         self._export = CallbackExport(imp.rpc, self, imp, cookie)
         imp.rpc.exports[cookie] = self._export
-        imp.on_evicted.append(self.invalidate)
-        imp.on_replay_locks.append(self.replay_locks)
+        imp.on_evicted += (self.invalidate,)
+        imp.on_replay_locks += (self.replay_locks,)
 
     def close(self) -> None:
         """The mount goes: forget all locks, without a word to the server."""
@@ -218,4 +218,4 @@ def _policy(bits: int, extent: Extent | None, optional: int = 0) -> Policy:
     """The policy that the arguments of a call name."""
     if extent is not None:
         return extent
-    return Ibits(bits, optional) if bits else Plain()
+    return Ibits(bits, optional) if bits else WHOLE

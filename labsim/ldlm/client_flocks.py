@@ -30,12 +30,16 @@ from labsim.wire.opcodes import LDLM_ENQUEUE
 EIO, EDEADLK, ETIMEDOUT = 5, 35, 110
 
 
+NONE_LOCKED: dict[ResName, FlockResource] = {}
+"""Of a namespace that never had a file lock; never changed in place."""
+
+
 class ClientFlocks(Replays):
     """The file locks of a ClientNamespace."""
 
     def __init__(self, host: Host, imp: Import, name: str) -> None:
         super().__init__(host, imp, name)
-        self._files: dict[ResName, FlockResource] = {}
+        self._files = NONE_LOCKED
 
     def flock(
         self, resource: ResName, mode: int, policy: Flock, flags: int = 0
@@ -95,6 +99,8 @@ class ClientFlocks(Replays):
         """Make of this client's locks what the server has made of them."""
         file = self._files.get(lock.resource)
         if file is None:
+            if self._files is NONE_LOCKED:
+                self._files = {}
             file = self._files[lock.resource] = FlockResource(lock.resource, LDLM_FLOCK)
         outcome = file.take_in(lock, self._copy)
         for other in outcome.gone:
@@ -119,7 +125,7 @@ class ClientFlocks(Replays):
 
     def lose_flocks(self) -> None:
         """The server has forgotten this client, and with it its processes' locks."""
-        files, self._files = self._files, {}
+        files, self._files = self._files, NONE_LOCKED
         for file in files.values():
             for lock in list(file.granted):
                 assert isinstance(lock, ClientLock)

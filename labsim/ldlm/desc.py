@@ -7,7 +7,7 @@ ldlm_lock2desc and the ldlm_convert_policy functions (ldlm_lock.c).
 from __future__ import annotations
 
 from labsim.base.errors import LustreError
-from labsim.ldlm.policy import POLICIES, Extent, Flock, Ibits, Plain, Policy
+from labsim.ldlm.policy import POLICIES, WHOLE, Extent, Flock, Ibits, Plain, Policy
 from labsim.ldlm.resource import ResName
 from labsim.wire.constants import LDLM_EXTENT, LDLM_FLOCK, LDLM_IBITS
 from labsim.wire.ldlm import (
@@ -62,7 +62,7 @@ def policy_of(desc: LdlmLockDesc) -> Policy:
     elif kind == LDLM_FLOCK and isinstance(data, LdlmFlockWire):
         policy = Flock(data.start, data.end, data.owner, data.pid)
     elif POLICIES.get(kind) is Plain:
-        policy = Plain()
+        policy = WHOLE
     if policy is None or not policy.valid or is_empty(policy):
         raise LustreError(EPROTO, f"ldlm_lock_desc: no lock of type {kind} can be on {data!r}")
     return policy

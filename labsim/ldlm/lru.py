@@ -23,6 +23,8 @@ L = TypeVar("L", bound=Unused)
 class Lru(Generic[L]):
     """Locks in the order in which they were last used."""
 
+    __slots__ = ("_locks",)
+
     def __init__(self) -> None:
         self._locks: dict[int, L] = {}
 

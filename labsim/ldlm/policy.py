@@ -156,6 +156,10 @@ class Plain(NamedTuple):
         return "all"
 
 
+WHOLE = Plain()
+"""The only one there need be."""
+
+
 class Flock(NamedTuple):
     """Bytes `start` to `end` of a file, both included, for a process.
 

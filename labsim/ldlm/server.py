@@ -16,7 +16,7 @@ from labsim.ldlm import points
 from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.flock import FlockResource
 from labsim.ldlm.namespace import DEFAULT_LRU_SIZE
-from labsim.ldlm.policy import Extent, Ibits, Plain, Policy, mode_name, valid_mode
+from labsim.ldlm.policy import WHOLE, Extent, Ibits, Policy, mode_name, valid_mode
 from labsim.ldlm.resource import Lock, ResName, Resource
 from labsim.ldlm.server_flocks import ServerFlocks
 from labsim.ldlm.server_lock import ServerLock
@@ -89,7 +89,7 @@ class ServerNamespace(ServerFlocks):
         back with `release`. Raises EAGAIN where LDLM_FL_BLOCK_NOWAIT forbids to wait, ENOTCONN
         where the client has gone meanwhile.
         """
-        policy: Policy = extent or (Ibits(bits, optional) if bits | optional else Plain())
+        policy: Policy = extent or (Ibits(bits, optional) if bits | optional else WHOLE)
         known = self.known(export, client_cookie)
         if known is not None:  # the intent is executed again: its first reply did not arrive
             if known.granted and known.resource.name == resource:
@@ -244,7 +244,7 @@ class ServerNamespace(ServerFlocks):
         locks = self._clients.get(export.cookie)
         if locks is None:
             locks = self._clients[export.cookie] = {}
-            export.on_close.append(self._client_gone)
+            export.on_close += (self._client_gone,)
         return locks
 
     def known(self, export: Export | None, client_cookie: int) -> ServerLock | None:

@@ -81,7 +81,7 @@ class Mgc(Component, tree="mgc.{name}"):
             want=self._wanted,
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, self.name)
-        self.imp.on_active.append(self._came_up)
+        self.imp.on_active += (self._came_up,)
         self.followed: list[Followed] = []
         self.reader = LogReader(self.imp)
         self._lost: dict[Followed, None] = {}

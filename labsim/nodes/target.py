@@ -71,6 +71,7 @@ class Target(RecoveryFiles, Handlers):
         self.last_committed = 0
         self.stopping = False
         self._recovery: Recovery | None = None
+        self._on_close = (self._gone,)
         self._connecting: dict[str, None] = {}
         self._evictions = 0
         """Those under way to the disk; until then no change is answered that relies on them."""
@@ -98,7 +99,7 @@ class Target(RecoveryFiles, Handlers):
         for slot in self.last_rcvd.clients:
             export = self.exports.remember(slot.uuid)
             export.slot = slot
-            export.on_close.append(self._gone)
+            export.on_close += self._on_close
             export.last_committed = slot.transno
             slots[slot.generation] = export
         for generation, reply in (yield from self.reply_data.open()):
@@ -107,7 +108,7 @@ class Target(RecoveryFiles, Handlers):
             if known is None:
                 self.reply_data.give(reply.place)
                 continue
-            known.replies[reply.xid] = reply
+            known.keep_reply(reply)
             known.slot.multi = True
             known.last_committed = max(known.last_committed, reply.transno)
 
@@ -219,7 +220,7 @@ class Target(RecoveryFiles, Handlers):
         self.last_rcvd.write(tx, export.slot)
         if export.slot.multi:
             self.last_rcvd.multiple(tx)
-        tx.on_commit(lambda: setattr(export, "unsafe", False))
+        tx.on_commit(export.slot_kept)
         yield from tx.stop()
 
     def _negotiate(self, export: Export, want: ObdConnectData) -> ObdConnectData:
@@ -227,7 +228,7 @@ class Target(RecoveryFiles, Handlers):
         if not export.connected:
             if export.slot is None:
                 export.slot = self.last_rcvd.new_client(export.client_uuid)
-                export.on_close.append(self._gone)
+                export.on_close += self._on_close
             self.on_connect(export, want)
         flags = want.connect_flags & self.supported & ~self.host.kit.traits.connect_unknown
         export.slot.multi = bool(flags & OBD_CONNECT_MULTIMODRPCS)
@@ -346,13 +347,12 @@ class Target(RecoveryFiles, Handlers):
         self.last_rcvd.write(tx, slot)
 
     def _add_reply(self, tx: Tx, req: ServerRequest, transno: int) -> None:
-        replies = req.export.replies
-        older = replies.get(req.xid)
+        older = req.export.replies.get(req.xid)
         index = older.place if older is not None else self.reply_data.take()
         reply = Reply(
             index, req.body.tag, req.xid, transno, 0, req.opdata, req.pre_versions
         )
-        replies[req.xid] = reply
+        req.export.keep_reply(reply)
         req.noted = older
         self.reply_data.write(tx, reply, req.export.slot.generation)
 

@@ -95,13 +95,19 @@ class Mutex(Permits):
         return self.taken > 0
 
 
+NOBODY: list[Any] = []
+"""Who waits at a gate where nobody does; never changed in place."""
+
+
 class Gate:
     """Open or closed; who comes while it is closed waits until it opens."""
+
+    __slots__ = ("_env", "_waiting", "opened")
 
     def __init__(self, env: Env, opened: bool = False) -> None:
         self._env = env
         self.opened = opened
-        self._waiting: list[Any] = []
+        self._waiting = NOBODY
 
     @property
     def waiting(self) -> bool:
@@ -111,7 +117,7 @@ class Gate:
     def open(self) -> None:
         """Let everybody through, from now on."""
         self.opened = True
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, NOBODY
         for event in waiting:
             event.succeed()
 
@@ -121,7 +127,7 @@ class Gate:
 
     def pulse(self) -> None:
         """Let those through who wait now; the gate stays as it is."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, NOBODY
         for event in waiting:
             event.succeed()
 
@@ -133,6 +139,8 @@ class Gate:
     def wait(self) -> Any:
         """An event for the next opening or pulse, also while it is open."""
         event = self._env.event()
+        if self._waiting is NOBODY:
+            self._waiting = []
         self._waiting.append(event)
         return event
 

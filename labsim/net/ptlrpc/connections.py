@@ -16,32 +16,35 @@ NEVER = -1
 class Connections:
     """NIDs in the order of the list; `select` says which is to be tried now."""
 
-    __slots__ = ("_stay", "_success", "_tried", "current")
+    __slots__ = ("_nids", "_stay", "_success", "_tried", "current")
 
     def __init__(self, nids: Iterable[int]) -> None:
-        self._tried = {Nid(nid): NEVER for nid in nids}
-        """When each was tried last (ns), in the order of the list."""
+        self._nids = tuple(dict.fromkeys(map(_nid, nids)))
+        self._tried = (NEVER,) * len(self._nids)
+        """When each was tried last (ns)."""
         self._success = NEVER
         """When the attempt that last succeeded was made."""
         self._stay = False
-        self.current = next(iter(self._tried))
+        self.current = self._nids[0]
 
     @property
     def nids(self) -> list[Nid]:
         """All of them, in order."""
-        return list(self._tried)
+        return list(self._nids)
 
     def add(self, *nids: int) -> None:
         """More nodes, at the end of the list; what is there keeps its place."""
-        for nid in nids:
-            self._tried.setdefault(Nid(nid), NEVER)
+        new = tuple(_nid(nid) for nid in dict.fromkeys(nids) if nid not in self._nids)
+        self._nids += new
+        self._tried += (NEVER,) * len(new)
 
     def prefer(self, nid: int) -> bool:
         """Put a node of the list first, as if it were new; False where it is none of them."""
-        if nid not in self._tried:
+        if nid not in self._nids:
             return False
-        others = {one: at for one, at in self._tried.items() if one != nid}
-        self._tried = {Nid(nid): NEVER} | others
+        others = [(one, at) for one, at in zip(self._nids, self._tried, strict=True) if one != nid]
+        self._nids = (_nid(nid), *(one for one, _ in others))
+        self._tried = (NEVER, *(at for _, at in others))
         return True
 
     def stay(self) -> None:
@@ -50,7 +53,7 @@ class Connections:
 
     def succeeded(self) -> None:
         """The attempt that was made last has led to a connection."""
-        self._success = self._tried[self.current]
+        self._success = self._tried[self._nids.index(self.current)]
         self._stay = False
 
     def select(self, now_ns: int) -> bool:
@@ -58,13 +61,19 @@ class Connections:
 
         That is one not asked since the last success, else the one asked longest ago.
         """
-        fresh = [nid for nid, at in self._tried.items() if at <= self._success]
+        fresh = [at for at, ns in enumerate(self._tried) if ns <= self._success]
         if self._stay:
-            self._stay, again = False, False
+            at, again = self._nids.index(self.current), False
         elif fresh:
-            self.current, again = fresh[0], False
+            at, again = fresh[0], False
         else:
-            self.current = min(self._tried, key=self._tried.__getitem__)
-            again = self.current == next(iter(self._tried))
-        self._tried[self.current] = now_ns
+            at = self._tried.index(min(self._tried))
+            again = at == 0
+        self._stay = False
+        self.current = self._nids[at]
+        self._tried = (*self._tried[:at], now_ns, *self._tried[at + 1 :])
         return again
+
+
+def _nid(nid: int) -> Nid:
+    return nid if isinstance(nid, Nid) else Nid(nid)

@@ -77,6 +77,11 @@ class Reply(NamedTuple):
     pre_versions: tuple[int, ...] = (0, 0, 0, 0)
 
 
+NONE_RUNNING: dict[int, ServerRequest] = {}
+NO_REPLIES: dict[int, Reply] = {}
+"""Of an export that never had any; never changed in place."""
+
+
 class Export:
     """One client of one target."""
 
@@ -100,9 +105,9 @@ class Export:
         """The protocol that both sides know."""
         self.last_heard_ns = rpc.env.now
         self.last_xid = 0
-        self.running: dict[int, ServerRequest] = {}
+        self.running = NONE_RUNNING
         """Requests being handled, by xid: a second copy of one is dropped."""
-        self.replies: dict[int, Reply] = {}
+        self.replies = NO_REPLIES
         """What was done and may be asked for again, by xid, until the client says it knows."""
         self.released: Reply | None = None
         """The last that the client does not need any more; its transno is worth keeping."""
@@ -117,7 +122,7 @@ class Export:
         self.part: Part | None = None
         """Its part in the recovery of its target, while that lasts."""
         self.closed = self.evicted = False
-        self.on_close: list[Callable[[Export], None]] = []
+        self.on_close: tuple[Callable[[Export], None], ...] = ()
         self.reverse: Reverse | None = None
         self._lock_times: Estimate | None = None
 
@@ -136,6 +141,22 @@ class Export:
     def connected(self) -> bool:
         """Has it connected since the target started? Else it is only known from before."""
         return self.reverse is not None
+
+    def slot_kept(self) -> None:
+        """Its slot is on disk."""
+        self.unsafe = False
+
+    def run(self, req: ServerRequest) -> None:
+        """A request is being handled from now on."""
+        if self.running is NONE_RUNNING:
+            self.running = {}
+        self.running[req.xid] = req
+
+    def keep_reply(self, reply: Reply) -> None:
+        """Something was done that the client may ask for again."""
+        if self.replies is NO_REPLIES:
+            self.replies = {}
+        self.replies[reply.xid] = reply
 
     def forget_replies(self, last_xid: int, tag: int = 0) -> None:
         """The client has every reply up to `last_xid`, and the one that had this tag before."""
@@ -199,6 +220,7 @@ class Exports:
         self._target = target
         self._negotiate = negotiate
         self._replayable = replayable
+        self._granted = NOTHING_GRANTED
         self._by_uuid: dict[str, Export] = {}
         self._watch: Any = None
         self.recovery: Recovery | None = None
@@ -245,6 +267,9 @@ class Exports:
         elif export.connected:
             op_flags |= MSG_CONNECT_RECONNECT
         granted = self._negotiate(export, req["connect_data"])
+        if granted == self._granted:
+            granted = self._granted  # most clients are granted the same
+        self._granted = granted
         self._install(export, req, granted)
         if self.recovery is not None and not light:
             told = req.body.op_flags & MSG_CONNECT_TRANSNO
@@ -281,7 +306,7 @@ class Exports:
         """The way back, anew with each connect; what was learned of the client's pace stays."""
         reverse = Reverse(self._rpc, req.peer, req["conn"])
         if export.reverse is not None:
-            reverse.times = export.reverse.times
+            reverse.learn_from(export.reverse)
         reverse.era = export.era
         reverse.at_granted = export.granted(OBD_CONNECT_AT)
         return reverse

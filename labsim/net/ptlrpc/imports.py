@@ -104,9 +104,9 @@ class Import(Pinged):
         """An administrator has switched the import off (imp_deactive)."""
         self.invalid = False
         """What it held was dropped without a word: a reconnect must be an eviction."""
-        self.on_evicted: list[Callable[[], None]] = []
+        self.on_evicted: tuple[Callable[[], None], ...] = ()
         self.on_idle: Callable[[], None] | None = None
-        self.on_active: list[Callable[[], None]] = []
+        self.on_active: tuple[Callable[[], None], ...] = ()
         self._want = want
         self._opcodes = opcodes
         self._usable = Gate(rpc.env)

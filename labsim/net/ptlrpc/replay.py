@@ -67,7 +67,7 @@ class Replaying(Sender):
         """Requests played again so far, over all recoveries."""
         self.vbr_failed = False
         """A replay did not fit what the server has: it will evict us (imp_vbr_failed)."""
-        self.on_replay_locks: list[Callable[[Send], Steps[None]]] = []
+        self.on_replay_locks: tuple[Callable[[Send], Steps[None]], ...] = ()
         """What tells a server that has started anew of the locks held (REPLAY_LOCKS)."""
         self._log = NOTHING
         self._kept: dict[int, Request] | None = None
@@ -275,6 +275,8 @@ class Replaying(Sender):
             raise
         finally:
             self.retire(request)
+            if not self.outstanding:
+                self.outstanding.clear()  # a dict that was emptied one by one keeps its memory
         if reply.body.type == PTL_RPC_MSG_ERR and reply.status in GONE:
             gone = LustreError(-reply.status, f"{self.name}: lost again")
             self.fail_recovery(gone)

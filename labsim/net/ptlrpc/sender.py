@@ -58,9 +58,9 @@ class Sender:
     """Requests under way to one peer, by xid."""
 
     __slots__ = (
-        "_learned", "at_granted", "conn_cnt", "era", "handle", "jobs_granted", "last_reply_ns",
-        "last_sent_ns", "life", "lock_volume", "on_lock_volume", "outstanding", "peer", "portals",
-        "rpc", "times",
+        "_learned", "_times", "at_granted", "conn_cnt", "era", "handle", "jobs_granted",
+        "last_reply_ns", "last_sent_ns", "life", "lock_volume", "on_lock_volume", "outstanding",
+        "peer", "portals", "rpc",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
@@ -83,8 +83,19 @@ class Sender:
         """OBD_CONNECT_AT was negotiated; what is sent from then on says so."""
         self.jobs_granted = False
         """OBD_CONNECT_JOBSTATS was negotiated: requests say for which job they are."""
-        self.times = PeerTimes(rpc.timeouts, rpc.now_s)
+        self._times: PeerTimes | None = None
         self._learned: tuple[int, ...] = ()
+
+    @property
+    def times(self) -> PeerTimes:
+        """What is known of the peer's pace."""
+        if self._times is None:
+            self._times = PeerTimes(self.rpc.timeouts, self.rpc.now_s)
+        return self._times
+
+    def learn_from(self, former: Sender) -> None:
+        """It is the same peer: go on with what was known of its pace."""
+        self._times = former.times
 
     @property
     def adaptive(self) -> bool:

@@ -145,7 +145,7 @@ class Service:
             return False
         if export.ordered and not self._in_order(req, export):
             return False
-        export.running[req.xid] = req
+        export.run(req)
         self.times.begin(req)
         return True
 

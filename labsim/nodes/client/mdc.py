@@ -156,7 +156,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         self.fld = FldCache(self.query_fld)
         self.blocking: Callable[[Any], Any] | None = None
         self.opens = OpenTable(self.imp)
-        self.imp.on_active.append(self._connected)
+        self.imp.on_active += (self._connected,)
         self._slots: Permits | None = None
         self._tags: Tags | None = None
         self._modifies: Histogram | None = None

@@ -123,8 +123,8 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
         self.ldlm.idle = guards_nothing
-        self.imp.on_active.append(self._connected)
-        self.imp.on_evicted.append(self._evicted)
+        self.imp.on_active += (self._connected,)
+        self.imp.on_evicted += (self._evicted,)
         self.imp.on_idle = self.grant.evicted
         self.imp.locks = self.ldlm.locks
         self.imp.idle_timeout_ns = self.host.kit.traits.osc_idle_s * NS_PER_S

@@ -103,7 +103,7 @@ class Osp(Component, tree="osp.{name}"):
             nids=nids, portals=(OST_REQUEST_PORTAL, OSC_REPLY_PORTAL),
             opcodes=(OST_CONNECT, OST_DISCONNECT), want=self._want,
         )  # fmt: skip
-        self.imp.on_active.append(self._came_up)
+        self.imp.on_active += (self._came_up,)
         self.status = 0
         self.free: deque[int] = deque()
         """Ids that exist on the OST and that no file has, lowest first."""

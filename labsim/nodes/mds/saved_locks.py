@@ -22,10 +22,11 @@ from labsim.wire.constants import LCK_COS, LCK_EX, LCK_PW
 class Saved:
     """The locks of one request, and the entry that waits for the acknowledgement of its reply."""
 
-    __slots__ = ("entry", "locks", "owner", "transno")
+    __slots__ = ("entry", "key", "locks", "owner", "transno")
 
-    def __init__(self, owner: SavedLocks, transno: int) -> None:
+    def __init__(self, owner: SavedLocks, key: tuple[int, int], transno: int) -> None:
         self.owner = owner
+        self.key = key
         self.transno = transno
         self.locks: list[ServerLock] = []
         self.entry: Any = None
@@ -66,8 +67,8 @@ class SavedLocks:
         saved = self._saved.get(key)
         if saved is None:
             if self._gone not in req.export.on_close:
-                req.export.on_close.append(self._gone)
-            saved = self._saved[key] = Saved(self, req.transno)
+                req.export.on_close += (self._gone,)
+            saved = self._saved[key] = Saved(self, key, req.transno)
         saved.locks.append(lock)
 
     def of(self, req: ServerRequest) -> Saved | None:
@@ -79,8 +80,8 @@ class SavedLocks:
 
     def let_go(self, saved: Saved) -> None:
         """Nothing needs these locks any more."""
-        for key in [key for key, one in self._saved.items() if one is saved]:
-            del self._saved[key]
+        if self._saved.get(saved.key) is saved:
+            del self._saved[saved.key]
         if saved.entry is not None:
             saved.entry.unlink()
         locks, saved.locks = saved.locks, []

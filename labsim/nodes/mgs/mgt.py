@@ -265,7 +265,7 @@ class MgsTarget(LdlmHandlers, Target):
         if system is None or export.granted(OBD_CONNECT_IMP_RECOV) or export.cookie in system.deaf:
             return
         system.attach(export.cookie)
-        export.on_close.append(lambda gone: system.detach(gone.cookie))
+        export.on_close += (lambda gone: system.detach(gone.cookie),)
 
     @handles(LLOG_ORIGIN_HANDLE_READ_HEADER)
     def read_header(self, req: ServerRequest) -> Message:

@@ -86,7 +86,7 @@ def test_an_idle_client_leaves_without_a_word(world: JournalWorld) -> None:
 
 def test_an_import_that_is_switched_off_and_on_starts_from_nothing(world: JournalWorld) -> None:
     told: list[str] = []
-    world.imp.on_evicted.append(lambda: told.append("dropped"))
+    world.imp.on_evicted += (lambda: told.append("dropped"),)
     world.change(1)
     world.imp.deactivate()
     with pytest.raises(LustreError, match="not connected"):

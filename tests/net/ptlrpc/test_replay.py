@@ -195,7 +195,7 @@ def test_locks_are_told_between_the_requests_and_the_last_ping(world: JournalWor
         reply = yield from send(Request(LDLM_ENQUEUE))
         assert reply.status == 0
 
-    world.imp.on_replay_locks.append(locks)
+    world.imp.on_replay_locks += (locks,)
     world.change(1)
     world.toy.restart()
     world.toy.seen.clear()
@@ -292,7 +292,7 @@ def test_another_status_than_before_is_noted_and_recovery_goes_on(world: Journal
 
 def test_a_server_that_does_not_know_us_evicts(world: JournalWorld) -> None:
     told: list[str] = []
-    world.imp.on_evicted.append(lambda: told.append("caches"))
+    world.imp.on_evicted += (lambda: told.append("caches"),)
     request = world.setattr(1)
     request.on_commit.append(lambda: told.append("committed"))
     request.on_lost = lambda one: told.append("lost")

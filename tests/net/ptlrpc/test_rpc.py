@@ -86,7 +86,7 @@ def test_what_must_not_be_resent_times_out(world: World) -> None:
 
 def test_an_evicted_client_gets_eio_and_comes_back(world: World) -> None:
     lost = []
-    world.imp.on_evicted.append(lambda: lost.append(world.env.now))
+    world.imp.on_evicted += (lambda: lost.append(world.env.now),)
     next(iter(world.toy.exports)).evict("test")
     with pytest.raises(LustreError) as failed:
         world.run(world.imp.call(Request(OST_STATFS)))
