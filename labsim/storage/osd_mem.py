@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
-from labsim.base.payload import Fill, Payload, join, piece, tobytes
+from labsim.base.payload import Chain, Fill, Payload, join, piece
 from labsim.fast import ExtentMap
 from labsim.runtime.ports import Env, Steps
 from labsim.storage.journal import COMMIT_INTERVAL_NS, Journal
@@ -41,6 +41,8 @@ DataPiece: TypeAlias = tuple[int, int, Payload, int]
 FULL_BYTES = 1 << 28
 """The running transaction is committed early past this: a quarter of a journal of 1 GiB, as in
 jbd2. Each change counts as a block; data is no part of the journal."""
+EXTENDED = (Fill, Chain)
+"""Payloads that are no plain bytes."""
 SMALL = BLOCK
 """Neighbours of real bytes up to this size together become one."""
 
@@ -53,6 +55,15 @@ class Device(Protocol):
         ...
 
 
+class _Block(bytearray):
+    """Bytes of one place in an object, never handed out: what is written over them goes into them.
+
+    What an undo holds of a block is not in the map meanwhile, so nothing overwrites that.
+    """
+
+    __slots__ = ()
+
+
 def _continue(left: DataPiece, right: DataPiece) -> tuple[Payload, int] | None:
     """Neighbours as one payload: a pattern that goes on, or few bytes."""
     first, second = left[2], right[2]
@@ -62,10 +73,10 @@ def _continue(left: DataPiece, right: DataPiece) -> tuple[Payload, int] | None:
         if head.continues(Fill(more, second.seed, second.offset + right[3])):
             return Fill(length + more, head.seed, head.offset), 0
         return None
-    if length + more > SMALL or isinstance(first, Fill) or isinstance(second, Fill):
+    if length + more > SMALL or isinstance(first, EXTENDED) or isinstance(second, EXTENDED):
         return None
-    parts = piece(first, left[3], left[3] + length), piece(second, right[3], right[3] + more)
-    return tobytes(join(parts)), 0
+    parts = first[left[3] : left[3] + length], second[right[3] : right[3] + more]
+    return _Block(b"".join(parts)), 0
 
 
 class _Index:
@@ -171,7 +182,7 @@ class OsdMem:
         if found.data is None:
             return Fill(end - offset)
         return join(
-            Fill(stop - start) if value is None else piece(value, at, at + stop - start)
+            Fill(stop - start) if value is None else _part(value, at, at + stop - start)
             for start, stop, value, at in found.data.walk(offset, end)
         )
 
@@ -296,6 +307,8 @@ class OsdMem:
         self._change(found, changed(found.attrs, changes))
 
     def _change(self, found: _Object, attrs: Attrs) -> None:
+        if attrs is found.attrs:
+            return
         self.space.charge(attrs.blocks - found.attrs.blocks)
         self._undo.append((OsdMem._unchange, self, found, found.attrs))
         found.attrs = attrs
@@ -343,17 +356,35 @@ class OsdMem:
         if offset == end:
             return
         data, allocated = self._maps(found)
+        old = data.pieces(offset, end)
+        if end <= found.attrs.size and self._overwrite(data, offset, payload, old):
+            return
         first, last = offset // BLOCK * BLOCK, -(-end // BLOCK) * BLOCK
-        before = allocated.total
-        old_blocks, old_data = allocated.pieces(first, last), data.pieces(offset, end)
-        allocated.insert(first, last, True, first)
-        sectors = (allocated.total - before) // SECTOR
-        self._undo.append((_restore, allocated, first, last, old_blocks))
+        sectors = 0
+        if not allocated.covered(first, last):
+            before = allocated.total
+            self._undo.append((_restore, allocated, first, last, allocated.pieces(first, last)))
+            allocated.insert(first, last, True, first)
+            sectors = (allocated.total - before) // SECTOR
         self._change(found, _grown(found.attrs, end, sectors))
-        self._undo.append((_restore, data, offset, end, old_data))
+        self._undo.append((_restore, data, offset, end, old))
         for part in getattr(payload, "pieces", (payload,)):
             data.insert(offset, offset + len(part), part)
             offset += len(part)
+
+    def _overwrite(
+        self, data: ExtentMap[Payload], offset: int, payload: Payload, old: list[DataPiece]
+    ) -> bool:
+        """Where all of it falls within one block, that is all there is to do."""
+        if len(old) != 1 or isinstance(payload, EXTENDED):
+            return False
+        start, end, block, at = old[0]
+        if end - start != len(payload) or not isinstance(block, _Block):
+            return False
+        stop = at + end - start
+        self._undo.append((ExtentMap.insert, data, start, end, bytes(block[at:stop])))
+        block[at:stop] = payload
+        return True
 
     def _truncate(self, fid: Fid, size: int) -> None:
         found = self._object(fid)
@@ -375,6 +406,12 @@ class OsdMem:
         if found.data is None or found.allocated is None:
             found.data, found.allocated = ExtentMap(_continue), ExtentMap()
         return found.data, found.allocated
+
+
+def _part(payload: Payload, start: int, stop: int) -> Payload:
+    if isinstance(payload, _Block):
+        return bytes(payload[start:stop])
+    return piece(payload, start, stop)
 
 
 def _restore(extents: ExtentMap[Any], start: int, end: int, old: list[Any]) -> None:

@@ -415,6 +415,28 @@ def test_others_go_on_while_one_transaction_is_committed(bench) -> None:
     assert calls == ["one", "two"]
 
 
+def test_small_writes_over_small_writes(bench) -> None:
+    """Records side by side, written anew, cut, read meanwhile; a crash knows which were durable."""
+    b = bench()
+    b.tx(("create", A, FILE), *(("write", A, 32 * n, b"%c" % (97 + n) * 32) for n in range(8)))
+    b.tx(("write", A, 32, b"X" * 32), sync=True)
+    durable = tobytes(b.read(A))
+    assert durable == b"a" * 32 + b"X" * 32 + b"".join(b"%c" % (97 + n) * 32 for n in range(2, 8))
+    b.tx(("write", A, 64, b"Y" * 32), ("write", A, 80, b"Z" * 8))
+    early = b.read(A)
+    content = tobytes(early)
+    b.tx(("write", A, 0, b"W" * 40), ("truncate", A, 100), ("write", A, 96, b"V" * 100))
+    b.tx(("write", A, 90, b"U" * 20), ("write", A, 60, Fill(50)), ("write", A, 64, b"T" * 8))
+    assert tobytes(early) == content
+    wanted = b"W" * 40 + b"X" * 20 + bytes(4) + b"T" * 8 + bytes(38) + b"V" * 86
+    assert tobytes(b.read(A)) == wanted
+    with fails(errno.ENOENT):
+        b.tx(("write", A, 0, b"S" * 40), ("write", A, 150, b"R" * 8), ("destroy", B))
+    assert tobytes(b.read(A)) == wanted
+    b.osd.crash()
+    assert tobytes(b.read(A)) == durable
+
+
 def test_a_crash_while_committing(bench) -> None:
     b = slow(bench)
     calls: list[str] = []
