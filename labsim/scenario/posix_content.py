@@ -108,13 +108,17 @@ def _full(inside: Iterable[Range], start: int, end: int) -> list[Range]:
 
 
 def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """Ranges in order, equal neighbours as one, plain holes left out."""
+    """Ranges in order, equal neighbours as one, plain holes left out.
+
+    Neighbours that may show several things stay apart: what one shows says nothing of the other.
+    """
     found: list[Range] = []
     for one in sorted(ranges):
         if one.start >= one.end or (one.shows == (HOLE,) and not one.owner):
             continue
         last = found[-1] if found else None
-        if last is not None and last.end == one.start and last[2:] == one[2:]:
+        alike = last is not None and last.end == one.start and last[2:] == one[2:]
+        if last is not None and alike and len(one.shows) == 1 and len(one.under) <= 1:
             found[-1] = last._replace(end=one.end)
         else:
             found.append(one)
