@@ -189,12 +189,14 @@ class ReadAhead:
             until = min(file.holds(at), last + 1)
         while at < until and not file.striding and file.last == at - 1:
             stop = min(until, file.align(at) + file.rpc)
-            self._pass(file, at, stop)
             while at < stop:
+                self._pass(file, at, at + 1)
                 at += 1
+                before = file.next
                 more = self._issue(file, True, last, pages, rpc, covered)
                 wanted += more
-                if not more:
+                if not more and file.next == before and at < stop:
+                    self._pass(file, at, stop)
                     self._count(NO_WINDOW, stop - at)
                     at = stop
         return at
