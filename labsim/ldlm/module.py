@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from labsim.base.component import Component
 from labsim.base.params import Param
-from labsim.base.units import NS_PER_US
-from labsim.net.ptlrpc import Service
+from labsim.net.ptlrpc import ServiceFiles
 from labsim.runtime.ports import Host
-from labsim.wire.opcodes import opcode_name
 
 
 class LdlmModule(Component, tree="ldlm"):
@@ -32,18 +30,5 @@ class LdlmModule(Component, tree="ldlm"):
             self.host.trace.emit("ldlm.dump", name, int(count))
 
 
-class LdlmService(Component, tree="ldlm.services.{name}"):
+class LdlmService(ServiceFiles, tree="ldlm.services.{name}"):
     """The statistics of ldlm_cbd or ldlm_canceld."""
-
-    stats = Param.stats(help="requests by opcode, with the time they took and how long they waited")
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        service.observe = self.observe
-
-    def observe(self, opcode: int, wait_ns: int, service_ns: int) -> None:
-        """One request has been handled."""
-        self.stats.add("req_waittime", wait_ns // NS_PER_US)
-        self.stats.add("req_qdepth", self.service.queued, "reqs")
-        self.stats.add("req_active", self.service.busy, "reqs")
-        self.stats.add(opcode_name(opcode).lower(), service_ns // NS_PER_US)

@@ -14,6 +14,7 @@ from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.server_request import ServerRequest
 from labsim.net.ptlrpc.service import Service
+from labsim.net.ptlrpc.service_files import ServiceFiles
 from labsim.net.ptlrpc.states import State
 from labsim.net.ptlrpc.tags import Tags
 
@@ -30,6 +31,7 @@ __all__ = [
     "Request",
     "ServerRequest",
     "Service",
+    "ServiceFiles",
     "State",
     "Tags",
     "handles",

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from labsim.base.component import Component
 from labsim.base.params import Param
-from labsim.base.units import NS_PER_US
-from labsim.net.ptlrpc import Service
+from labsim.net.ptlrpc import ServiceFiles
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.globals import Device
 from labsim.nodes.mds.mdt import Mdt
@@ -27,7 +25,6 @@ from labsim.wire.constants import (
     SEQ_CONTROLLER_PORTAL,
     SEQ_METADATA_PORTAL,
 )
-from labsim.wire.opcodes import opcode_name
 
 SERVICES = (
     ("mdt", MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
@@ -40,21 +37,8 @@ SERVICES = (
 """(name, request portal, reply portal); closes go to mdt_readpage and never wait for locks."""
 
 
-class MdsService(Component, tree="mds.MDS.{name}"):
+class MdsService(ServiceFiles, tree="mds.MDS.{name}"):
     """One service's files."""
-
-    stats = Param.stats(help="requests by opcode, with the time they took and how long they waited")
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        service.observe = self.observe
-
-    def observe(self, opcode: int, wait_ns: int, service_ns: int) -> None:
-        """One request has been handled."""
-        self.stats.add("req_waittime", wait_ns // NS_PER_US)
-        self.stats.add("req_qdepth", self.service.queued, "reqs")
-        self.stats.add("req_active", self.service.busy, "reqs")
-        self.stats.add(opcode_name(opcode).lower(), service_ns // NS_PER_US)
 
     @Param.computed(unit="threads", help="threads of this service")
     def threads_started(self) -> int:
