@@ -1,7 +1,8 @@
 """The statistics of a service, as its `stats` file shows them.
 
 Knows what a service tells after each request; which service it is, a subclass says with its
-place in the parameter tree. Stands for ptlrpc_lprocfs_register and the counters of ptlrpc/lproc_ptlrpc.c.
+place in the parameter tree. Stands for ptlrpc_lprocfs_register and the counters of
+ptlrpc/lproc_ptlrpc.c.
 """
 
 from __future__ import annotations
