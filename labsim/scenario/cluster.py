@@ -23,7 +23,7 @@ from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig
 from labsim.runtime.memory import seldom_collecting
 from labsim.runtime.ports import Steps
 from labsim.scenario.handles import EHOSTDOWN, Handle
-from labsim.scenario.record import Archive, unpacked
+from labsim.scenario.record import Archive
 from labsim.scenario.topology import DEFAULT_HZ, DEFAULT_TREE, DISK, EPOCH_NS, KITS, SHELL, Plan
 
 Runtime = Literal["sim", "live"]
@@ -289,14 +289,11 @@ class Cluster:
                 found[name] = yield handle.snapshot()
         return found
 
-    def collect(self, final: bool = False) -> Any:
-        """Event: the archive has what all machines with power have noted; at last all of it."""
-        return self.env.process(self._collect(final))
-
-    def _collect(self, final: bool) -> Steps[None]:
+    def collect(self) -> None:
+        """Have in the archive what all machines with power have noted; those without are there."""
         for handle in self.nodes.values():
             if handle.powered and self.archive is not None:
-                self.archive.add(unpacked((yield handle.recorded(final))))
+                self.archive.add(handle.recorded())
 
     def _everyone(self, ask: Any) -> Any:
         return self.env.all_of([ask(h) for h in self.nodes.values() if h.powered])

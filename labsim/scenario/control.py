@@ -102,11 +102,8 @@ class SetClock(msgspec.Struct, frozen=True, tag=True):
 class Watch(msgspec.Struct, frozen=True, tag=True):
     """Note from now on what processes ask of the file system; see `record`."""
 
-
-class Recorded(msgspec.Struct, frozen=True, tag=True):
-    """Answered with what was noted since the last time, packed; at last also what did not end."""
-
-    final: bool = False
+    tape: str = ""
+    """The file to write it to; empty: it is kept in memory."""
 
 
 class Install(msgspec.Struct, frozen=True, tag=True):
@@ -131,7 +128,7 @@ class Quit(msgspec.Struct, frozen=True, tag=True):
 
 Order = (
     Boot | Shutdown | Command | AddTarget | DropTarget | Arm | Meet | DiskTrouble | SetClock
-    | Install | Remove | Watch | Recorded | Snapshot | Quit
+    | Install | Remove | Watch | Snapshot | Quit
 )  # fmt: skip
 
 
@@ -214,20 +211,20 @@ def answer(number: int, value: Any) -> Answer:
     try:
         data = _encoder.encode(value)
     except UnicodeEncodeError:
-        data = _encoder.encode(_escaped(value))
+        data = _encoder.encode(escaped(value))
     return Answer(number, msgspec.Raw(data))
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
     """`value` with backslashes for what is no text in its strings."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_escaped(key): _escaped(one) for key, one in value.items()}
+        return {escaped(key): escaped(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_escaped(one) for one in value]
+        return [escaped(one) for one in value]
     if isinstance(value, msgspec.Struct):
-        return _escaped(msgspec.structs.asdict(value))
+        return escaped(msgspec.structs.asdict(value))
     return value
 
 

@@ -25,13 +25,13 @@ from labsim.scenario.control import (
     Install,
     Meet,
     Order,
-    Recorded,
     Remove,
     SetClock,
     Shutdown,
     Snapshot,
     Watch,
 )
+from labsim.scenario.record import Log
 from labsim.scenario.steps.context import Result
 from labsim.scenario.topology import NodeSpec
 
@@ -71,9 +71,9 @@ class Handle:
         """Event: what the invariants need to see, as plain data."""
         return self._ask(Snapshot())
 
-    def recorded(self, final: bool = False) -> Any:
-        """Event: what was noted here since the last time, as `record.packed` has it."""
-        return self._ask(Recorded(final))
+    def recorded(self) -> Log:
+        """What was noted here since it was powered on."""
+        raise NotImplementedError
 
     def fault(
         self, number: int, bits: int = 0, val: int = 0, reaction: str | None = None, value: int = 0
@@ -170,12 +170,16 @@ class Handle:
         yield from self._power_on()
         self.powered = True
         if self.cluster.archive is not None:
-            yield self._ask(Watch())
+            yield self._ask(Watch(self._tape()))
         for rule in self.cluster.rules.values():
             yield self.install(rule)
 
     def _power_on(self) -> Steps[None]:
         raise NotImplementedError
+
+    def _tape(self) -> str:
+        """The file that what happens here is noted in; empty: memory."""
+        return ""
 
     def _ask(self, order: Order) -> Any:
         """Event: the machine has carried out an order."""

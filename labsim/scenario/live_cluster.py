@@ -24,15 +24,18 @@ from labsim.net.wire_log import merge
 from labsim.runtime.live import LiveEnvironment, Switchboard
 from labsim.runtime.ports import Steps
 from labsim.runtime.processes import Child, Processes, choose_cpus
-from labsim.scenario import control
+from labsim.scenario import control, tape
 from labsim.scenario.handles import Handle
 from labsim.scenario.live_node import CONTROL
+from labsim.scenario.record import Log
 from labsim.scenario.steps.context import Result
 from labsim.scenario.topology import NodeSpec, Topology
 
 LONGEST_DIRECTORY = 72
 """A Unix socket's path has 107 bytes at most."""
 HELLO_NS = 30 * NS_PER_S
+TAPE = ".tape"
+"""How the files end that the nodes note in what happened."""
 
 
 class LiveRoom:
@@ -206,7 +209,7 @@ def _clean_up(processes: Processes, directory: str | None) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         return
     for name in os.listdir(processes.directory):
-        if name == CONTROL or name.startswith("lnet-"):
+        if name == CONTROL or name.startswith("lnet-") or name.endswith(TAPE):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(processes.directory, name))
 
@@ -221,6 +224,8 @@ class LiveHandle(Handle):
         self._hello: Any = None
         self._ended: Any = None
         self._quitting = False
+        self._births = 0
+        """How many processes there were; a process may boot several times, or not at all."""
 
     @property
     def pid(self) -> int | None:
@@ -235,6 +240,7 @@ class LiveHandle(Handle):
         self._hello = self.env.event()
         self._ended = self.env.event()
         self._quitting = False
+        self._births += 1
         self._child = self._room.spawn(self.spec, self.boots + 1)
         self.env.watch(self._child.sentinel, self._exited)
         yield self.env.any_of([self._hello, self.env.timeout(HELLO_NS)])
@@ -257,6 +263,13 @@ class LiveHandle(Handle):
     def _send(self, number: int, order: control.Order) -> None:
         self._room.say(self.name, control.Ask(number, order))
 
+    def _tape(self) -> str:
+        return os.path.join(self._room.directory, f"{self.name}.{self._births}{TAPE}")
+
+    def recorded(self) -> Log:
+        """What was noted here since it was powered on, also by a process that is gone."""
+        return tape.read(self._tape())
+
     def kill(self) -> Any:
         """Event: the process is gone, by kill -9."""
         if self._child is None:
@@ -277,6 +290,8 @@ class LiveHandle(Handle):
         self.forget()
         child.wait(1.0)
         expected = self._quitting or child.status == control.POWER_LOSS_STATUS
+        if self.cluster.archive is not None:
+            self.cluster.archive.add(self.recorded())
         self._gone()
         self._ended.succeed()
         if not expected:

@@ -25,7 +25,8 @@ from labsim.nodes.config import FsConfig, NodeConfig, TargetInfo
 from labsim.runtime.ports import Clock, Env, Host, Steps
 from labsim.scenario import control
 from labsim.scenario.control import Order
-from labsim.scenario.record import Recorder, packed
+from labsim.scenario.record import Log, Recorder
+from labsim.scenario.tape import Tape
 from labsim.scenario.topology import NodeSpec
 
 ENODEV = 19
@@ -126,14 +127,11 @@ class Machine:
         node = self.node if self.recorder is None else self.recorder.over(self.node)
         return (yield from execute(node, self.host, self.spec.role, text, values or {}, user))
 
-    def watch(self) -> None:
-        """Note from now on what processes ask of the file system."""
-        self.recorder = Recorder(self.spec.name, lambda: self.env.now)
+    def watch(self, tape: str) -> None:
+        """Note from now on what processes ask of the file system, in memory or in a file."""
+        keeper = Tape(tape) if tape else Log()
+        self.recorder = Recorder(self.spec.name, lambda: self.env.now, keeper)
         self._events.listeners.append(self.recorder.hear)
-
-    def recorded(self, final: bool) -> dict[str, Any]:
-        """What was noted since the last time, packed."""
-        return packed(self.recorder.take(final)) if self.recorder is not None else {}
 
     def add_target(self, info: TargetInfo) -> Steps[None]:
         """One more disk, new or from another server; its target is mounted if the others are.
@@ -243,10 +241,8 @@ def carry_out(machine: Machine, order: Order) -> Steps[Any]:
             machine.install(rule)
         case control.Remove(name):
             machine.remove(name)
-        case control.Watch():
-            machine.watch()
-        case control.Recorded(final):
-            return machine.recorded(final)
+        case control.Watch(tape):
+            machine.watch(tape)
         case control.Snapshot():
             return machine.snapshot()
     return None

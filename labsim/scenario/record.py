@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from labsim.base.errors import LustreError
-from labsim.base.payload import Chain, Fill, Payload, join, tobytes
 from labsim.base.trace import Event
 
 FILES_OF_A_BOOT = 1_000_000
@@ -86,18 +85,38 @@ class Log(msgspec.Struct):
     calls: list[Call] = []
     notes: list[Note] = []
 
+    def begun(self, call: Call) -> None:
+        """A call begins; how it ends will be noted in it."""
+        self.calls.append(call)
+
+    def ended(self, call: Call) -> None:
+        """It has ended."""
+
+    def noted(self, note: Note) -> None:
+        """Something happened."""
+        self.notes.append(note)
+
+
+class Keeper(Protocol):
+    """What keeps what is noted: a Log, or a Tape where the machine is a process of its own."""
+
+    def begun(self, call: Call) -> None:
+        """A call begins."""
+
+    def ended(self, call: Call) -> None:
+        """It has ended."""
+
+    def noted(self, note: Note) -> None:
+        """Something happened."""
+
 
 class Recorder:
-    """Notes the calls of one machine's processes.
+    """Notes the calls of one machine's processes; `now` is its clock."""
 
-    `now` is its clock; it outlives the machine where the machine's memory is its owner's
-    (simulated), else what was not fetched is lost with it.
-    """
-
-    def __init__(self, node: str, now: Callable[[], int]) -> None:
+    def __init__(self, node: str, now: Callable[[], int], keeper: Keeper) -> None:
         self.node = node
         self.now = now
-        self.log = Log()
+        self.keeper = keeper
         self._uuid = ""
         self._watched: _Watched | None = None
         self._calls = 0
@@ -116,21 +135,13 @@ class Recorder:
             target, uuid, _ = event.fields
             found = Note(node=uuid, what="evicts", time_ns=event.time_ns, target=target)
             found.place = next(_order)
-            self.log.notes.append(found)
+            self.keeper.noted(found)
 
     def note(self, what: str, time_ns: int, target: str = "") -> None:
         """Note what happened to the node."""
-        self.log.notes.append(
+        self.keeper.noted(
             Note(node=self.node, what=what, time_ns=time_ns, place=next(_order), target=target)
         )
-
-    def take(self, final: bool = False) -> Log:
-        """What was noted since the last time; calls that have not ended stay, but the last time."""
-        if final:
-            return self.log
-        taken = Log([call for call in self.log.calls if call.ended_ns != NEVER], self.log.notes)
-        self.log = Log([call for call in self.log.calls if call.ended_ns == NEVER], [])
-        return taken
 
     def over(self, node: Any) -> Any:
         """The node with its processes watched."""
@@ -147,19 +158,22 @@ class Recorder:
         self._processes += 1
         return _Process(vfs, self, self._processes)
 
-    def begin(self, process: int, uid: int, name: str, args: list[Any]) -> Call:
-        """A call begins."""
+    def call(self, process: int, uid: int, name: str, args: list[Any]) -> Call:
+        """A call that is about to begin."""
         self._calls += 1
-        call = Call(
+        return Call(
             client=self.node, number=self._calls, process=process, uid=uid, name=name, args=args,
             begun_ns=self.now(), begun=next(_order),
         )  # fmt: skip
-        self.log.calls.append(call)
-        return call
+
+    def begin(self, call: Call) -> None:
+        """It begins; what it asks is in it."""
+        self.keeper.begun(call)
 
     def end(self, call: Call) -> None:
-        """It ended."""
+        """It ended; what it was told is in it."""
         call.ended_ns, call.ended = self.now(), next(_order)
+        self.keeper.ended(call)
 
     def new_file(self) -> int:
         """A number for an open file."""
@@ -203,34 +217,32 @@ class _Process:
             return lambda *args, **kwargs: self._by_file(name, method, args, kwargs)
         return method
 
-    def _begin(self, name: str, args: list[Any]) -> Call:
-        return self._recorder.begin(self._number, self._vfs.cred.uid, name, args)
-
     def _by_path(self, name: str, method: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
         cwd = self._vfs.cwd
-        if name == "symlink":
-            args = (args[1], args[0], *args[2:])
+        named = (args[1], args[0], *args[2:]) if name == "symlink" else args
         told = [_absolute(cwd, arg) if n < PATHS[name] else _plain(arg)
-                for n, arg in enumerate(args)]  # fmt: skip
-        call = self._begin(name, told + [[key, _plain(value)] for key, value in kwargs.items()])
-        if name == "symlink":
-            args = (args[1], args[0], *args[2:])
-        value = yield from self._ended(call, method(*args, **kwargs))
-        if name == "open":
-            call.file = self._opened[value] = self._recorder.new_file()
-            call.fid = str(value.inode.fid)
-        elif name == "stat":
-            call.fid = str(value.fid)
-            call.value = _stat(value)
-        elif name == "readdir":
-            call.value = [[entry, kind] for entry, kind, _ in value]
-        elif name in ("readlink", "getxattr", "listxattr"):
-            call.value = value
-        return value
+                for n, arg in enumerate(named)]  # fmt: skip
+        told += [[key, _plain(value)] for key, value in kwargs.items()]
+        call = self._call(name, told)
+        self._recorder.begin(call)
+
+        def answered(value: Any) -> None:
+            if name == "open":
+                call.file = self._opened[value] = self._recorder.new_file()
+                call.fid = str(value.inode.fid)
+            elif name == "stat":
+                call.fid = str(value.fid)
+                call.value = _stat(value)
+            elif name == "readdir":
+                call.value = [[entry, kind] for entry, kind, _ in value]
+            elif name in ("readlink", "getxattr", "listxattr"):
+                call.value = value
+
+        return (yield from self._ended(call, method(*args, **kwargs), answered))
 
     def _by_file(self, name: str, method: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
         file, *rest = args
-        call = self._begin(name, [])
+        call = self._call(name, [])
         call.file, call.fid = self._opened.get(file, 0), str(file.inode.fid)
         if name in ("read", "write"):
             offset = kwargs.get("offset", rest[1] if len(rest) > 1 else None)
@@ -242,19 +254,27 @@ class _Process:
                 call.data = rest[0]
         elif name == "ftruncate":
             call.args = [rest[0]]
-        value = yield from self._ended(call, method(*args, **kwargs))
-        call.end = file.pos
-        if name == "read":
-            call.data = value
-        elif name == "write":
-            call.value = value
-        elif name == "fstat":
-            call.value = _stat(value)
-        elif name == "getdents":
-            call.value = [[entry, kind] for entry, kind, _ in value]
-        return value
+        self._recorder.begin(call)
 
-    def _ended(self, call: Call, steps: Any) -> Generator[Any, Any, Any]:
+        def answered(value: Any) -> None:
+            call.end = file.pos
+            if name == "read":
+                call.data = value
+            elif name == "write":
+                call.value = value
+            elif name == "fstat":
+                call.value = _stat(value)
+            elif name == "getdents":
+                call.value = [[entry, kind] for entry, kind, _ in value]
+
+        return (yield from self._ended(call, method(*args, **kwargs), answered))
+
+    def _call(self, name: str, args: list[Any]) -> Call:
+        return self._recorder.call(self._number, self._vfs.cred.uid, name, args)
+
+    def _ended(
+        self, call: Call, steps: Any, answered: Callable[[Any], None]
+    ) -> Generator[Any, Any, Any]:
         """Run the call and note how and when it ended."""
         try:
             value = yield from steps
@@ -262,6 +282,7 @@ class _Process:
             call.errno = error.errno
             self._recorder.end(call)
             raise
+        answered(value)
         self._recorder.end(call)
         return value
 
@@ -318,36 +339,3 @@ class Archive:
             msgspec.structs.replace(note, node=self._uuids.get(note.node, note.node))
             for note in self.notes
         ]
-
-
-# ---- over a process boundary
-
-
-def packed(log: Log) -> dict[str, Any]:
-    """A log as plain data for msgpack."""
-    for call in log.calls:
-        if call.data is not None:
-            call.data = _packed(call.data)
-    data: dict[str, Any] = msgspec.to_builtins(log, builtin_types=(bytes,))
-    return data
-
-
-def _packed(payload: Payload) -> list[Any]:
-    if isinstance(payload, Fill):
-        return [[payload.length, payload.seed, payload.offset]]
-    if isinstance(payload, Chain):
-        return [part for piece in payload.pieces for part in _packed(piece)]
-    return [tobytes(payload)]
-
-
-def unpacked(data: Any) -> Log:
-    """What `packed` made, as a log."""
-    log = msgspec.convert(data, Log)
-    for call in log.calls:
-        if call.data is not None:
-            call.data = join(_unpacked(part) for part in call.data)
-    return log
-
-
-def _unpacked(part: Any) -> Payload:
-    return part if isinstance(part, bytes) else Fill(*part)

@@ -256,7 +256,7 @@ class Runner:
             self.ended_ns = self.env.now - self._started_ns
         yield from self.acts.cure()
         yield from self.check()
-        yield self.cluster.collect(final=True)
+        self.cluster.collect()
 
     def look(self) -> Steps:
         """The invariants that hold at any time, again and again until one does not."""

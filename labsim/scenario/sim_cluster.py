@@ -20,6 +20,7 @@ from labsim.runtime.sim import NodeEnvironment, environment
 from labsim.scenario.control import Order
 from labsim.scenario.handles import Handle
 from labsim.scenario.machine import Machine, carry_out
+from labsim.scenario.record import Log
 from labsim.scenario.topology import NodeSpec
 from labsim.storage.osd_mem import OsdMem
 
@@ -139,12 +140,18 @@ class SimHandle(Handle):
         if self.machine is timer.value:
             self.kill()
 
+    def recorded(self) -> Log:
+        """What was noted here since it was powered on."""
+        recorder = self.machine.recorder if self.machine is not None else None
+        kept = recorder.keeper if recorder is not None else None
+        return kept if isinstance(kept, Log) else Log()
+
     def kill(self) -> Any:
         """Event: the power is gone, with everything that was not on disk."""
         machine = self.machine
         if machine is not None:
-            if machine.recorder is not None:
-                self.cluster.archive.add(machine.recorder.take(final=True))
+            if self.cluster.archive is not None:
+                self.cluster.archive.add(self.recorded())
             self.power_off()
             for name in sorted(self.disks):
                 self.disks[name].crash()
