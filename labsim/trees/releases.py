@@ -9,13 +9,20 @@ from labsim.base.overlay import Traits
 from labsim.trees.dialects import dialect_of
 from labsim.trees.lineage import DEVELOPMENT, RELEASES, Tag, Version, tag
 from labsim.trees.tree import Tree, ocd_version
-from labsim.wire.constants import OBD_CONNECT2_LOCK_CONVERT, OBD_CONNECT_SHORTIO
+from labsim.wire.constants import (
+    OBD_CONNECT2_LOCK_CONVERT,
+    OBD_CONNECT_GRANT_PARAM,
+    OBD_CONNECT_SHORTIO,
+)
 
 XATTR_CACHE_SINCE: Version = (2, 4, 53)
 """The client's cache of extended attributes, and the XATTR inodebit, came with e53d1c18ea9f."""
 
 SHORT_IO_SINCE: Version = (2, 11, 0)
 """Short I/O (LU-1757) is in 2.12 and not in 2.10; in which tag between them is unknown."""
+
+GRANT_PARAM_SINCE: Version = (2, 9, 0)
+"""Grant with the tax of extents (LU-2049): in 2.9, not in 2.8; in which tag between is unknown."""
 
 SHORT_LIVED_SINCE: Version = (2, 8, 0)
 """Locks stay unused for 65 min, ten hours before; in which tag of 2.7.50 to 2.7.66 is unknown."""
@@ -41,7 +48,7 @@ def traits_of(version: Version) -> Traits:
     """The plain values that differ from release to release."""
     return Traits(
         ocd_version=ocd_version(version),
-        connect_unknown=0 if version >= SHORT_IO_SINCE else OBD_CONNECT_SHORTIO,
+        connect_unknown=_connect_unknown(version),
         xattr_cache=version >= XATTR_CACHE_SINCE,
         osc_idle_s=20 if version >= IDLE_SINCE else 0,
         jobid_codes=_jobid_codes(version),
@@ -50,6 +57,11 @@ def traits_of(version: Version) -> Traits:
         flock_by_default=version >= FLOCK_SINCE,
         connect_unknown2=0 if version >= LOCK_CONVERT_SINCE else OBD_CONNECT2_LOCK_CONVERT,
     )
+
+
+def _connect_unknown(version: Version) -> int:
+    since = {OBD_CONNECT_SHORTIO: SHORT_IO_SINCE, OBD_CONNECT_GRANT_PARAM: GRANT_PARAM_SINCE}
+    return sum(flag for flag, first in since.items() if version < first)
 
 
 def _jobid_codes(version: Version) -> str:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from labsim.base.overlay import Traits
 from labsim.trees.dialects import STAGING
 from labsim.trees.tree import Tree, ocd_version
-from labsim.wire.constants import OBD_CONNECT2_LOCK_CONVERT, OBD_CONNECT_SHORTIO
+from labsim.wire.constants import (
+    OBD_CONNECT2_LOCK_CONVERT,
+    OBD_CONNECT_GRANT_PARAM,
+    OBD_CONNECT_SHORTIO,
+)
 
 _VERSION = (2, 4, 60)
 """LUSTRE_VERSION_STRING of its lustre_ver.h in those years."""
@@ -25,7 +29,7 @@ def _tree(name: str, commit: str) -> Tree:
         dialect=STAGING,
         traits=Traits(
             ocd_version=ocd_version(_VERSION),
-            connect_unknown=OBD_CONNECT_SHORTIO,
+            connect_unknown=OBD_CONNECT_SHORTIO | OBD_CONNECT_GRANT_PARAM,
             xattr_cache=True,
             osc_idle_s=0,
             jobid_codes="",

@@ -12,6 +12,8 @@ from labsim.nodes.client.dirty import Dirty
 WINDOW = 4 * 4096
 
 places = st.integers(0, 10 * 4096)
+TAX = 24576
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), places, st.integers(1, 9000)),
@@ -38,12 +40,12 @@ class Model:
         while at < end:
             limit = at - at % WINDOW + WINDOW
             stop = min(end, limit)
-            self.grant += self.dirty.cost(at, stop, limit)
-            self.dirty.add(at, stop, limit, None, 0)
+            self.grant += self.dirty.cost(at, stop, limit, TAX).grant
+            self.dirty.add(at, stop, limit, None, 0, TAX)
             at = stop
 
     def cut(self, at: int, length: int) -> None:
-        self.grant -= self.dirty.cut(at, at + length)
+        self.grant -= self.dirty.cut(at, at + length).grant
         self.bytes -= set(range(at, at + length))
 
     def take(self, anything: bool, pages: int) -> None:
@@ -66,7 +68,7 @@ class Model:
 
     def done(self, *_: int) -> None:
         sent = list(self.dirty.sent)
-        self.grant -= sum(one.bytes for one in sent)
+        self.grant -= sum(one.grant for one in sent)
         self.dirty.done(sent)
         assert all(one.finished for one in sent)
 
@@ -78,7 +80,7 @@ class Model:
             covered |= set(range(one.start, one.end))
         assert sum(one.end - one.start for one in waiting) == len(covered)
         assert covered == self.bytes
-        assert self.grant == self.dirty.bytes
+        assert self.grant == self.dirty.grant
         assert set(self.dirty.ready) <= set(waiting)
         for left, right in pairwise(waiting):
             assert left.end < right.start or left.end % WINDOW == 0

@@ -59,9 +59,9 @@ def no_steps(*_ignored: Any, **_too: Any) -> Any:
     yield
 
 
-def too_much(self: GrantAccount, nbytes: int) -> bool:
+def too_much(self: GrantAccount, _pages: int, grant: int) -> bool:
     """A client that spends grant without counting."""
-    self.avail += nbytes
+    self.avail += grant
     return True
 
 

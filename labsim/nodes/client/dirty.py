@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Any
 
+from labsim.nodes.client.grant import Need
+
 PAGE_SHIFT = 12
 PAGE_LAST = (1 << PAGE_SHIFT) - 1
 
@@ -26,20 +28,24 @@ class DirtyExtent:
     """Bytes [start, end) of an object, all dirty; never beyond `limit`, where the next BRW begins.
 
     `lock` covers them. `urgent`: 0 may wait, 1 shall go out, 2 before everything else (a lock is
-    wanted back). Once `taken` it is part of an RPC and does not change any more.
+    wanted back). Once `taken` it is part of an RPC and does not change any more. `tax` is what it
+    costs the OST to insert it (cl_grant_extent_tax).
     """
 
     __slots__ = (
-        "end", "events", "finished", "into", "limit", "lock", "since_ns", "start", "taken",
+        "end", "events", "finished", "into", "limit", "lock", "since_ns", "start", "taken", "tax",
         "urgent",
     )  # fmt: skip
 
-    def __init__(self, start: int, end: int, limit: int, lock: Any, now_ns: int) -> None:
+    def __init__(
+        self, start: int, end: int, limit: int, lock: Any, now_ns: int, tax: int = 0
+    ) -> None:
         self.start = start
         self.end = end
         self.limit = limit
         self.lock = lock
         self.since_ns = now_ns
+        self.tax = tax
         self.urgent = 0
         self.taken = False
         self.finished = False
@@ -50,8 +56,13 @@ class DirtyExtent:
 
     @property
     def bytes(self) -> int:
-        """Bytes of its pages: the grant it holds."""
+        """Bytes of its pages."""
         return page_bytes(self.start, self.end)
+
+    @property
+    def grant(self) -> int:
+        """The grant it holds (oe_grants)."""
+        return page_bytes(self.start, self.end) + self.tax
 
     def finish(self) -> None:
         """It is written or gone: wake who waits for that."""
@@ -107,6 +118,11 @@ class Dirty:
         """Bytes of pages, waiting and being sent."""
         return sum(one.bytes for one in (*self._extents, *self.sent))
 
+    @property
+    def grant(self) -> int:
+        """The grant of all of them."""
+        return sum(one.grant for one in (*self._extents, *self.sent))
+
     def oldest_ns(self) -> int | None:
         """Since when the oldest waiting range is dirty."""
         return min((one.since_ns for one in self._extents), default=None)
@@ -134,13 +150,16 @@ class Dirty:
 
     # ---- more
 
-    def cost(self, start: int, end: int, limit: int) -> int:
-        """How many more bytes of pages there will be with [start, end); may be negative."""
+    def cost(self, start: int, end: int, limit: int, tax: int) -> Need:
+        """What there will be more with [start, end): one extent in place of those it joins."""
         first, last = self._joining(start, end, limit)
         old = self._extents[first:last]
-        if old:
-            start, end = min(start, old[0].start), max(end, old[-1].end)
-        return page_bytes(start, end) - sum(one.bytes for one in old)
+        if not old:
+            pages = page_bytes(start, end)
+            return Need(pages, pages + tax)
+        start, end = min(start, old[0].start), max(end, old[-1].end)
+        pages = page_bytes(start, end) - sum(one.bytes for one in old)
+        return Need(pages, pages - sum(one.tax for one in old[1:]))
 
     def _joining(self, start: int, end: int, limit: int) -> tuple[int, int]:
         """Those that [start, end) becomes one with: what it meets, and what it touches in a BRW."""
@@ -151,12 +170,14 @@ class Dirty:
             last -= 1
         return first, last
 
-    def add(self, start: int, end: int, limit: int, lock: Any, now_ns: int) -> DirtyExtent:
+    def add(
+        self, start: int, end: int, limit: int, lock: Any, now_ns: int, tax: int = 0
+    ) -> DirtyExtent:
         """[start, end) is dirty; the range that it is part of now."""
         first, last = self._joining(start, end, limit)
         old = self._extents[first:last]
         if not old:
-            extent = DirtyExtent(start, end, limit, lock, now_ns)
+            extent = DirtyExtent(start, end, limit, lock, now_ns, tax)
             self._starts.insert(first, start)
             self._extents.insert(first, extent)
             return extent
@@ -191,13 +212,15 @@ class Dirty:
 
     # ---- less
 
-    def cut(self, start: int, end: int) -> int:
-        """Nothing that waits in [start, end) is dirty any more; how many bytes of pages went."""
+    def cut(self, start: int, end: int) -> Need:
+        """Nothing that waits in [start, end) is dirty any more; the pages and grant that went."""
         first, last = self._span(start, end)
-        gone = 0
+        pages = tax = 0
         for one in self._extents[first:last]:
-            gone += self._cut_one(one, start, end)
-        return gone
+            pages += self._cut_one(one, start, end)
+            if one.finished:
+                tax += one.tax
+        return Need(pages, pages + tax)
 
     def _cut_one(self, one: DirtyExtent, start: int, end: int) -> int:
         before, low, high = one.bytes, one.start, one.end

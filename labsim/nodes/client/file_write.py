@@ -12,6 +12,7 @@ from labsim.base.units import PAGE_SIZE
 from labsim.nodes.client.file_locks import EOF, FileState, Grip
 from labsim.nodes.client.file_ranges import END
 from labsim.nodes.client.file_read import FileReads
+from labsim.nodes.client.grant import Need
 from labsim.nodes.client.inode import Inode
 from labsim.nodes.client.lov import pieces
 from labsim.nodes.client.osc_object import OscObject
@@ -19,6 +20,8 @@ from labsim.runtime.ports import Steps
 from labsim.wire.constants import LCK_PW
 
 EIO = 5
+
+NOTHING = Need(0, 0)
 
 STEP = 64 * PAGE_SIZE
 """A writer that has to wait for room waits for so much at a time."""
@@ -117,20 +120,26 @@ class FileWrites(FileReads):
         return at
 
     def _room(self, obj: OscObject, at: int) -> int:
-        """How far a write at `at` gets without waiting."""
+        """How far a write at `at` gets without waiting; nowhere where it must ask the OST first.
+
+        What is left of the grant says nothing then: a piece cut to fit it would be taken where
+        the OST has just refused more, and a full OST answer a short write each time.
+        """
         osc = obj.osc
-        room = min(osc.grant.avail, osc.max_dirty_bytes - osc.grant.dirty)
+        if obj.force_sync:
+            return at
+        room = min(osc.grant.avail - osc.grant.tax, osc.max_dirty_bytes - osc.grant.dirty)
         return at - at % PAGE_SIZE + room // PAGE_SIZE * PAGE_SIZE
 
     def _make_room(self, obj: OscObject, at: int, stop: int, limit: int) -> Steps[bool]:
         """Take the grant for [at, stop); what is dirty around it may go while this waits."""
-        osc, epoch, taken = obj.osc, obj.osc.grant.epoch, 0
+        osc, epoch, taken = obj.osc, obj.osc.grant.epoch, NOTHING
         while True:
-            need = obj.dirty.cost(at, stop, limit)
-            if need <= taken:
-                osc.grant.unreserve(taken - need)
+            need = obj.dirty.cost(at, stop, limit, osc.grant.tax)
+            if need.pages <= taken.pages and need.grant <= taken.grant:
+                osc.grant.unreserve(taken.pages - need.pages, taken.grant - need.grant)
                 return True
-            osc.grant.unreserve(taken)
+            osc.grant.unreserve(*taken)
             room = yield from osc.enter_cache(obj, need)
             if epoch != osc.grant.epoch:
                 raise LustreError(EIO, f"{osc.name}: evicted")

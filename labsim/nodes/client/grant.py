@@ -1,25 +1,52 @@
 """A client's side of the grants of one OST.
 
-Sums only. Stands for cl_avail_grant, cl_dirty_pages, cl_reserved_grant and cl_lost_grant of
-client_obd (osc_cache.c, osc_announce_cached). All numbers are bytes.
+Sums only. Stands for cl_avail_grant, cl_dirty_pages, cl_dirty_grant, cl_reserved_grant,
+cl_lost_grant and cl_grant_extent_tax of client_obd (osc_cache.c, osc_init_grant,
+osc_announce_cached). All numbers are bytes.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from labsim.base.units import MIB, PAGE_SIZE
+from labsim.wire.constants import OBD_CONNECT_GRANT_PARAM
+from labsim.wire.lustre_msg import ObdConnectData
+
+MAX_EXTENT = 64 * MIB
+"""DT_MAX_BRW_PAGES: the largest extent of an OST that does not say."""
 
 GRANT_MAX = (1 << 31) - 1 - (64 * MIB - 1)
 """o_undirty travels in 32 bits; Lustre leaves room below 2 GiB for four BRWs of 16 MiB."""
 
 
+class Need(NamedTuple):
+    """What more will be dirty: bytes of pages, and grant with the tax of their extents.
+
+    Either may be negative, as where a page closes the gap between two extents.
+    """
+
+    pages: int
+    grant: int
+
+
 class GrantAccount:
     """What the OST promised: free, under dirty pages (sent ones too), or lost."""
 
-    __slots__ = ("avail", "dirty", "epoch", "lost", "reserved")
+    __slots__ = (
+        "avail", "dirty", "dirty_grant", "epoch", "extent_bytes", "lost", "reserved", "tax",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.avail = 0
         self.dirty = 0
+        """Bytes of dirty pages."""
+        self.dirty_grant = 0
+        """The grant under them, and under their extents."""
+        self.tax = 0
+        """What each extent costs beside its pages."""
+        self.extent_bytes = MAX_EXTENT
+        """The most that one extent on the OST holds."""
         self.reserved = 0
         """Taken for a writer that is about to go on."""
         self.lost = 0
@@ -29,45 +56,54 @@ class GrantAccount:
     @property
     def held(self) -> int:
         """All that the OST still counts as this client's."""
-        return self.avail + self.reserved + self.dirty + self.lost
+        return self.avail + self.reserved + self.dirty_grant + self.lost
 
-    def connected(self, total: int) -> None:
-        """A connect reply says what this client holds in all (osc_init_grant)."""
+    def connected(self, granted: ObdConnectData) -> None:
+        """A connect reply says what this client holds in all, and the OST's terms."""
         self.lost = 0
-        self.avail = max(total - self.reserved - self.dirty, 0)
+        self.avail = max(granted.grant - self.reserved - self.dirty_grant, 0)
+        self.tax, self.extent_bytes = 0, MAX_EXTENT
+        if granted.connect_flags & OBD_CONNECT_GRANT_PARAM:
+            self.tax = granted.grant_tax_kb << 10
+            largest = granted.grant_max_blks << granted.grant_blkbits
+            self.extent_bytes = max(largest & -PAGE_SIZE, PAGE_SIZE)
 
     def evicted(self) -> None:
         """The OST has forgotten this client, and what is being sent will fail."""
-        self.avail = self.dirty = self.lost = 0
+        self.avail = self.dirty = self.dirty_grant = self.lost = 0
         self.epoch += 1
 
-    def reserve(self, nbytes: int) -> bool:
+    def reserve(self, pages: int, grant: int) -> bool:
         """Have pages become dirty; False where there is too little grant for them."""
-        if nbytes > self.avail:
+        if grant > self.avail:
             return False
-        self.avail -= nbytes
-        self.dirty += nbytes
+        self.avail -= grant
+        self.dirty += pages
+        self.dirty_grant += grant
         return True
 
-    def unreserve(self, nbytes: int) -> None:
-        """Fewer pages are dirty than was thought."""
-        self.dirty -= nbytes
-        self.avail += nbytes
+    def unreserve(self, pages: int, grant: int) -> None:
+        """Fewer pages are dirty than was thought, or in fewer extents."""
+        self.dirty -= pages
+        self.dirty_grant -= grant
+        self.avail += grant
 
-    def sent(self, nbytes: int) -> None:
+    def sent(self, pages: int, grant: int) -> None:
         """Dirty pages are written, the grant under them is used up."""
-        self.dirty -= nbytes
+        self.dirty -= pages
+        self.dirty_grant -= grant
 
-    def dropped(self, nbytes: int) -> None:
+    def dropped(self, pages: int, grant: int) -> None:
         """Dirty pages went without being written: their grant is lost until the OST knows.
 
-        Enough for one page is taken back where nothing else is left (osc_free_grant).
+        Enough for an extent of one page is taken back where less is left (osc_free_grant).
         """
-        self.dirty -= nbytes
-        self.lost += nbytes
-        if self.avail < PAGE_SIZE <= self.lost:
-            self.lost -= PAGE_SIZE
-            self.avail += PAGE_SIZE
+        self.sent(pages, grant)
+        self.lost += grant
+        least = PAGE_SIZE + self.tax
+        if self.avail < least <= self.lost:
+            self.lost -= least
+            self.avail += least
 
     def announce(self) -> int:
         """What to tell the OST is lost, once (o_dropped)."""
@@ -75,14 +111,20 @@ class GrantAccount:
         return lost
 
     def wanted(self, max_dirty: int, rpc_bytes: int, rpcs: int) -> int:
-        """How much this client would like to hold (o_undirty)."""
-        return min(max(max_dirty, rpc_bytes * (rpcs + 1)), GRANT_MAX)
+        """How much this client would like to hold, with the tax of its extents (o_undirty).
+
+        Nothing while more is dirty than may be.
+        """
+        if self.dirty > max_dirty:
+            return 0
+        nbytes = max(max_dirty, rpc_bytes * (rpcs + 1))
+        return min(nbytes + -(-nbytes // self.extent_bytes) * self.tax, GRANT_MAX)
 
     def snapshot(self) -> dict[str, int]:
         """Plain data for the invariants."""
         return {
             "avail": self.avail,
             "reserved": self.reserved,
-            "dirty": self.dirty,
+            "dirty": self.dirty_grant,
             "lost": self.lost,
         }

@@ -16,6 +16,7 @@ from labsim.base.units import MIB, NS_PER_S, PAGE_SIZE
 from labsim.ldlm.client import ClientNamespace
 from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.client import points
+from labsim.nodes.client.dirty import PAGE_SHIFT
 from labsim.nodes.client.grant import GrantAccount
 from labsim.nodes.client.import_files import IdleFiles
 from labsim.nodes.client.osc_files import OscFiles
@@ -35,6 +36,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_FLAGS2,
     OBD_CONNECT_FULL20,
     OBD_CONNECT_GRANT,
+    OBD_CONNECT_GRANT_PARAM,
     OBD_CONNECT_GRANT_SHRINK,
     OBD_CONNECT_INDEX,
     OBD_CONNECT_JOBSTATS,
@@ -81,7 +83,7 @@ WANTED = (
     | OBD_CONNECT_TRUNCLOCK | OBD_CONNECT_FULL20 | OBD_CONNECT_MAXBYTES | OBD_CONNECT_EINPROGRESS
     | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_LRU_RESIZE | OBD_CONNECT_BULK_MBITS | OBD_CONNECT_FLAGS2
     | OBD_CONNECT_GRANT_SHRINK | OBD_CONNECT_AT | OBD_CONNECT_CKSUM | OBD_CONNECT_SHORTIO
-    | OBD_CONNECT_JOBSTATS
+    | OBD_CONNECT_JOBSTATS | OBD_CONNECT_GRANT_PARAM
 )  # fmt: skip
 
 
@@ -139,12 +141,13 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
             index=self.info.index,
             brw_size=4 * MIB,
             cksum_types=cksum.SUPPORTED,
+            grant_blkbits=PAGE_SHIFT,
             grant=self.grant.held - self.grant.lost or 2 * self.rpc_bytes(),
         )
 
     def _connected(self) -> None:
         granted = self.imp.connect_data
-        self.grant.connected(granted.grant)
+        self.grant.connected(granted)
         self.max_pages_per_rpc = min(self.max_pages_per_rpc, self.brw_pages() or 1)
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class OscFiles(Component):
     @Param.computed(unit="bytes", help="grant that lies under dirty pages")
     def cur_dirty_grant_bytes(self) -> int:
         """Bytes of grant in use."""
-        return self.grant.dirty
+        return self.grant.dirty_grant
 
     @Param.computed(unit="bytes", help="grant lost to pages never written, not yet given back")
     def cur_lost_grant_bytes(self) -> int:
@@ -156,7 +156,7 @@ class OscFiles(Component):
             valid=OBD_MD_FLFLAGS | OBD_MD_FLGRANT | OBD_MD_FLBLOCKS,
             flags=OBD_FL_SHRINK_GRANT,
             grant=given,
-            blocks=self.grant.dirty,
+            blocks=self.grant.dirty_grant,
             misc=self.grant.announce(),
         )
         epoch, key = self.grant.epoch, KEY_GRANT_SHRINK.encode()

@@ -132,7 +132,7 @@ class OscIo(Writeback, RpcStats, BulkIo):
         """What is lost is said only if the RPC goes out now: a connection made anew has said it."""
         grant = self.grant
         return oa.replace(
-            blocks=grant.dirty,
+            blocks=grant.dirty_grant,
             mode=grant.wanted(self.max_dirty_bytes, self.rpc_bytes(), self.max_rpcs_in_flight),
             grant=grant.avail + grant.reserved,
             misc=grant.announce() if self.imp.state is State.FULL else 0,
@@ -144,7 +144,8 @@ class OscIo(Writeback, RpcStats, BulkIo):
         self, obj: OscObject, extents: list[DirtyExtent], parts: list[Payload]
     ) -> Steps[list[tuple[DirtyExtent, int]]]:
         """Write dirty ranges in one BRW; those that failed, with their errnos."""
-        oa = self._dated_obdo(obj, extents[-1].lock)
+        used = sum(one.grant for one in extents)
+        oa = self._dated_obdo(obj, extents[-1].lock).replace(data_version=used)
         ranges = [(one.start, one.end - one.start) for one in extents]
         self.bulk_sent(True, extents[0].start, sum(one.bytes for one in extents))
         try:

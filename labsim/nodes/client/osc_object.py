@@ -168,7 +168,7 @@ class OscObject:
         if extent is None or at != extent.end or end > extent.limit or extent.taken:
             return self._put_anew(lock, at, end, payload)
         pages = (end + PAGE_LAST >> PAGE_SHIFT) - (at + PAGE_LAST >> PAGE_SHIFT)
-        if pages and not self.osc.may_dirty(self, pages << PAGE_SHIFT):
+        if pages and not self.osc.may_dirty(self, pages << PAGE_SHIFT, pages << PAGE_SHIFT):
             return False
         extent.end = end
         self._keep(at, end, payload)
@@ -184,11 +184,12 @@ class OscObject:
         first, last = span(lock)
         if end > limit or at < first or end > last:
             return False
-        need = self.dirty.cost(at, end, limit)
-        if need > 0 and not self.osc.may_dirty(self, need):
-            return False
-        if need < 0:
-            self.osc.grant.unreserve(-need)
+        need = self.dirty.cost(at, end, limit, self.osc.grant.tax)
+        if need.pages > 0 or need.grant > 0:
+            if not self.osc.may_dirty(self, *need):
+                return False
+        else:
+            self.osc.grant.unreserve(-need.pages, -need.grant)
         self.dirtied(lock, at, end, payload)
         return True
 
@@ -201,7 +202,8 @@ class OscObject:
         """[at, end) of one BRW is dirty; its grant is taken."""
         self.job = self.osc.imp.rpc.jobid()
         limit = self.limit(at)
-        extent = self.dirty.add(at, end, limit, lock, self.osc.host.env.now)
+        now_ns, tax = self.osc.host.env.now, self.osc.grant.tax
+        extent = self.dirty.add(at, end, limit, lock, now_ns, tax)
         following = self.dirty.next_start(extent.end)
         last = min(extent.limit, span(lock)[1])
         free = last == extent.limit and (following is None or following >= last)
@@ -338,8 +340,8 @@ class OscObject:
         """Throw [start, end) away, dirty or not (LDLM_FL_DISCARD_DATA)."""
         lost = self.dirty.cut(start, end)
         self._active = None
-        if lost:
-            self.osc.grant.dropped(lost)
+        if lost.grant:
+            self.osc.grant.dropped(*lost)
         self.drop(start, end)
         self.osc.cleaned(self)
 

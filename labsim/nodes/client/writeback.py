@@ -16,7 +16,7 @@ from labsim.base.units import NS_PER_S, PAGE_SIZE
 from labsim.net.ptlrpc import Import
 from labsim.nodes.client import points
 from labsim.nodes.client.dirty import DirtyExtent
-from labsim.nodes.client.grant import GrantAccount
+from labsim.nodes.client.grant import GrantAccount, Need
 from labsim.nodes.client.osc_object import OscObject
 from labsim.runtime.ports import Host, Steps
 from labsim.runtime.sync import Permits
@@ -47,8 +47,8 @@ class Writeback(Component):
         """Objects with ranges that shall go out now."""
         self._dirty: dict[OscObject, None] = {}
         """All objects with ranges that wait."""
-        self._waiters: list[tuple[int, Any]] = []
-        """Writers that wait for room: how many bytes, and their event."""
+        self._waiters: list[tuple[Need, Any]] = []
+        """Writers that wait for room: how much, and their event."""
 
     def slots(self) -> Permits:
         """max_rpcs_in_flight."""
@@ -70,20 +70,20 @@ class Writeback(Component):
 
     # ---- room for dirty pages
 
-    def may_dirty(self, obj: OscObject, nbytes: int) -> bool:
-        """Take grant for that many bytes of pages, if there is room (osc_enter_cache_try)."""
+    def may_dirty(self, obj: OscObject, pages: int, grant: int) -> bool:
+        """Take grant for so many bytes of pages, if there is room (osc_enter_cache_try)."""
         return (
             not self._waiters
             and not obj.force_sync
             and not self.host.faults.is_armed(points.OSC_NO_GRANT)
-            and self._room_for(nbytes)
+            and self._room_for(pages, grant)
         )
 
-    def _room_for(self, nbytes: int) -> bool:
-        grant = self.grant
-        return grant.dirty + nbytes <= self.max_dirty_bytes and grant.reserve(nbytes)
+    def _room_for(self, pages: int, grant: int) -> bool:
+        account = self.grant
+        return account.dirty + pages <= self.max_dirty_bytes and account.reserve(pages, grant)
 
-    def enter_cache(self, obj: OscObject, nbytes: int) -> Steps[bool]:
+    def enter_cache(self, obj: OscObject, need: Need) -> Steps[bool]:
         """As `may_dirty`, but wait for room; False where there will be none (osc_enter_cache).
 
         That is so when nothing is dirty any more and there is still too little grant: the OST is
@@ -95,11 +95,11 @@ class Writeback(Component):
             yield from self.host.faults.visit(points.OSC_NO_GRANT)
         except LustreError:
             return False
-        if not self._waiters and self._room_for(nbytes):
+        if not self._waiters and self._room_for(*need):
             return True
         while self.grant.dirty:
             event = self.host.env.event()
-            self._waiters.append((nbytes, event))
+            self._waiters.append((need, event))
             self.unplug()
             if (yield event):
                 return True
@@ -109,8 +109,8 @@ class Writeback(Component):
         """Let waiting writers have what became free, in their order (osc_wake_cache_waiters)."""
         waiters, grant = self._waiters, self.grant
         while waiters:
-            nbytes, event = waiters[0]
-            room = self._room_for(nbytes)
+            need, event = waiters[0]
+            room = self._room_for(*need)
             if not room and grant.dirty:
                 return
             del waiters[0]
@@ -203,13 +203,14 @@ class Writeback(Component):
         self, obj: OscObject, extents: list[DirtyExtent], parts: list[Payload]
     ) -> Steps[None]:
         """One RPC: then its pages are clean, or lost with an error that is kept for fsync."""
-        nbytes, epoch = sum(one.bytes for one in extents), self.grant.epoch
+        epoch = self.grant.epoch
+        pages, grant = sum(one.bytes for one in extents), sum(one.grant for one in extents)
         obj.users += 1
         failed = yield from self.send_write(obj, extents, parts)
         obj.users -= 1
         self.slots().give()
         if epoch == self.grant.epoch:
-            self.grant.sent(nbytes)
+            self.grant.sent(pages, grant)
         for _, errno in failed:
             self.write_failed(obj, errno)
         obj.dirty.done(extents)

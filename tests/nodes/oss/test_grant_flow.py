@@ -11,6 +11,7 @@ from labsim.base.errors import LustreError
 from labsim.base.faults import FAIL_ONCE, Armed
 from labsim.base.payload import Fill, tobytes
 from labsim.base.units import KIB, MIB, NS_PER_S
+from labsim.wire.ost import Obdo
 from tests.nodes.client.world import World
 
 PAGE = 4096
@@ -20,9 +21,15 @@ PAGE = 4096
 def world(request: pytest.FixtureRequest) -> Any:
     made = World(osts=1, **getattr(request, "param", {}))
     for node in made.nodes:
-        node.host.params.set("osc.*.idle_timeout", "0")
+        if node.host.kit.traits.osc_idle_s:
+            node.host.params.set("osc.*.idle_timeout", "0")
     yield made
     made.close()
+
+
+def account(world: World, node: Any) -> Any:
+    cookies = (one.cookie for one in ost(world).exports if one.client_uuid == node.uuid)
+    return ost(world).grants.account(next(cookies))
 
 
 def small(mib: int) -> Any:
@@ -160,9 +167,7 @@ def test_a_full_ost_still_takes_what_overwrites(world: World) -> None:
     ost(world).osd.trouble("full")
     world.run(world.env.timeout(6 * NS_PER_S))
     world.nodes[0].oscs[0].grant.avail = 0
-    ost(world).grants.shrink(ost(world).grants.account(
-        next(one.cookie for one in ost(world).exports if one.client_uuid == world.nodes[0].uuid)
-    ), 1 << 40, 0)  # fmt: skip
+    ost(world).grants.shrink(account(world, world.nodes[0]), 1 << 40, 0)
     world.run(write(world, 0, "f", PAGE, Fill(MIB, 9)))
     world.run(fsync(world, 0, "f"))
     assert world.read("f", 1)[PAGE : PAGE + 100] == tobytes(Fill(100, 9))
@@ -188,19 +193,72 @@ def test_grant_is_not_given_back_where_there_is_plenty(world: World) -> None:
     balanced(world)
 
 
-def test_who_has_no_grant_writes_at_once(world: World) -> None:
-    """grant_compat_disable: nothing for clients that do not know the terms."""
+@pytest.mark.parametrize("world", [{"client_trees": ["2.8.0", "2.12.0"]}], indirect=True)
+def test_who_does_not_know_the_terms_gets_no_more_grant_if_so_set(world: World) -> None:
+    """grant_compat_disable: nothing for clients from before OBD_CONNECT_GRANT_PARAM (2.9)."""
     world.cluster.node("oss0").run("lctl set_param obdfilter.*.grant_compat_disable=1")
-    osc = world.nodes[0].oscs[0]
-    osc.grant.avail = 0
-    account = ost(world).grants.account(
-        next(one.cookie for one in ost(world).exports if one.client_uuid == world.nodes[0].uuid)
-    )
-    ost(world).grants.shrink(account, 1 << 40, 0)
+    for node in world.nodes:
+        node.oscs[0].grant.avail = 0
+        ost(world).grants.shrink(account(world, node), 1 << 40, 0)
     sent = world.rpcs(write(world, 0, "f", 0, Fill(10 * KIB, 1)))
     assert sent["OST_WRITE"] == 1
     assert world.param("osc.*.cur_grant_bytes") == "0\n"
+    world.run(write(world, 1, "g", 0, Fill(10 * KIB, 1)))
+    assert int(world.param("osc.*.cur_grant_bytes", 1)) > 8 * MIB
     balanced(world)
+
+
+@pytest.mark.parametrize("world", [{"client_trees": ["2.8.0", "2.9.0"]}], indirect=True)
+def test_an_extent_costs_its_tax_since_2_9(world: World) -> None:
+    old, new = (node.oscs[0].grant for node in world.nodes)
+    assert (old.tax, new.tax) == (0, 24 * KIB)
+    assert not account(world, world.nodes[0]).terms
+    assert account(world, world.nodes[1]).terms
+    for client, grant in enumerate((old, new)):
+        before = grant.avail
+        for place in (0, 2, 10):
+            world.run(write(world, client, f"f{client}", place * PAGE, b"x" * 100))
+        assert grant.dirty == 3 * PAGE
+        assert grant.dirty_grant == 3 * (PAGE + grant.tax) == before - grant.avail
+        world.run(write(world, client, f"f{client}", 100, b"y" * (3 * PAGE - 200)))
+        assert grant.dirty == 4 * PAGE
+        assert grant.dirty_grant == 4 * PAGE + 2 * grant.tax, "two became one"
+        told = world.param("osc.*.cur_dirty_grant_bytes", client) if client else "16384\n"
+        assert told == f"{grant.dirty_grant}\n"
+        world.run(fsync(world, client, f"f{client}"))
+        assert grant.dirty == grant.dirty_grant == 0
+    world.run(ost(world).osd.sync())
+    world.settle()
+    balanced(world)
+
+
+def test_the_tax_of_what_is_cut_comes_back_with_it(world: World) -> None:
+    grant = world.nodes[0].oscs[0].grant
+    held = grant.held
+    for place in range(4):
+        world.run(write(world, 0, "f", 2 * place * PAGE, b"x" * PAGE))
+    assert grant.dirty_grant == 4 * (PAGE + grant.tax)
+    world.run(world.vfs[0].truncate("f", 3 * PAGE))
+    assert grant.dirty_grant == 2 * (PAGE + grant.tax)
+    assert grant.lost == 2 * (PAGE + grant.tax)
+    world.run(fsync(world, 0, "f"))
+    assert grant.lost == 0
+    assert grant.held >= held - 4 * (PAGE + grant.tax)
+    world.run(ost(world).osd.sync())
+    world.settle()
+    balanced(world)
+
+
+def test_a_client_wants_grant_for_the_tax_of_its_extents(world: World) -> None:
+    """o_undirty: 64 MiB need one extent of 64 MiB on the OST."""
+    osc = world.nodes[0].oscs[0]
+    world.cluster.client(0).run("lctl set_param osc.*.max_dirty_mb=100")
+    assert osc.announced(Obdo()).undirty == 100 * MIB + 2 * 24 * KIB
+    world.run(write(world, 0, "f", 0, b"x" * PAGE))
+    world.cluster.client(0).run("lctl set_param osc.*.max_dirty_mb=1")
+    world.run(write(world, 0, "f", 0, Fill(MIB, 1)))
+    osc.max_dirty_bytes = PAGE
+    assert osc.announced(Obdo()).undirty == 0, "more is dirty than may be"
 
 
 def test_a_restarted_ost_believes_its_clients(world: World) -> None:
