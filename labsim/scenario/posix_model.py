@@ -19,6 +19,7 @@ from labsim.scenario.posix_answers import CHANGES, DOUBTFUL, World, paths_of, re
 from labsim.scenario.posix_calls import perform
 from labsim.scenario.posix_data import perhaps
 from labsim.scenario.posix_names import look, sized
+from labsim.scenario.posix_reach import Reach
 from labsim.scenario.posix_state import NOTHING, Found, State
 from labsim.scenario.record import NEVER, Call, Note
 
@@ -72,7 +73,8 @@ def check(calls: Sequence[Call], notes: Sequence[Note], start: State | None = No
         try:
             found = _Search(calls, notes, level, start or State()).run()
         except Undecided:
-            return None
+            found = None
+            continue
         if found is None:
             return None
     return found
@@ -135,7 +137,7 @@ class _Search:
         if not found:
             return self._expected(call)
         del self.live[call.number]
-        self.configs = _distinct(found)
+        self.configs = self._distinct(found)
         return ""
 
     def _doubtful(self, call: Call) -> bool:
@@ -146,27 +148,41 @@ class _Search:
         )  # fmt: skip
 
     def _explained(self, config: Config, call: Call) -> Iterator[Config]:
-        """Every way to get from a config to one in which the call is done, by those under way."""
-        seen: list[Config] = []
+        """Every way to get from a config to one in which the call is done, by those under way.
+
+        Only by those that may meet the call, or one that does: the others can as well act later.
+        """
+        meeting = self._meeting(config, call)
+        seen = {config}
         todo = [config]
         while todo:
             now = todo.pop()
             for after in self._steps(now, call):
                 yield after._replace(done=after.done - {call.number})
-            for other in self.live.values():
-                if other is call or other.number in now.done:
-                    continue
-                for after in self._steps(now, other):
-                    if not any(_alike(after, one) for one in seen):
-                        seen.append(after)
-                        todo.append(after)
+            others = [one for one in meeting if one is not call and one.number not in now.done]
+            reached = [after for other in others for after in self._steps(now, other)]
             if self.level:
-                for after in self._looks(now):
-                    if not any(_alike(after, one) for one in seen):
-                        seen.append(after)
-                        todo.append(after)
+                reached += self._looks(now, meeting)
+            for after in reached:
+                if after not in seen:
+                    seen.add(after)
+                    todo.append(after)
             if len(seen) > self.most:
                 raise Undecided
+
+    def _meeting(self, config: Config, call: Call) -> list[Call]:
+        """The calls under way that may meet a call, or one that does so, and the call."""
+        looked = dict(config.looked)
+        apart = [one for one in self.live.values() if one.number not in config.done]
+        reach = {
+            one.number: Reach.of(config.state, one, looked.get(one.number, ())) for one in apart
+        }
+        met = [call]
+        for one in met:
+            mine = reach[one.number]
+            near = [other for other in apart if mine.meets(reach[other.number])]
+            met += [other for other in near if other not in met]
+        return sorted(met, key=lambda one: one.number)
 
     def _steps(self, config: Config, call: Call) -> Iterator[Config]:
         """The config after a call has acted, where its answer allows that."""
@@ -186,9 +202,9 @@ class _Search:
             rest = tuple(one for one in config.looked if one[0] != call.number)
             yield Config(state, config.done | {call.number}, rest)
 
-    def _looks(self, config: Config) -> Iterator[Config]:
-        """The config after a call under way has looked its paths up."""
-        for call in self.live.values():
+    def _looks(self, config: Config, calls: Iterable[Call]) -> Iterator[Config]:
+        """The config after one of the calls has looked its paths up."""
+        for call in calls:
             known = {number for number, _ in config.looked}
             if call.number in config.done or call.number in known or not paths_of(call):
                 continue
@@ -205,7 +221,7 @@ class _Search:
         return perform(state, success, found, self.world)
 
     def _in_doubt(self, call: Call) -> None:
-        """A call failed in a way that leaves open whether it happened."""
+        """A call failed in a way that leaves open whether it happened, or still will."""
         found: list[Config] = []
         for config in self.configs:
             if call.number in config.done:
@@ -214,15 +230,39 @@ class _Search:
             state = config.state.fork()
             if perhaps(state, call, self.world):
                 found.append(config._replace(state=state))
-                continue
-            found.append(config)
-            found += (
-                after._replace(done=after.done - {call.number})
-                for after in self._steps(config, msgspec.structs.replace(call, ended_ns=NEVER))
+            elif self.level:
+                return
+            else:
+                success = msgspec.structs.replace(call, ended_ns=NEVER)
+                acted = self._steps(config, success)
+                found.append(config)
+                found += (after._replace(done=after.done - {call.number}) for after in acted)
+        self.live.pop(call.number, None)
+        self.configs = self._distinct(found)
+
+    def _distinct(self, configs: Iterable[Config]) -> list[Config]:
+        """The configs that say more than another: one that waits for a doubtful call has both."""
+        never = frozenset(one.number for one in self.live.values() if self._doubtful(one))
+        found: dict[tuple[State, Partials], list[frozenset[int]]] = {}
+        for config in configs:
+            looked = self._elsewhere(config) if config.looked else ()
+            done = found.setdefault((config.state, looked), [])
+            if not any(one <= config.done and config.done - one <= never for one in done):
+                done[:] = [one for one in done if not (config.done < one <= config.done | never)]
+                done.append(config.done)
+        return [Config(key[0], one, key[1]) for key, done in found.items() for one in done]
+
+    def _elsewhere(self, config: Config) -> Partials:
+        """The looks that would find something else now."""
+        return tuple(
+            (number, found)
+            for number, found in config.looked
+            if number in self.live
+            and (
+                tuple(resolve(config.state, self.live[number])) != found
+                or look(config.state.fork(), self.live[number], list(found))
             )
-        if not self.level or call.name not in CHANGES:
-            self.live.pop(call.number, None)
-        self.configs = _distinct(found)
+        )
 
     def _expected(self, call: Call) -> str:
         state = self.configs[0].state.fork()
@@ -266,18 +306,3 @@ def _events(calls: Sequence[Call], notes: Sequence[Note]) -> Iterator[Event]:
             yield call.ended_ns, call.ended, END, call.number, call
     for number, note in enumerate(notes):
         yield note.time_ns, note.place, NOTE, number, note
-
-
-def _alike(one: Config, other: Config) -> bool:
-    return (
-        one.done == other.done and one.looked == other.looked and one.state.same(other.state)
-    )  # fmt: skip
-
-
-def _distinct(configs: Iterable[Config]) -> list[Config]:
-    """The configs that differ."""
-    found: list[Config] = []
-    for config in configs:
-        if not any(_alike(config, one) for one in found):
-            found.append(config)
-    return found

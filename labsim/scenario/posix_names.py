@@ -166,7 +166,7 @@ def rmdir(state: State, call: Call, found: list[Found], world: World) -> str:
 def _remove(state: State, call: Call, found: Found, directory: bool) -> str:
     if not found.name and not found.errno:
         return "" if call.errno else "expected an error"
-    inode = state.names.get((found.parent, found.name), NOTHING)
+    inode = state.leads(found.parent, found.name)
     missing = lost_inode(state, call, found._replace(inode=inode))
     if missing is not None:
         return missing
@@ -202,8 +202,8 @@ def rename(state: State, call: Call, found: list[Found], world: World) -> str:
     old, new = found
     if not (old.name and new.name) and not (old.errno or new.errno):
         return "" if call.errno else "expected an error"
-    moved = state.names.get((old.parent, old.name), NOTHING)
-    over = state.names.get((new.parent, new.name), NOTHING)
+    moved = state.leads(old.parent, old.name)
+    over = state.leads(new.parent, new.name)
     if new.errno and call.errno == new.errno:
         return ""
     missing = lost_inode(state, call, old._replace(inode=moved))
@@ -262,7 +262,7 @@ def _rename_unsure(state: State, call: Call, old: Found, new: Found) -> str:
     """One of the two is not known: after a success the new name is what the old one was."""
     if call.errno:
         return ""
-    moved = state.names[old.parent, old.name]
+    moved = state.leads(old.parent, old.name)
     _unname_target(state, new)
     state.drop(old.parent, old.name)
     state.put(new.parent, new.name, moved)
@@ -311,7 +311,11 @@ def _listed(state: State, call: Call, inode: int) -> str:
         return ""
     if missing:
         return f"expected '{missing[0]}' in it"
-    if extra:
+    if state.inodes[inode].strange:
+        for name in extra:
+            state.put(inode, name, UNSURE)
+        state.change(inode, names=len(seen), strange=False)
+    elif extra:
         return f"'{extra[0]}' is in it, expected not to be"
     for name, child in entries.items():
         if child == UNSURE and name not in seen:

@@ -38,6 +38,8 @@ class Inode(NamedTuple):
     parent: int = NOTHING
     names: int = 0
     """Of a directory, how many names are in it; UNSURE where that is not known."""
+    strange: bool = False
+    """Of a directory, whether there may be names in it that nothing is known of."""
 
     @property
     def is_dir(self) -> bool:
@@ -89,9 +91,17 @@ class State:
         other.was = self.was.copy()
         return other
 
-    def same(self, other: State) -> bool:
+    def __eq__(self, other: object) -> bool:
         """True where nothing tells the two apart."""
+        assert isinstance(other, State)
         return self.names == other.names and self.inodes == other.inodes
+
+    def __hash__(self) -> int:
+        """As it is now; a state that is kept by its hash must not change."""
+        inodes = frozenset(
+            (number, one.nlink, one.content.sizes) for number, one in self.inodes.items()
+        )
+        return hash((frozenset(self.names.items()), inodes))
 
     # ---- paths
 
@@ -111,7 +121,7 @@ class State:
                 at = self.inodes[at].parent or ROOT
                 found = Found(self.inodes[at].parent, "", at, doubt=doubt)
                 continue
-            inode = self.names.get((at, name), NOTHING)
+            inode = self.leads(at, name)
             if inode == UNSURE and not last:
                 inode, doubt = self._directory_before(at, name), True
                 if inode == UNSURE:
@@ -143,7 +153,12 @@ class State:
         """What was found, with what its last name leads to by now."""
         if found.errno or not found.name or not found.parent:
             return found
-        return found._replace(inode=self.names.get((found.parent, found.name), NOTHING))
+        return found._replace(inode=self.leads(found.parent, found.name))
+
+    def leads(self, parent: int, name: str) -> int:
+        """The inode that a name in a directory leads to."""
+        unknown = UNSURE if parent and self.inodes[parent].strange else NOTHING
+        return self.names.get((parent, name), unknown)
 
     # ---- changing names
 
@@ -198,7 +213,7 @@ class State:
             inode = number
             self.inodes[inode] = Inode(
                 UNSURE, nlink=UNSURE, xattrs=None, content=UNKNOWN, fid=fid, parent=parent,
-                names=UNSURE,
+                names=UNSURE, strange=True,
             )  # fmt: skip
             if fid:
                 self.fids[fid] = inode
