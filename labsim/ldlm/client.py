@@ -160,7 +160,9 @@ class ClientNamespace(ClientFlocks):
             lock_desc=describe(lock.resource, lock.mode, lock.policy),
             lock_handle=handles if len(handles) > 1 else (lock.cookie, 0),
         )
-        return Request(LDLM_ENQUEUE, dlm_req=dlm_req, **fields)
+        request = Request(LDLM_ENQUEUE, dlm_req=dlm_req, **fields)
+        self.pack_cancels(request, new=1)
+        return request
 
     def _settle(self, lock: ClientLock, reply: Message) -> Steps[None]:
         """Take what the server says; wait where the lock is not granted yet.

@@ -71,7 +71,9 @@ class ClientFlocks(Replays):
                 lock_handle=(lock.cookie, 0),
             )
         }
-        reply = yield from self.imp.call(Request(LDLM_ENQUEUE, **fields))
+        request = Request(LDLM_ENQUEUE, **fields)
+        self.pack_cancels(request, new=1)
+        reply = yield from self.imp.call(request)
         rep = answer_of(reply)
         desc = rep.lock_desc
         told = desc.granted_mode or desc.req_mode, policy_of(desc)

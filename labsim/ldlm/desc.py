@@ -6,6 +6,8 @@ ldlm_lock2desc and the ldlm_convert_policy functions (ldlm_lock.c).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from labsim.base.errors import LustreError
 from labsim.ldlm.policy import POLICIES, WHOLE, Extent, Flock, Ibits, Plain, Policy
 from labsim.ldlm.resource import ResName
@@ -100,6 +102,21 @@ def handles_of(request: LdlmRequest, first: int = 0) -> tuple[int, ...]:
     if count > len(request.lock_handle):
         raise LustreError(EPROTO, f"ldlm_request.lock_count: {count} handles are not there")
     return tuple(request.lock_handle[first:count])
+
+
+def padded(handles: Sequence[int]) -> tuple[int, ...]:
+    """As lock_handle has them: there is room for two at least."""
+    return (*handles, *[0] * (2 - len(handles)))
+
+
+NO_CANCELS = LdlmRequest(lock_handle=padded(()))
+
+
+def cancelling(handles: Sequence[int]) -> LdlmRequest:
+    """What names locks to cancel, in an LDLM_CANCEL or along with another request."""
+    if not handles:
+        return NO_CANCELS
+    return LdlmRequest(lock_count=len(handles), lock_handle=padded(handles))
 
 
 def intent_result(reply: Message) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """The locks that a client has, and how it gives them back.
 
-Knows the table of locks, the LRU and the cancel message, not how locks are asked for nor who calls
-them back. Stands for the client's part of ldlm_resource.c, the LRU of ldlm_request.c and the client
-side of ldlm_pool.c.
+Knows the table of locks and the cancel message, not how locks are asked for nor who calls them
+back. Stands for the client's part of ldlm_resource.c, and for ldlm_cli_cancel and its kin
+(ldlm_request.c). A cancel goes alone, or along with a request that is sent anyway.
 """
 
 from __future__ import annotations
@@ -12,54 +12,42 @@ from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.base.faults import Dropped
-from labsim.base.grammar import kstrto
 from labsim.base.params import Param
-from labsim.base.units import NS_PER_S
 from labsim.ldlm import points
 from labsim.ldlm.client_lock import ClientLock, LockState
-from labsim.ldlm.desc import describe, name_of, policy_of
-from labsim.ldlm.lru import Lru, next_tick
-from labsim.ldlm.namespace import DEFAULT_LRU_SIZE, Namespace
+from labsim.ldlm.desc import cancelling, describe, name_of, padded, policy_of
 from labsim.ldlm.policy import Ibits, conflict, mode_name, valid_mode
 from labsim.ldlm.resource import ResName
+from labsim.ldlm.unused import UnusedLocks
 from labsim.net.ptlrpc import Import, Request
 from labsim.runtime.ports import Host, Steps
-from labsim.wire.constants import (
-    LDLM_FLOCK,
-    OBD_CONNECT2_LOCK_CONVERT,
-    OBD_CONNECT_CANCELSET,
-    OBD_CONNECT_LRU_RESIZE,
-)
+from labsim.wire.constants import LDLM_FLOCK, LDLM_LOCKREQ_HANDLES, OBD_CONNECT2_LOCK_CONVERT
 from labsim.wire.ldlm import LdlmLockDesc, LdlmRequest
+from labsim.wire.lustre_msg import PtlrpcBody
+from labsim.wire.message import Message
 from labsim.wire.opcodes import LDLM_CANCEL, LDLM_CONVERT
 
 EPROTO = 71
 
+LARGEST_REQUEST = 4096 - 512
+"""A request with cancels fits in a page, with the headers of network and socket."""
+HANDLE_BYTES = 8
 MAX_HANDLES = 409
-"""Locks given back in one message: what fits in a page less 512 bytes (ldlm_req_handles_avail)."""
+"""Locks given back in one LDLM_CANCEL (ldlm_format_handles_avail)."""
 
 
-class Holdings(Namespace):
+class Holdings(UnusedLocks):
     """Base of ClientNamespace: which locks there are, and how they go."""
 
-    early_lock_cancel = Param.flag(
-        True, help="the server may be told of cancelled locks along with other requests"
-    )
     dirty_age_limit = Param.count(
         10, unit="s", help="a glimpse calls a write lock back that was unused for longer than this"
     )
 
     def __init__(self, host: Host, imp: Import, name: str) -> None:
-        super().__init__(host, name)
-        self.imp = imp
-        self.lru: Lru[ClientLock] = Lru()
+        super().__init__(host, imp, name)
         self.locks: dict[int, ClientLock] = {}
         self._resources: dict[ResName, dict[int, ClientLock]] = {}
         self._leaving: list[ClientLock] = []
-        self._start_ns = self.env.now
-        self._scan: Any = None
-        self._scan_ns = 0
-        imp.on_lock_volume = self._told_volume
 
     # ---- the table
 
@@ -139,13 +127,28 @@ class Holdings(Namespace):
         kept = self._kept_bits(lock)
         if kept and (yield from self._convert(lock, kept)):
             return
-        yield from self._let_go(lock, getattr(lock.policy, "bits", 0))
-        self.drop(lock)
+        yield from self._drop_cache(lock)
         self._leaving.append(lock)
         if len(self._leaving) == 1:
             yield self.env.timeout(0)  # those that leave at the same moment go together
             leaving, self._leaving = self._leaving, []
+            yield from self._take_along(leaving)
             yield from self._tell(leaving)
+
+    def _drop_cache(self, lock: ClientLock) -> Steps[None]:
+        yield from self._let_go(lock, getattr(lock.policy, "bits", 0))
+        self.drop(lock)
+
+    def _take_along(self, leaving: list[ClientLock]) -> Steps[None]:
+        """What else should go from the LRU goes with the same message (ldlm_cli_cancel)."""
+        if not (self.packs_cancels and leaving[0].server_handle):
+            return
+        for lock in self.excess(MAX_HANDLES - len(leaving)):
+            if lock in self.lru:
+                lock.state, lock.cancel_pending = LockState.CANCELING, True
+                self.lru.remove(lock)
+                yield from self._drop_cache(lock)
+                leaving.append(lock)
 
     def _let_go(self, lock: ClientLock, bits: int) -> Steps[None]:
         """Run the blocking callback; `bits` are the inodebits that go."""
@@ -207,19 +210,22 @@ class Holdings(Namespace):
             yield from self.at(points.LDLM_CANCEL_RACE)
         except Dropped:
             known = []
-        while known:
-            now, known = known[:MAX_HANDLES], known[MAX_HANDLES:]
-            padded = (*now, 0) if len(now) == 1 else tuple(now)
-            dlm_req = LdlmRequest(lock_count=len(now), lock_handle=padded)
-            try:
-                yield from self.imp.call(Request(LDLM_CANCEL, dlm_req=dlm_req))
-            except LustreError as error:
-                # ESTALE: dropped there before we asked. Anything else: the import's business.
-                self.host.trace.emit("ldlm.cancel_failed", self.name, error.errno, len(now))
+        yield from self._send_cancels(known)
         for lock in locks:
             lock.state = LockState.GONE
             if lock.done is not None:
                 lock.done.succeed()
+
+    def _send_cancels(self, handles: list[int]) -> Steps[None]:
+        """LDLM_CANCEL; one for each lock where the server knows no sets of them."""
+        most = MAX_HANDLES if self.cancels_sets else 1
+        while handles:
+            now, handles = handles[:most], handles[most:]
+            try:
+                yield from self.imp.call(Request(LDLM_CANCEL, dlm_req=cancelling(now)))
+            except LustreError as error:
+                # ESTALE: dropped there before we asked. Anything else: the import's business.
+                self.host.trace.emit("ldlm.cancel_failed", self.name, error.errno, len(now))
 
     def wait_gone(self, locks: Iterable[ClientLock]) -> Steps[None]:
         """Wait until locks that are on their way out are gone, and the server knows."""
@@ -230,21 +236,59 @@ class Holdings(Namespace):
                 lock.done = self.env.event()
             yield lock.done
 
+    # ---- cancels that travel with other requests (early lock cancel)
+
+    @property
+    def packs_cancels(self) -> bool:
+        """May requests carry cancels (ns_connect_cancelset)?"""
+        return self.early_lock_cancel and self.cancels_sets
+
     def take_early(self, resource: ResName, mode: int, bits: int) -> list[int]:
         """Give up the unused locks that a lock of that mode on these inodebits would call back.
 
-        Their server handles, for another request to carry (early lock cancel,
-        ldlm_cancel_resource_local). A lock whose cache cannot be dropped at once stays.
+        Their server handles, for another request to carry (ldlm_cancel_resource_local). A lock
+        whose cache cannot be dropped at once stays.
         """
-        if not (self.early_lock_cancel and self.imp.granted(OBD_CONNECT_CANCELSET)):
+        if not self.packs_cancels:
             return []
-        wanted, handles = Ibits(bits), []
-        for lock in list(self.of(resource)):
-            if lock not in self.lru or not conflict(lock.mode, lock.policy, mode, wanted):
-                continue
-            if self.drop_at_once(lock):
-                handles.append(lock.server_handle)
-        return handles
+        wanted = Ibits(bits)
+        locks = [
+            lock for lock in self.of(resource)
+            if lock in self.lru and conflict(lock.mode, lock.policy, mode, wanted)
+        ]  # fmt: skip
+        return self._dropped(locks)
+
+    def _dropped(self, locks: Iterable[ClientLock]) -> list[int]:
+        return [lock.server_handle for lock in locks if self.drop_at_once(lock)]
+
+    def pack_cancels(self, request: Request, new: int = 0) -> None:
+        """Have a request also carry what the LRU has too much, as far as there is room in it.
+
+        What its dlm_req names already beyond that room goes in a message of its own
+        (ldlm_prep_elc_req). `new` locks will come with the answer.
+        """
+        if not (self.packs_cancels and "dlm_req" in request.fields):
+            return
+        dlm_req: LdlmRequest = request.fields["dlm_req"]
+        handles = list(dlm_req.lock_handle[: dlm_req.lock_count])
+        if len(handles) <= LDLM_LOCKREQ_HANDLES and not self.has_surplus(new):
+            return
+        room = self._handles_avail(request)
+        handles += self._dropped(self.surplus(room - len(handles), new))
+        handles, rest = handles[:room], handles[room:]
+        request.fields["dlm_req"] = dlm_req.replace(
+            lock_count=len(handles), lock_handle=padded(handles)
+        )
+        if rest:
+            self.env.process(self._send_cancels(rest))
+
+    @staticmethod
+    def _handles_avail(request: Request) -> int:
+        """How many handles a request may name: what fits in a page, and never less than two."""
+        size = Message(request.format, request.fields, PtlrpcBody()).wire_size
+        more = len(request.fields["dlm_req"].lock_handle) - LDLM_LOCKREQ_HANDLES
+        spare = (LARGEST_REQUEST - size) // HANDLE_BYTES + more
+        return max(spare, 0) + LDLM_LOCKREQ_HANDLES
 
     def drop_at_once(self, lock: ClientLock) -> bool:
         """Forget an unused lock; False where its cache takes time, so that it leaves in order."""
@@ -259,112 +303,12 @@ class Holdings(Namespace):
         lock.state = LockState.GONE
         return True
 
-    # ---- the LRU
-
-    def _told_volume(self, volume: int, limit: int) -> None:
-        """The server's lock volume has changed."""
-        self.pool.told(volume, limit)
-        if self.limit() is None:
-            self._schedule_scan()
-
-    def limit(self) -> int | None:
-        """How many unused locks are kept; None: only their age counts (LRU_RESIZE)."""
-        if self.lru_size:
-            return self.lru_size
-        return None if self.imp.granted(OBD_CONNECT_LRU_RESIZE) else DEFAULT_LRU_SIZE
-
-    def shrink(self) -> None:
-        """Give back what the LRU has above its limit; without a limit see to the old ones."""
-        limit = self.limit()
-        if limit is None:
-            self._schedule_scan()
-        else:
-            for lock in self.lru.over(limit):
-                self.start_cancel(lock)
-
-    def _schedule_scan(self) -> None:
-        """Arm for the first turn of the pool at which the oldest lock will be too old."""
-        oldest = self.lru.oldest
-        if oldest is None:
-            return
-        age_ns = self.max_age_ns()
-        by_volume_s = self.pool.age_s(len(self.lru))
-        if by_volume_s is not None:
-            age_ns = min(age_ns, by_volume_s * NS_PER_S)
-        ripe_ns = max(oldest.last_used_ns + age_ns, self.env.now)
-        period_ns = self.pool_recalc_period * NS_PER_S
-        at_ns = next_tick(ripe_ns, self._start_ns, period_ns)
-        if self._scan is None or at_ns < self._scan_ns:
-            self.stop_scan()
-            self._scan_ns = at_ns
-            self._scan = self.imp.rpc.deadlines.add(at_ns, self._scanned)
-
-    def _scanned(self) -> None:
-        """A turn of the pool (ldlm_cli_pool_recalc): cancel what is too old, or too much."""
-        self._scan = None
-        if self.limit() is None:
-            for lock in self._ripe():
-                self.start_cancel(lock)
-            self._schedule_scan()
-
-    def _ripe(self) -> list[ClientLock]:
-        """The unused locks that are too old, or weigh too much (ldlm_cancel_lrur_policy)."""
-        found: list[ClientLock] = []
-        now, oldest_ns = self.env.now, self.env.now - self.max_age_ns()
-        for lock in self.lru:
-            age_s = (now - lock.last_used_ns) // NS_PER_S
-            if lock.last_used_ns >= oldest_ns and self.pool.keeps(
-                len(self.lru) - len(found), age_s
-            ):
-                break
-            found.append(lock)
-        return found
-
-    def age_changed(self) -> None:
-        """Look at the LRU anew, at the pool's next turn."""
-        self.stop_scan()
-        self.shrink()
-
-    def stop_scan(self) -> None:
-        """Disarm the pool's next turn."""
-        if self._scan is not None:
-            self._scan.cancel()
-            self._scan = None
-
     # ---- parameters
-
-    def show_lru_size(self) -> str:
-        """The limit; without one, how many unused locks there are."""
-        return f"{len(self.lru) if self.limit() is None else self.limit()}\n"
-
-    def store_lru_size(self, text: str) -> Steps[None] | None:
-        """A number of locks to keep from now on; 0: as many as age allows; "clear": none now."""
-        if text.startswith("clear"):
-            return self.clear()
-        size = kstrto(text, 10, 0, 2**64 - 1)
-        if self.limit() is None or size:
-            for lock in self.lru.over(size):
-                self.start_cancel(lock)
-        self.lru_size = size
-        self.age_changed()
-        return None
-
-    def clear(self) -> Steps[None]:
-        """Give back all locks that nobody uses."""
-        locks = list(self.lru)
-        for lock in locks:
-            self.start_cancel(lock)
-        yield from self.wait_gone(locks)
 
     @Param.computed(unit="locks", help="locks in this namespace")
     def lock_count(self) -> int:
         """How many locks this client has or asks for."""
         return len(self.locks)
-
-    @Param.computed(unit="locks", help="locks that nobody uses at present")
-    def lock_unused_count(self) -> int:
-        """How many of them are in the LRU."""
-        return len(self.lru)
 
     @Param.computed(unit="resources", help="resources that have locks")
     def resource_count(self) -> int:

@@ -1,7 +1,7 @@
 """The unused locks of a client, oldest first.
 
 A pure structure. Does not know locks beyond their cookie, nor time beyond the numbers it is given.
-Stands for ns_unused_list and the policies of ldlm_request.c (passed, aged).
+Stands for ns_unused_list and ns_last_pos.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ L = TypeVar("L", bound=Unused)
 class Lru(Generic[L]):
     """Locks in the order in which they were last used."""
 
-    __slots__ = ("_locks",)
+    __slots__ = ("_fresh", "_locks")
 
     def __init__(self) -> None:
         self._locks: dict[int, L] = {}
+        self._fresh: dict[int, L] = {}
 
     def __len__(self) -> int:
         return len(self._locks)
@@ -40,12 +41,27 @@ class Lru(Generic[L]):
     def add(self, lock: L, now_ns: int) -> None:
         """The last user of `lock` has gone."""
         lock.last_used_ns = now_ns
-        self._locks.pop(lock.cookie, None)
-        self._locks[lock.cookie] = lock
+        self.remove(lock)
+        self._locks[lock.cookie] = self._fresh[lock.cookie] = lock
 
     def remove(self, lock: L) -> None:
         """`lock` is in use again, or on its way out."""
-        self._locks.pop(lock.cookie, None)
+        if self._locks.pop(lock.cookie, None) is not None:
+            self._fresh.pop(lock.cookie, None)
+
+    def pass_over(self, lock: L) -> None:
+        """`lock` is not `fresh` any more, until it was used again."""
+        self._fresh.pop(lock.cookie, None)
+
+    @property
+    def fresh(self) -> Iterator[L]:
+        """Those that nobody passed over."""
+        return iter(self._fresh.values())
+
+    @property
+    def candidate(self) -> L | None:
+        """The oldest of those that nobody passed over."""
+        return next(iter(self._fresh.values()), None)
 
     @property
     def oldest(self) -> L | None:
@@ -59,15 +75,6 @@ class Lru(Generic[L]):
     def over(self, limit: int) -> list[L]:
         """The oldest locks, as many as there are above `limit`."""
         return self.first(max(len(self._locks) - limit, 0))
-
-    def aged(self, now_ns: int, max_age_ns: int) -> list[L]:
-        """The locks that were last used longer ago than `max_age_ns`."""
-        old = []
-        for lock in self._locks.values():
-            if lock.last_used_ns + max_age_ns >= now_ns:
-                break
-            old.append(lock)
-        return old
 
 
 def next_tick(after_ns: int, start_ns: int, period_ns: int) -> int:

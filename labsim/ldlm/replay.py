@@ -21,8 +21,6 @@ from labsim.wire.constants import (
     LDLM_FL_BLOCK_GRANTED,
     LDLM_FL_BLOCK_WAIT,
     LDLM_FL_REPLAY,
-    LDLM_IBITS,
-    MDS_INODELOCK_OPEN,
 )
 from labsim.wire.ldlm import LdlmRequest
 from labsim.wire.message import Message
@@ -31,16 +29,11 @@ from labsim.wire.opcodes import LDLM_ENQUEUE
 Send: TypeAlias = Callable[[Request], Steps[Message]]
 """How a request goes out while its import recovers."""
 
-Idle: TypeAlias = Callable[[ClientLock], bool]
-"""Is nothing cached under an unused lock, so that it may be forgotten (ns_cancel)?"""
-
 
 class Replays(Callbacks):
     """The lock replay of a ClientNamespace."""
 
     module: LdlmModule
-    idle: Idle | None = None
-    """Set by who caches under extent locks; None: every one of them is worth replaying."""
 
     def replay_locks(self, send: Send) -> Steps[None]:
         """Tell the server of every lock, all at once; first forget those that guard nothing."""
@@ -52,14 +45,8 @@ class Replays(Callbacks):
     def _forget_unused(self) -> None:
         """Drop unused locks without a word: who restarted does not know them any more."""
         for lock in list(self.lru):
-            if self._guards_nothing(lock):
+            if self.cheap(lock):
                 self.drop_at_once(lock)
-
-    def _guards_nothing(self, lock: ClientLock) -> bool:
-        """Open locks stay (mdc_cancel_weight), and extent locks with pages (osc_cancel_weight)."""
-        if lock.policy.kind == LDLM_IBITS:
-            return not getattr(lock.policy, "bits", 0) & MDS_INODELOCK_OPEN
-        return self.idle is not None and self.idle(lock)
 
     def _replay(self, lock: ClientLock, send: Send) -> Steps[None]:
         if not _worth(lock):

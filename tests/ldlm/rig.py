@@ -29,6 +29,7 @@ from labsim.wire.constants import (
     LDLM_CB_REQUEST_PORTAL,
     MDC_REPLY_PORTAL,
     MDS_REQUEST_PORTAL,
+    OBD_CONNECT_CANCELSET,
     OBD_CONNECT_LRU_RESIZE,
     OBD_CONNECT_LVB_TYPE,
     OBD_CONNECT_VERSION,
@@ -40,7 +41,9 @@ from labsim.wire.opcodes import MDS_CONNECT, MDS_DISCONNECT, OBD_PING, OST_CONNE
 from labsim.wire.ost import OstLvb
 
 SERVER = Nid.parse("10.0.0.2@tcp")
-GRANTED = OBD_CONNECT_VERSION | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_LRU_RESIZE
+GRANTED = (
+    OBD_CONNECT_VERSION | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_LRU_RESIZE | OBD_CONNECT_CANCELSET
+)
 S = NS_PER_S
 
 
@@ -118,8 +121,10 @@ class User:
 
     def blocking(self, lock: ClientLock) -> Any:
         self.called.append(lock)
-        if self.flush_ns:
-            yield self.world.env.timeout(self.flush_ns)
+        return self._flush() if self.flush_ns else None
+
+    def _flush(self) -> Any:
+        yield self.world.env.timeout(self.flush_ns)
 
     def lock(self, resource: Any, mode: int, **given: Any) -> Any:
         """Enqueue, as a process body; returns the lock."""

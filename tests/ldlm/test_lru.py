@@ -38,11 +38,17 @@ def test_what_is_over_a_limit() -> None:
     assert cookies(lru.over(0)) == [0, 1, 2, 3, 4]
 
 
-def test_what_is_too_old() -> None:
-    lru = filled(5)
-    assert cookies(lru.aged(now_ns=400, max_age_ns=200)) == [0, 1]
-    assert cookies(lru.aged(now_ns=401, max_age_ns=200)) == [0, 1, 2]
-    assert filled(0).aged(now_ns=9, max_age_ns=0) == []
+def test_who_was_passed_over_is_fresh_again_when_used() -> None:
+    lru = filled(3)
+    first = lru.candidate
+    assert first is not None and first is lru.oldest
+    lru.pass_over(first)
+    assert cookies(list(lru.fresh)) == [1, 2] and cookies(list(lru)) == [0, 1, 2]
+    assert lru.candidate is not first and lru.oldest is first
+    lru.add(first, now_ns=1000)
+    assert cookies(list(lru.fresh)) == [1, 2, 0]
+    lru.remove(first)
+    assert cookies(list(lru.fresh)) == [1, 2]
 
 
 def test_ticks_come_after_the_time_given() -> None:

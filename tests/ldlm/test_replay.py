@@ -118,7 +118,7 @@ def test_extent_locks_keep_what_they_were_granted_and_go_if_nothing_is_cached() 
     full = one.take(OBJECT, LCK_PW, extent=Extent(0, 4095))
     one.ns.put(full)
     two.ns.put(two.take(ost_resource(8), LCK_PR, extent=Extent(0, 4095)))
-    one.ns.idle = two.ns.idle = lambda lock: lock is not full
+    one.ns.guards_nothing = two.ns.guards_nothing = lambda lock: lock is not full
     for lock in two.ns.locks.values():
         lock.blocking = None
     restart(world)

@@ -17,6 +17,7 @@ from labsim.base.params import Param
 from labsim.base.payload import Payload
 from labsim.base.units import NS_PER_US
 from labsim.ldlm.client import ClientNamespace
+from labsim.ldlm.desc import cancelling
 from labsim.ldlm.resource import fid_resource
 from labsim.net.ptlrpc import Import, Request, Tags
 from labsim.nodes.client import points
@@ -74,7 +75,6 @@ from labsim.wire.constants import (
     OBD_MD_FLID,
     SEQ_ALLOC_META,
 )
-from labsim.wire.ldlm import LdlmRequest
 from labsim.wire.lu import LuSeqRange
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.mdt import MdtBody
@@ -275,6 +275,7 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
 
     def modify(self, request: Request) -> Steps[Message]:
         """As `call`, under the limits for requests that change something."""
+        self.ldlm.pack_cancels(request)
         close = request.opcode == MDS_CLOSE
         request.tag = yield from self._begin(True, close)
         try:
@@ -325,14 +326,11 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         self.stats.add(opcode_name(opcode).lower(), usecs)
 
     def cancels(self, *wanted: tuple[Fid, int]) -> dict[str, Any]:
-        """The dlm_req field that gives back this client's own locks in the way; or nothing."""
+        """The dlm_req field, which gives back this client's own locks in the way."""
         handles: list[int] = []
         for fid, bits in wanted:
             handles += self.ldlm.take_early(fid_resource(fid), LCK_EX, bits)
-        if not handles:
-            return {}
-        padded = tuple(handles) if len(handles) > 1 else (handles[0], 0)
-        return {"dlm_req": LdlmRequest(lock_count=len(handles), lock_handle=padded)}
+        return {"dlm_req": cancelling(handles)}
 
     # ---- reading
 

@@ -124,7 +124,7 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
             want=self.wanted,
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
-        self.ldlm.idle = guards_nothing
+        self.ldlm.guards_nothing = guards_nothing
         self.imp.on_active += (self._connected,)
         self.imp.on_evicted += (self._evicted,)
         self.imp.on_idle = self.grant.evicted
