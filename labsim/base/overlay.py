@@ -45,6 +45,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """OBD_CONNECT_* that the tree has never heard of; its clients do not ask for them."""
     xattr_cache: bool = True
     """The client keeps extended attributes under XATTR inodebits locks."""
+    few_xattrs: bool = True
+    """The client expects few extended attributes of a file when it asks for all (LU-9417)."""
     osc_idle_s: int = 20
     """Seconds without a reply after which an OSC that holds nothing disconnects; 0: never."""
     jobid_codes: str = "eghjpu"

@@ -81,7 +81,7 @@ class Lnd(Protocol):
 class MatchEntry:
     """Someone waits here for a message; `unlink()` stops that and may be called twice."""
 
-    __slots__ = ("_key", "_table", "handler", "once", "payload", "peer")
+    __slots__ = ("_key", "_table", "handler", "once", "payload", "peer", "room", "truncate")
 
     def __init__(
         self,
@@ -91,6 +91,8 @@ class MatchEntry:
         payload: Any = None,
         once: bool = False,
         peer: int | None = None,
+        room: int | None = None,
+        truncate: bool = False,
     ) -> None:
         self._table = table
         self._key = key
@@ -98,6 +100,8 @@ class MatchEntry:
         self.payload = payload
         self.once = once
         self.peer = peer
+        self.room = room
+        self.truncate = truncate
         table[key] = self
 
     @property
@@ -176,13 +180,16 @@ class Lnet:
         *,
         once: bool = False,
         peer: int | None = None,
+        room: int | None = None,
+        truncate: bool = False,
     ) -> MatchEntry:
         """Wait for PUTs with these match bits, until unlinked, or for one only with `once`.
 
         With `peer`, a PUT from another NID does not match. A second post of the same bits
-        takes the place of the first.
+        takes the place of the first. What does not fit into `room` bytes is dropped, or with
+        `truncate` (LNET_MD_TRUNCATE) announced: the handler gets the packet without its payload.
         """
-        return MatchEntry(self._posted, (portal, match), handler, None, once, peer)
+        return MatchEntry(self._posted, (portal, match), handler, None, once, peer, room, truncate)
 
     def expose(
         self,
@@ -303,9 +310,16 @@ class Lnet:
     def _got_put(self, packet: Packet) -> None:
         entry = self._posted.get((packet.portal, packet.match))
         handler = None
+        length = packet.length
         if entry is not None and (entry.peer is None or entry.peer == packet.src):
-            handler = entry.handler
-            if entry.once:
+            room = entry.room
+            if room is None or packet.offset + length <= room:
+                handler = entry.handler
+            elif entry.truncate:
+                handler = entry.handler
+                length = max(room - packet.offset, 0)
+                packet = packet._replace(payload=None)
+            if entry.once and handler is not None:
                 entry.unlink()
         else:
             handler = self._services.get(packet.portal)
@@ -313,7 +327,7 @@ class Lnet:
             self._lose(packet)
             return
         if packet.handle != NO_HANDLE:
-            self._answer(ACK, packet, b"", packet.length)
+            self._answer(ACK, packet, b"", length)
         handler(packet)
 
     def _got_get(self, packet: Packet) -> None:

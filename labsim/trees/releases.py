@@ -12,11 +12,18 @@ from labsim.trees.tree import Tree, ocd_version
 from labsim.wire.constants import (
     OBD_CONNECT2_LOCK_CONVERT,
     OBD_CONNECT_GRANT_PARAM,
+    OBD_CONNECT_LARGE_ACL,
     OBD_CONNECT_SHORTIO,
 )
 
 XATTR_CACHE_SINCE: Version = (2, 4, 53)
 """The client's cache of extended attributes, and the XATTR inodebit, came with e53d1c18ea9f."""
+
+FEW_XATTRS_SINCE: Version = (2, 10, 0)
+"""getxattr intents with little room (LU-9417): in 2.10, not in 2.8; in which tag is unknown."""
+
+LARGE_ACL_SINCE: Version = (2, 9, 0)
+"""ACLs of more than 32 entries (LU-7473); in which tag before 2.9 is unknown."""
 
 SHORT_IO_SINCE: Version = (2, 11, 0)
 """Short I/O (LU-1757) is in 2.12 and not in 2.10; in which tag between them is unknown."""
@@ -49,6 +56,7 @@ def traits_of(version: Version) -> Traits:
     return Traits(
         ocd_version=ocd_version(version),
         connect_unknown=_connect_unknown(version),
+        few_xattrs=version >= FEW_XATTRS_SINCE,
         xattr_cache=version >= XATTR_CACHE_SINCE,
         osc_idle_s=20 if version >= IDLE_SINCE else 0,
         jobid_codes=_jobid_codes(version),
@@ -60,7 +68,11 @@ def traits_of(version: Version) -> Traits:
 
 
 def _connect_unknown(version: Version) -> int:
-    since = {OBD_CONNECT_SHORTIO: SHORT_IO_SINCE, OBD_CONNECT_GRANT_PARAM: GRANT_PARAM_SINCE}
+    since = {
+        OBD_CONNECT_SHORTIO: SHORT_IO_SINCE,
+        OBD_CONNECT_GRANT_PARAM: GRANT_PARAM_SINCE,
+        OBD_CONNECT_LARGE_ACL: LARGE_ACL_SINCE,
+    }
     return sum(flag for flag, first in since.items() if version < first)
 
 

@@ -120,6 +120,24 @@ def test_an_ack_says_how_much_was_taken(wire, pair):
     assert a.put(B, 8, 3, b"") is None
 
 
+def test_what_does_not_fit_is_dropped_or_announced(wire, pair):
+    a, b = pair
+    got, acks = [], []
+    b.post(8, 1, got.append, room=4)
+    a.put(B, 8, 1, b"12345", ack=acks.append)
+    a.put(B, 8, 1, b"1234", offset=1, ack=acks.append)
+    wire.pump()
+    assert (got, acks, b.counters.drop_count) == ([], [], 2)
+    b.post(8, 1, got.append, room=4, truncate=True)
+    a.put(B, 8, 1, b"12345", offset=1, ack=acks.append)
+    a.put(B, 8, 1, b"123", offset=1)
+    wire.pump()
+    assert [(packet.payload, packet.offset, packet.length) for packet in got] == [
+        (None, 1, 5), (b"123", 1, 3),
+    ]  # fmt: skip
+    assert [packet.length for packet in acks] == [3]
+
+
 def test_no_ack_for_what_was_dropped(wire, pair):
     a, _ = pair
     a.put(B, 8, 3, b"x", ack=lambda packet: pytest.fail("nobody took it"))

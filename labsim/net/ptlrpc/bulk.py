@@ -48,11 +48,11 @@ def expose(rpc: Any, request: Request, portal: int, base: int) -> None:
             request.exposed.append(lnet.expose(portal, base + number, data))
             continue
 
-        def landed(packet: Any, number: int = number, room: int = high - low) -> None:
-            if len(packet.payload) <= room:
-                request.take_chunk(number, packet.payload)
+        def landed(packet: Any, number: int = number) -> None:
+            request.take_chunk(number, packet.payload)
 
-        request.exposed.append(lnet.post(portal, base + number, landed))
+        room = high - low
+        request.exposed.append(lnet.post(portal, base + number, landed, room=room))
 
 
 def withdraw(request: Request) -> None:

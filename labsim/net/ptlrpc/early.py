@@ -11,7 +11,7 @@ from typing import Any
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.server_request import ServerRequest
-from labsim.net.ptlrpc.timeouts import EARLY_SIZE, SERVICE_GUESS_S, Estimate
+from labsim.net.ptlrpc.timeouts import SERVICE_GUESS_S, Estimate
 from labsim.wire.constants import (
     MSG_LOCK_REPLAY_DONE,
     MSG_REPLAY,
@@ -24,6 +24,7 @@ from labsim.wire.constants import (
 )
 from labsim.wire.lustre_msg import PtlrpcBody
 from labsim.wire.message import Message, body_checksum
+from labsim.wire.reply_room import EARLY_SIZE
 
 RECOVERING = MSG_REPLAY | MSG_REQ_REPLAY_DONE | MSG_LOCK_REPLAY_DONE
 """What waits for other clients says nothing of how long the service takes."""

@@ -27,7 +27,6 @@ from labsim.wire.constants import (
     MSG_CONNECT_RECOVERING,
     MSG_CONNECT_REPLAYABLE,
     MSG_CONNECT_TRANSNO,
-    MSG_RESENT,
     OBD_CONNECT_AT,
     OBD_CONNECT_JOBSTATS,
     PTL_RPC_MSG_ERR,
@@ -410,8 +409,12 @@ class Import(Pinged):
             if request.no_resend:
                 self.fail(request, LustreError(ETIMEDOUT, f"{self.name}: not resent"))
                 continue
-            request.flags |= MSG_RESENT
-            self.send(request, fresh_mbits=True)
+            super().resend(request)
+
+    def resend(self, request: Request) -> None:
+        """Send a request again; without a connection it waits until there is one."""
+        if self.state is State.FULL or request.recovers:
+            super().resend(request)
 
     # ---- idling, and being switched off
 

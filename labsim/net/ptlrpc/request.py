@@ -5,12 +5,13 @@ Does not know imports. Stands for struct ptlrpc_request on the client.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from labsim.base.payload import Payload, join
 from labsim.wire.formats import format_of
 from labsim.wire.message import Message
+from labsim.wire.reply_room import NOTHING_SET
 
 NO_VERSIONS = (0, 0, 0, 0)
 
@@ -21,7 +22,8 @@ class Request:
     `bulk_out` is data that the server will fetch, `bulk_in` how many bytes the server may put;
     they arrive in `data`. `no_resend` fails with ETIMEDOUT instead of waiting for a reconnect,
     `no_delay` with EAGAIN where the import is not connected. `tag` is the slot of reply_data that
-    a modifying request has (pb_tag).
+    a modifying request has (pb_tag). `reply_sizes` are the bytes that its caller makes room for, by
+    buffer of the reply, where neither the format nor the request tells.
 
     What the server may lose with its power is kept by the import and replayed: a request whose
     reply brought a transno that is not committed yet, and while `keep` is set a committed one too
@@ -60,6 +62,8 @@ class Request:
         "portal",
         "pre_versions",
         "recovers",
+        "replen",
+        "reply_sizes",
         "sent_ns",
         "sent_s",
         "sent_to",
@@ -83,6 +87,7 @@ class Request:
         timeout_ns: int | None = None,
         op_flags: int = 0,
         on_answer: Callable[[Request, Message], None] | None = None,
+        reply_sizes: Mapping[str, int] = NOTHING_SET,
         **fields: Any,
     ) -> None:
         self.opcode = opcode
@@ -95,6 +100,9 @@ class Request:
         self.no_delay = no_delay
         self.timeout_ns = timeout_ns
         self.op_flags = op_flags
+        self.reply_sizes = reply_sizes
+        self.replen = 0
+        """What its reply is known to take since one did not fit; 0: as its format tells."""
         self.flags = 0
         self.xid = 0
         self.mbits = 0

@@ -18,6 +18,7 @@ from labsim.net.ptlrpc.rpc import PtlRpc
 from labsim.net.ptlrpc.timeouts import PeerTimes
 from labsim.wire.constants import (
     MSG_REPLAY,
+    MSG_RESENT,
     MSGHDR_AT_SUPPORT,
     MSGHDR_CKSUM_INCOMPAT18,
     PTL_RPC_MSG_REQUEST,
@@ -38,9 +39,9 @@ from labsim.wire.opcodes import (
     ROUTES,
     pb_version,
 )
-from labsim.wire.reply_room import reply_room
+from labsim.wire.reply_room import announced, posted, reply_room
 
-ETIMEDOUT = 110
+EOVERFLOW, ETIMEDOUT = 75, 110
 
 CONNECTS = frozenset({MDS_CONNECT, OST_CONNECT, MGS_CONNECT})
 SILENT = CONNECTS | {MDS_DISCONNECT, OST_DISCONNECT, MGS_DISCONNECT}
@@ -122,8 +123,13 @@ class Sender:
             bulk.withdraw(request)
             base = rpc.next_xid() if fresh_mbits else request.xid
             bulk.expose(rpc, request, route.bulk_portal, base)
+        fmt = format_in(request.format, self.era)
+        room = reply_room(fmt, request.fields, request.reply_sizes)
         if request.entry is None:
-            request.entry = rpc.lnet.post(reply_portal, request.xid, self._receiver(request))
+            request.entry = rpc.lnet.post(
+                reply_portal, request.xid, self._receiver(request), truncate=True,
+                room=posted(request.replen or room) if room else None,
+            )  # fmt: skip
         request.sent_ns = self.last_sent_ns = rpc.env.now
         request.sent_s = rpc.now_s
         request.sent_to = request_portal
@@ -131,9 +137,8 @@ class Sender:
         self._arm(request, timeout_ns)
         request.adaptive = self.at_granted and opcode not in CONNECTS
         flags = AT_FLAGS if request.adaptive else 0
-        room = reply_room(format_in(request.format, self.era), request.fields)
         body = self._body(request, timeout_ns)
-        message = Message(request.format, request.fields, body, flags, room)
+        message = Message(request.format, request.fields, body, flags, announced(fmt, room))
         message = in_era(message, self.era)
         if not rpc.faults or not self._waylaid(request, message, timeout_ns):
             self._put(self.peer, request, message)
@@ -209,6 +214,9 @@ class Sender:
 
     def _receiver(self, request: Request) -> Any:
         def receive(packet: Any) -> None:
+            if packet.payload is None:
+                self._truncated(request, packet)
+                return
             try:
                 reply = as_message(
                     packet.payload, request=False, format_=format_in(request.format, self.era)
@@ -234,6 +242,26 @@ class Sender:
                 self.answered(request, reply)
 
         return receive
+
+    def _truncated(self, request: Request, packet: Any) -> None:
+        """The reply is longer than its buffer: ask again with one that has the room (after_reply).
+
+        Nothing was read of it. EOVERFLOW for a request that must not be resent.
+        """
+        if request.done.triggered:
+            return
+        self.rpc.trace.emit("rpc.truncated", request.opcode, request.xid, packet.length)
+        if request.no_resend:
+            self.fail(request, LustreError(EOVERFLOW, f"a reply of {packet.length} bytes"))
+            return
+        request.replen = packet.offset + packet.length
+        self._close(request)
+        self.resend(request)
+
+    def resend(self, request: Request) -> None:
+        """Send a request a second time (MSG_RESENT)."""
+        request.flags |= MSG_RESENT
+        self.send(request, fresh_mbits=True)
 
     def _early(self, request: Request, reply: Message) -> None:
         """The server asks for more time (ptlrpc_at_recv_early_reply); ignored if it is damaged."""
@@ -274,8 +302,13 @@ class Sender:
         if request.deadline is not None:
             request.deadline.cancel()
             request.deadline = None
+        self._close(request)
+        if request.exposed:
+            bulk.withdraw(request)
+
+    @staticmethod
+    def _close(request: Request) -> None:
+        """Take the reply buffer away."""
         if request.entry is not None:
             request.entry.unlink()
             request.entry = None
-        if request.exposed:
-            bulk.withdraw(request)

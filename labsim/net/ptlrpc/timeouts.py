@@ -17,9 +17,6 @@ NOTHING = [0] * BINS
 SERVICE_GUESS_S = 10
 """What a service believes it takes before it has answered anything."""
 
-EARLY_SIZE = 192
-"""lustre_msg_early_size: where in the reply buffer the reply itself goes, behind early ones."""
-
 SLACK_S = 3
 """A service time so much longer than the whole exchange is that of an earlier copy."""
 

@@ -14,7 +14,7 @@ from labsim.net.ptlrpc import State
 from labsim.nodes.client.cred import Cred
 from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.llite import Llite
-from labsim.nodes.client.mdc import MIN_EASIZE, Mdc
+from labsim.nodes.client.mdc import Mdc
 from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.readahead import ReadAhead
 from labsim.nodes.client.vfs import Vfs
@@ -100,7 +100,7 @@ class Client(Node):
         """The largest layout is one with a stripe on every OST (lov_mds_md_size)."""
         largest = LAYOUT_HEAD + LAYOUT_STRIPE * len(self.oscs)
         for mdc in self.mdcs:
-            mdc.max_easize = max(MIN_EASIZE, largest)
+            mdc.max_easize = max(mdc.max_easize, largest)
 
     def devices(self) -> list[Device]:
         """What `lctl dl` lists."""

@@ -150,7 +150,7 @@ class Attributes:
         mdc = self.mdc(inode.fid)
         wanted = OBD_MD_FLEASIZE | OBD_MD_FLDIREA
         try:
-            reply = yield from mdc.getattr(inode, wanted, cred, mdc.max_easize)
+            reply = yield from mdc.getattr(inode, wanted, cred, mdc.default_easize)
         except LustreError as error:
             if error.errno != ENODATA:
                 raise

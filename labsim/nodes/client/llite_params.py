@@ -75,6 +75,15 @@ class LliteParams(Component, tree="llite.{name}"):
     user_xattr: bool
     acl: bool
 
+    def show_default_easize(self) -> str:
+        """What the MDT devices make room for; an MDT that tells more changes it."""
+        return f"{self.mdcs[0].default_easize}\n"
+
+    def set_default_easize(self, value: int) -> None:
+        """From now on, until an MDT tells something else."""
+        for mdc in self.mdcs:
+            mdc.default_easize = value
+
     def store_stat_blocksize(self, text: str) -> None:
         """0, or a power of two of a page at least."""
         before = self.stat_blocksize

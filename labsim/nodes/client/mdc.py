@@ -60,6 +60,7 @@ from labsim.wire.constants import (
     OBD_CONNECT_FULL20,
     OBD_CONNECT_IBITS,
     OBD_CONNECT_JOBSTATS,
+    OBD_CONNECT_LARGE_ACL,
     OBD_CONNECT_LAYOUTLOCK,
     OBD_CONNECT_LOV_V3,
     OBD_CONNECT_LRU_RESIZE,
@@ -100,11 +101,6 @@ from labsim.wire.ost import ObdStatfs
 
 ESHUTDOWN = 108
 
-MIN_EASIZE = 56
-"""lov_mds_md_size(1): the layout of a file with one stripe."""
-
-XATTR_SIZE_MAX = 65536
-
 READPAGE_BYTES = 1 << 20
 """How much of a directory one MDS_READPAGE asks for (MD_MAX_BRW_SIZE)."""
 
@@ -117,7 +113,7 @@ WANTED = (
     | OBD_CONNECT_EINPROGRESS | OBD_CONNECT_LVB_TYPE | OBD_CONNECT_DISP_STRIPE
     | OBD_CONNECT_OPEN_BY_FID | OBD_CONNECT_MULTIMODRPCS | OBD_CONNECT_DIR_STRIPE
     | OBD_CONNECT_SUBTREE | OBD_CONNECT_BULK_MBITS | OBD_CONNECT_FLAGS2 | OBD_CONNECT_AT
-    | OBD_CONNECT_JOBSTATS | OBD_CONNECT_FLOCK_DEAD
+    | OBD_CONNECT_JOBSTATS | OBD_CONNECT_FLOCK_DEAD | OBD_CONNECT_LARGE_ACL
 )  # fmt: skip
 
 
@@ -151,7 +147,8 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             want=self.wanted,
         )
         self.ldlm: ClientNamespace = node.make(ClientNamespace, node, self.imp, name)
-        self.max_easize = MIN_EASIZE
+        self.traits = node.host.kit.traits
+        self.start_rooms()
         self.fids = FidAllocator(self.env, self.new_sequences)
         self.fld = FldCache(self.query_fld)
         self.blocking: Callable[[Any], Any] | None = None
@@ -344,12 +341,19 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
     def getattr(self, inode: Any, valid: int, cred: Cred, room: int = 0) -> Steps[Message]:
         """Attributes, and an EA or a link's target of at most `room` bytes, without a lock."""
         body = self.body(inode.fid, valid, cred, inode, room)
-        return (yield from self.call(Request(MDS_GETATTR, mdt_body=body)))
+        return (yield from self._ask(MDS_GETATTR, room, mdt_body=body))
 
     def getattr_name(self, parent: Any, name: str, valid: int, cred: Cred) -> Steps[Message]:
         """As `getattr`, by name."""
-        body = self.body(parent.fid, valid, cred, parent, self.max_easize)
-        return (yield from self.call(Request(MDS_GETATTR_NAME, mdt_body=body, name=name)))
+        room = self.default_easize
+        body = self.body(parent.fid, valid, cred, parent, room)
+        return (yield from self._ask(MDS_GETATTR_NAME, room, mdt_body=body, name=name))
+
+    def _ask(self, opcode: int, room: int, **fields: Any) -> Steps[Message]:
+        request = Request(opcode, reply_sizes=self.getattr_sizes(room), **fields)
+        reply = yield from self.call(request)
+        self.learn_easize(reply)
+        return reply
 
     def getxattr(self, inode: Any, name: str, valid: int, room: int, cred: Cred) -> Steps[Message]:
         """One attribute, or with OBD_MD_FLXATTRLS and no name their names; room 0 asks the size."""
@@ -372,10 +376,6 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
         """An UPDATE lock on a directory, so that its entries may be kept."""
         lock, _ = yield from self.enqueue(fid_resource(directory.fid), LCK_PR, MDS_INODELOCK_UPDATE)
         return lock
-
-    def xattr_room(self) -> int:
-        """How many bytes of values a getxattr intent has room for (ocd_max_easize)."""
-        return min(self.imp.connect_data.max_easize or XATTR_SIZE_MAX, XATTR_SIZE_MAX) & ~3
 
     def statfs(self, lazy: bool = True) -> Steps[ObdStatfs]:
         """Space and inodes of the MDT; `lazy`: fails rather than waits for a reconnect."""

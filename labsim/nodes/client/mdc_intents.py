@@ -17,6 +17,7 @@ from labsim.ldlm.resource import fid_resource
 from labsim.nodes.client.cred import S_IFREG, Cred
 from labsim.nodes.client.mdc_open import OpenTable
 from labsim.nodes.client.mdc_reint import NO_GID, suppgid
+from labsim.nodes.client.mdc_rooms import Rooms
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     DISP_LOOKUP_NEG,
@@ -72,15 +73,13 @@ class Intent(NamedTuple):
         return bool(self.disposition & disposition)
 
 
-class Intents:
+class Intents(Rooms):
     """The intent enqueues of an Mdc."""
 
     ldlm: Any
     clock: Any
     opens: OpenTable
-    max_easize: int
     enqueue: Callable[..., Any]
-    xattr_room: Callable[..., Any]
 
     def lookup_intent(
         self, operation: int, parent: Any, name: str, cred: Cred, child: Fid = NO_FID
@@ -88,14 +87,18 @@ class Intents:
         """IT_LOOKUP or IT_GETATTR of a name; without one, of the inode `parent` itself."""
         body = MdtBody(
             fid1=parent.fid, fid2=child if name else parent.fid, valid=GETATTR_VALID | OBD_MD_FLID,
-            eadatasize=self.max_easize, fsuid=cred.uid, fsgid=cred.gid,
+            eadatasize=self.default_easize, fsuid=cred.uid, fsgid=cred.gid,
             capability=cred.capability, suppgid=suppgid(parent, cred),
         )  # fmt: skip
         fields: dict[str, Any] = {"ldlm_intent": LdlmIntent(opc=operation), "mdt_body": body}
         if name:
             fields["name"] = name
         bits = MDS_INODELOCK_UPDATE if operation & IT_GETATTR else MDS_INODELOCK_LOOKUP
-        lock, reply = yield from self.enqueue(fid_resource(parent.fid), LCK_CR, bits, **fields)
+        lock, reply = yield from self.enqueue(
+            fid_resource(parent.fid), LCK_CR, bits,
+            reply_sizes=self.getattr_sizes(self.default_easize), **fields,
+        )  # fmt: skip
+        self.learn_easize(reply)
         return result(lock, reply)
 
     def open_intent(
@@ -126,8 +129,10 @@ class Intents:
             fields["early"] = self.ldlm.take_early(resource, LCK_EX, MDS_INODELOCK_UPDATE)
         lock, reply = yield from self.enqueue(
             resource, LCK_CW if creating else LCK_CR, MDS_INODELOCK_LOOKUP,
-            modifying=True, on_answer=self.opens.answered, **fields,
+            modifying=True, on_answer=self.opens.answered, reply_sizes=self.open_sizes(),
+            **fields,
         )  # fmt: skip
+        self.learn_easize(reply)
         return result(lock, reply)
 
     def getxattr_intent(self, inode: Any, cred: Cred) -> Steps[Intent]:
@@ -140,6 +145,7 @@ class Intents:
         lock, reply = yield from self.enqueue(
             fid_resource(inode.fid), LCK_PR, MDS_INODELOCK_XATTR,
             ldlm_intent=LdlmIntent(opc=IT_GETXATTR), mdt_body=body,
+            reply_sizes=self.xattr_sizes(),
         )  # fmt: skip
         return result(lock, reply)
 

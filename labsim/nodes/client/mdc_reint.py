@@ -15,6 +15,7 @@ from labsim.net.ptlrpc import Request
 from labsim.nodes.client import points
 from labsim.nodes.client.cred import S_IFDIR, S_IFLNK, Cred
 from labsim.nodes.client.mdc_open import OpenTable
+from labsim.nodes.client.mdc_rooms import NO_ACL
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.constants import (
     MDS_ATTR_ATIME,
@@ -158,7 +159,7 @@ class Reints:
         if eadata:
             fields["eadata"] = eadata
         return (yield from self.modify(
-            Request(MDS_REINT, rec_reint=record, **fields)
+            Request(MDS_REINT, rec_reint=record, reply_sizes=NO_ACL, **fields)
         ))  # fmt: skip
 
     def setxattr(

@@ -66,6 +66,10 @@ INODE_VALID = (
 """What every reply with attributes tells."""
 
 
+MAX_MD_SIZE_OLD = 32 + 4 * 24
+"""What clients always make room for: a layout of four stripes."""
+
+
 def pack_attrs(fid: Fid, attrs: Attrs, has_objects: bool) -> dict[str, int | Fid]:
     """An inode's attributes as fields of an mdt_body.
 
@@ -89,14 +93,14 @@ class MdtAttributes(MdtLocks):
     """The reading of attributes."""
 
     lod: Lod
-
-    def max_mdsize(self) -> int:
-        """The largest layout that a file of this file system can have, in bytes."""
-        return 48 + 24 * max(len(self.lod.osps), 1)
+    max_mdsize: int = MAX_MD_SIZE_OLD
+    """The largest layout that was read since the MDT was started, in bytes; clients are told."""
 
     def ea(self, fid: Fid) -> bytes:
         """The layout EA of a file, b"" where it has none."""
-        return self.mdd.get(fid, layout.NAME) or b""
+        value = self.mdd.get(fid, layout.NAME) or b""
+        self.max_mdsize = max(self.max_mdsize, len(value))
+        return value
 
     def folder_ea(self, fid: Fid) -> bytes:
         """A directory's default layout as it is told; the root's is that of the file system."""
@@ -138,7 +142,7 @@ class MdtAttributes(MdtLocks):
             told |= OBD_MD_FLACL
         if valid & OBD_MD_FLMODEASIZE:
             told |= OBD_MD_FLMODEASIZE
-            body["max_mdsize"] = self.max_mdsize()
+            body["max_mdsize"] = self.max_mdsize
         body |= {"valid": told, "eadatasize": len(ea), "aclsize": len(acl)}
         return {"mdt_body": MdtBody(**body), "mdt_md": ea, "acl": acl}
 

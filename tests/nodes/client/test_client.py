@@ -172,7 +172,8 @@ def test_llite_parameters(world) -> None:
     assert llite.name.startswith("lustre-ffff88") and len(llite.name) == 23
     assert world.param("llite.*.xattr_cache") == "1\n"
     assert world.param("llite.*.uuid") == world.nodes[0].uuid + "\n"
-    assert world.param("llite.*.max_easize") == "96\n"
+    assert world.param("llite.*.max_easize") == "128\n"
+    assert world.param("llite.*.default_easize") == "128\n"
     assert "xattr_cache" in world.param("llite.*.sbi_flags").split()
     params.set("llite.*.xattr_cache", "0")
     assert "xattr_cache" not in world.param("llite.*.sbi_flags").split()
