@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from labsim.base.errors import LustreError
 from labsim.base.ids import NO_FID, Fid
+from labsim.base.units import NS_PER_S
 from labsim.ldlm.desc import intent_result
 from labsim.ldlm.resource import fid_resource
 from labsim.nodes.client.cred import S_IFREG, Cred
@@ -55,6 +57,9 @@ GETATTR_VALID = (
 """What an intent asks to know of an inode."""
 
 
+EIO, EINPROGRESS = 5, 115
+
+
 class Intent(NamedTuple):
     """What came back: the lock (None: none granted), the reply, DISP_* bits, a status <= 0."""
 
@@ -77,9 +82,28 @@ class Intents(Rooms):
     """The intent enqueues of an Mdc."""
 
     ldlm: Any
+    imp: Any
+    env: Any
     clock: Any
     opens: OpenTable
     enqueue: Callable[..., Any]
+
+    def _execute(self, resource: Any, mode: int, bits: int, **fields: Any) -> Steps[Intent]:
+        """Send an intent; one that is told EINPROGRESS again, a second later each time.
+
+        As long as the MDT has not evicted us meanwhile: that is EIO (mdc_enqueue_base).
+        """
+        generation, resends = self.imp.generation, 0
+        while True:
+            lock, reply = yield from self.enqueue(resource, mode, bits, **fields)
+            intent = result(lock, reply)
+            if intent.status != -EINPROGRESS:
+                return intent
+            if self.imp.generation != generation:
+                raise LustreError(EIO, "an intent from before an eviction")
+            fields.pop("early", None)  # those locks have gone
+            resends += 1
+            yield self.env.timeout(resends * NS_PER_S)
 
     def lookup_intent(
         self, operation: int, parent: Any, name: str, cred: Cred, child: Fid = NO_FID
@@ -94,12 +118,12 @@ class Intents(Rooms):
         if name:
             fields["name"] = name
         bits = MDS_INODELOCK_UPDATE if operation & IT_GETATTR else MDS_INODELOCK_LOOKUP
-        lock, reply = yield from self.enqueue(
+        intent = yield from self._execute(
             fid_resource(parent.fid), LCK_CR, bits,
             reply_sizes=self.getattr_sizes(self.default_easize), **fields,
         )  # fmt: skip
-        self.learn_easize(reply)
-        return result(lock, reply)
+        self.learn_easize(intent.reply)
+        return intent
 
     def open_intent(
         self, parent: Any, name: str, child: Fid, flags: int, mode: int, cred: Cred,
@@ -127,13 +151,13 @@ class Intents(Rooms):
         resource = fid_resource(parent.fid)
         if creating:
             fields["early"] = self.ldlm.take_early(resource, LCK_EX, MDS_INODELOCK_UPDATE)
-        lock, reply = yield from self.enqueue(
+        intent = yield from self._execute(
             resource, LCK_CW if creating else LCK_CR, MDS_INODELOCK_LOOKUP,
             modifying=True, on_answer=self.opens.answered, reply_sizes=self.open_sizes(),
             **fields,
         )  # fmt: skip
-        self.learn_easize(reply)
-        return result(lock, reply)
+        self.learn_easize(intent.reply)
+        return intent
 
     def getxattr_intent(self, inode: Any, cred: Cred) -> Steps[Intent]:
         """Every extended attribute under an XATTR lock; status -ERANGE where they do not fit."""
@@ -142,12 +166,11 @@ class Intents(Rooms):
             eadatasize=self.xattr_room(), fsuid=cred.uid, fsgid=cred.gid,
             capability=cred.capability, suppgid=suppgid(inode, cred),
         )  # fmt: skip
-        lock, reply = yield from self.enqueue(
+        return (yield from self._execute(
             fid_resource(inode.fid), LCK_PR, MDS_INODELOCK_XATTR,
             ldlm_intent=LdlmIntent(opc=IT_GETXATTR), mdt_body=body,
             reply_sizes=self.xattr_sizes(),
-        )  # fmt: skip
-        return result(lock, reply)
+        ))  # fmt: skip
 
 
 def result(lock: Any, reply: Any) -> Intent:

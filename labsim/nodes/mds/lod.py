@@ -13,11 +13,14 @@ from labsim.base.component import Component
 from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID, Fid
 from labsim.base.params import Param
-from labsim.nodes.mds import layout
+from labsim.nodes.mds import layout, points
 from labsim.nodes.mds.layout import ANY_OST, Stripe, Wanted
 from labsim.nodes.mds.osp import Osp
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Tx
+
+SPEEDS = 3
+"""How often the allocator goes around, each time content with slower OSTs."""
 
 
 class Allocation(NamedTuple):
@@ -57,7 +60,7 @@ class Lod(Component, tree="lod.{name}"):
     @Param.computed(unit="OSTs", help="OSTs that new objects can be made on")
     def activeobd(self) -> int:
         """How many of them can be used now."""
-        return sum(osp.active and osp.connected for osp in self.osps.values())
+        return sum(osp.unusable() in (0, errno.ENOSPC) for osp in self.osps.values())
 
     # ---- what is wanted
 
@@ -99,52 +102,94 @@ class Lod(Component, tree="lod.{name}"):
 
     # ---- allocating
 
-    def choose(self, wish: Wanted) -> list[int]:
-        """The OSTs of a new file, in the order of its stripes; ENOSPC where none can be used.
-
-        OSTs that are away or cannot create are passed over while there are others (lod_alloc_rr).
-        """
-        if wish.osts:
-            return list(wish.osts)
-        indices = sorted(index for index, osp in self.osps.items() if osp.active)
-        count = layout.stripes_wanted(wish.count, len(indices))
-        if not indices:
-            raise LustreError(errno.ENOSPC, "no OST is active")
-        if wish.offset != ANY_OST:
-            start = next((at for at, index in enumerate(indices) if index >= wish.offset), 0)
-            return (indices[start:] + indices[:start])[:count]
-        start = self.next_start % len(indices)
-        self.next_start = start + count
-        ring = indices[start:] + indices[:start]
-        ready = [index for index in ring if self.osps[index].ready]
-        able = [index for index in ring if self.osps[index].able and index not in ready]
-        return (ready + able)[:count] or ring[:count]
+    def count(self, wish: Wanted) -> int:
+        """How many stripes a file gets: not more than OSTs can be reached (lod_get_stripecnt)."""
+        return layout.stripes_wanted(wish.count, max(self.activeobd, 1))
 
     def allocate(self, fid: Fid, wish: Wanted) -> Steps[Allocation]:
-        """Set objects aside for a file; waits for OSTs that have none ready.
+        """Set objects aside for a file; waits for OSTs that have none ready (lod_qos_prep_create).
 
-        ENOSPC or EIO where not a single one can be had. `release` gives back what is not used.
+        `release` gives back what is not used.
         """
         stripes: list[Stripe] = []
-        failure: LustreError | None = None
-        for index in self.choose(wish):
-            try:
-                oid = yield from self.osps[index].reserve()
-            except LustreError as error:
-                failure = error
-                continue
-            stripes.append(Stripe(index, oid))
-        if failure is not None and not self._enough(wish, stripes):
+        try:
+            if wish.osts:
+                yield from self._named(wish, stripes)
+            elif wish.offset != ANY_OST:
+                yield from self._from(wish, stripes)
+            else:
+                yield from self._in_turn(wish, stripes)
+        except BaseException:
             self.give_back(stripes)
-            raise failure
+            raise
         return Allocation(fid, layout.pack(fid, wish, stripes), tuple(stripes))
 
-    def _enough(self, wish: Wanted, stripes: list[Stripe]) -> bool:
-        """Three quarters of the stripes will do, unless the OSTs were named (min_stripe_count)."""
-        if not stripes or wish.osts:
-            return False
-        count = layout.stripes_wanted(wish.count, len(self.osps))
-        return len(stripes) >= max(1, count - count // 4)
+    def _named(self, wish: Wanted, stripes: list[Stripe]) -> Steps[None]:
+        """These OSTs, in this order, or not at all (lod_alloc_ost_list)."""
+        for index in wish.osts:
+            osp = self.osps[index]
+            if reason := osp.unusable():
+                raise LustreError(reason, f"{osp.name} cannot be used")
+            stripes.append(Stripe(index, (yield from osp.reserve())))
+
+    def _from(self, wish: Wanted, stripes: list[Stripe]) -> Steps[None]:
+        """From one OST on, which is waited for, and the next ones (lod_alloc_specific).
+
+        EFBIG where there are not enough, ENOSPC where there is none. One that cannot be used is
+        passed over, be it the first.
+        """
+        count = self.count(wish)
+        indices = sorted(self.osps)
+        start = next((at for at, index in enumerate(indices) if index >= wish.offset), 0)
+        ring = indices[start:] + indices[:start]
+        for speed in range(SPEEDS):
+            for index in ring:
+                idle = not self.osps[index].precreated and speed == 0
+                if not (idle and index != ring[0]):
+                    yield from self._try(index, stripes)
+                if len(stripes) == count:
+                    return
+        raise LustreError(errno.EFBIG if stripes else errno.ENOSPC, "not enough OSTs")
+
+    def _in_turn(self, wish: Wanted, stripes: list[Stripe]) -> Steps[None]:
+        """Round robin: OSTs with objects at hand, then others, then degraded ones (lod_alloc_rr).
+
+        Fewer stripes than wanted will do. Where there is none: EINPROGRESS if an OST is about to
+        connect, so that the client asks again; else ENOSPC.
+        """
+        count, indices = self.count(wish), sorted(self.osps)
+        start, connecting = self.next_start, False
+        for speed in range(SPEEDS):
+            self.next_start, connecting = start, False
+            for _ in indices:
+                if len(stripes) == count:
+                    return
+                index = indices[self.next_start % len(indices)]
+                self.next_start += 1
+                osp = self.osps[index]
+                slow = (not osp.precreated and speed == 0) or (osp.degraded and speed < 2)
+                if osp.unusable():
+                    connecting |= osp.unusable() == errno.ENOTCONN
+                elif not slow:
+                    yield from self._try(index, stripes)
+            if len(stripes) == count:
+                return
+        if not stripes:
+            raise LustreError(
+                errno.EINPROGRESS if connecting else errno.ENOSPC, "no OST has objects"
+            )
+
+    def _try(self, index: int, stripes: list[Stripe]) -> Steps[None]:
+        """An object of this OST, unless the file has one there (lod_qos_declare_object_on)."""
+        osp = self.osps[index]
+        if osp.unusable() or any(stripe.ost == index for stripe in stripes):
+            return
+        if index == 0 and (yield from osp.mdt.hit(points.MDS_OSC_PRECREATE)):
+            return
+        try:
+            stripes.append(Stripe(index, (yield from osp.reserve())))
+        except LustreError as error:
+            osp.mdt.host.trace.emit("lod.no_object", osp.name, error.errno)
 
     def give_back(self, stripes: list[Stripe] | tuple[Stripe, ...]) -> None:
         """Objects that were set aside and not used after all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from labsim.base.faults import Point
 
-ENOENT, ENOMEM, EFAULT, ESTALE = 2, 12, 14, 116
+ENOENT, ENOMEM, EFAULT, ENOSPC, ESTALE = 2, 12, 14, 28, 116
 
 MDS_GETATTR_NET = Point(0x102, "an MDT is asked for attributes", "MDS_GETATTR_NET")
 MDS_GETATTR_PACK = Point(
@@ -58,8 +58,9 @@ MDS_XATTR_REP = Point(
 SEQ_QUERY_NET = Point(0x1001, "a server is asked for a sequence of FIDs", "SEQ_QUERY_NET")
 FLD_QUERY_NET = Point(0x1101, "an MDT is asked where a sequence is", "FLD_QUERY_NET")
 MDS_OSC_PRECREATE = Point(
-    0x139, "an MDT is about to ask an OST for objects", "MDS_OSC_PRECREATE", "delay"
-)
+    0x139, "an MDT seeks an object on OST0000, and passes it over", "MDS_OSC_PRECREATE", "fail",
+    ENOSPC,
+)  # fmt: skip
 MDS_LL_BLOCK = Point(
     0x172, "an open holds the layout lock before it makes the layout", "MDS_LL_BLOCK", "delay"
 )

@@ -7,12 +7,13 @@ of 2.12 it keeps.
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Callable, Generator
 from typing import Annotated, Any
 
 from labsim.base.errors import LustreError
 from labsim.scenario.steps.context import MOUNT_POINT, Context, join
-from labsim.scenario.steps.names import children, is_dir
+from labsim.scenario.steps.names import children
 from labsim.scenario.steps.registry import Size, flag, verb
 from labsim.scenario.steps.show import percent
 
@@ -65,11 +66,20 @@ def getstripe(
     for name in files:
         try:
             yield from tool.show(name)
-            if not directory and (yield from is_dir(ctx, name)):
+            if not directory and (yield from _is_dir(ctx, name)):
                 for child, *_ in (yield from children(ctx, name)):
                     yield from tool.show(join(name, child))
         except LustreError as error:
             ctx.fail(f"lfs getstripe: cannot get striping of '{name}'", error, error.errno)
+
+
+def _is_dir(ctx: Context, name: str) -> Step:
+    """True when the name leads to a directory; no OST is asked (IOC_MDC_GETFILEINFO)."""
+    try:
+        found = yield from ctx.vfs.lookup(name)
+    except LustreError:
+        return False
+    return stat.S_ISDIR(found.mode)
 
 
 class _Getstripe:
@@ -81,7 +91,7 @@ class _Getstripe:
         self.quiet = quiet
 
     def show(self, name: str) -> Step:
-        folder = yield from is_dir(self.ctx, name)
+        folder = yield from _is_dir(self.ctx, name)
         try:
             striping = yield from self.ctx.vfs.lov_getstripe(name)
         except LustreError as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -20,17 +21,53 @@ FID = Fid(0x200000401, 5)
 
 
 class FakeOsp:
-    """An OST that can or cannot make objects."""
+    """An OST with or without objects at hand, and one that says what it cannot."""
 
-    active = True
+    name = "fake"
+    index = 0
 
-    def __init__(self, ready: bool = True, able: bool = True) -> None:
-        self.ready = ready
-        self.able = able
+    def __init__(
+        self, ready: bool = True, refuses: int = 0, away: int = 0, degraded: bool = False
+    ) -> None:
+        self.precreated = int(ready)
+        self.refuses = refuses
+        self.away = away
+        self.degraded = degraded
+        self.given_back: list[int] = []
+        self.mdt = self.host = self.trace = self
+
+    def emit(self, *_: object) -> None:
+        """Nobody reads it."""
+
+    def hit(self, _point: object) -> Iterator[None]:
+        return False
+        yield
+
+    def unusable(self) -> int:
+        return self.away
+
+    def reserve(self) -> Iterator[None]:
+        if self.refuses:
+            raise LustreError(self.refuses, "no")
+        return 7
+        yield
+
+    def give_back(self, oid: int) -> None:
+        self.given_back.append(oid)
 
 
 def lod(*osps: FakeOsp) -> Lod:
     return Lod(None, dict(enumerate(osps)))  # type: ignore[arg-type]
+
+
+def chosen(of: Lod, wish: Wanted) -> list[int]:
+    """The OSTs of a new file."""
+    steps = of.allocate(FID, wish)
+    try:
+        next(steps)
+    except StopIteration as end:
+        return [stripe.ost for stripe in end.value.stripes]
+    raise AssertionError("it waits")
 
 
 def test_the_ea_has_lustres_form() -> None:
@@ -86,7 +123,7 @@ def test_osts_named_one_by_one(osts: tuple[int, ...], good: bool) -> None:
     ).pack()
     if good:
         wanted = layout.parse_user(value, 4)
-        assert lod(*[FakeOsp()] * 4).choose(wanted) == list(osts)
+        assert chosen(lod(*[FakeOsp()] * 4), wanted) == list(osts)
     else:
         with pytest.raises(LustreError):
             layout.parse_user(value, 4)
@@ -110,23 +147,38 @@ def test_wishes_over_one_another() -> None:
 
 def test_round_robin() -> None:
     four = lod(*[FakeOsp()] * 4)
-    assert [four.choose(Wanted(1)) for _ in range(5)] == [[0], [1], [2], [3], [0]]
-    assert four.choose(Wanted(3)) == [1, 2, 3]
-    assert four.choose(Wanted(2)) == [0, 1]
-    assert four.choose(Wanted(2, offset=3)) == [3, 0]
+    assert [chosen(four, Wanted(1)) for _ in range(5)] == [[0], [1], [2], [3], [0]]
+    assert chosen(four, Wanted(3)) == [1, 2, 3]
+    assert chosen(four, Wanted(2)) == [0, 1]
+    assert chosen(four, Wanted(2, offset=3)) == [3, 0]
 
 
-def test_osts_that_cannot_are_passed_over() -> None:
-    some = lod(FakeOsp(ready=False), FakeOsp(ready=False, able=False), FakeOsp())
-    assert some.choose(Wanted(1)) == [2]
-    assert some.choose(Wanted(3)) == [2, 0]
-    assert some.choose(Wanted(1, offset=1)) == [1], "who names an OST waits for it"
-    none = lod(FakeOsp(ready=False, able=False))
-    assert none.choose(Wanted(1)) == [0]
-    none.osps[0].active = False
+def test_slower_osts_come_later() -> None:
+    some = lod(FakeOsp(ready=False), FakeOsp(away=errno.ENOSPC), FakeOsp(), FakeOsp(degraded=True))
+    assert chosen(some, Wanted(1)) == [2]
+    assert chosen(some, Wanted(4)) == [2, 0, 3], "as many as there are"
+    assert chosen(some, Wanted(1, offset=0)) == [0], "who names an OST waits for it"
+    assert chosen(some, Wanted(1, offset=1)) == [2], "but not for one that is full"
+
+
+@pytest.mark.parametrize(
+    ("osps", "wish", "number"),
+    [
+        ([FakeOsp(away=errno.ENOTCONN)], Wanted(1), errno.EINPROGRESS),
+        ([FakeOsp(away=errno.ENOTCONN), FakeOsp(away=errno.ENOSPC)], Wanted(1), errno.EINPROGRESS),
+        ([FakeOsp(away=errno.EROFS), FakeOsp(away=errno.ENOSPC)], Wanted(1), errno.ENOSPC),
+        ([FakeOsp(ready=False, refuses=errno.ETIMEDOUT)], Wanted(1), errno.ENOSPC),
+        ([FakeOsp(away=errno.ENOTCONN)], Wanted(1, offset=0), errno.ENOSPC),
+        ([FakeOsp(), FakeOsp(refuses=errno.ETIMEDOUT)], Wanted(2, offset=0), errno.EFBIG),
+        ([FakeOsp(), FakeOsp(away=errno.EROFS)], Wanted(2, osts=(0, 1)), errno.EROFS),
+        ([FakeOsp(), FakeOsp(refuses=errno.ETIMEDOUT)], Wanted(2, osts=(0, 1)), errno.ETIMEDOUT),
+    ],
+)
+def test_why_no_objects_were_found(osps: list[FakeOsp], wish: Wanted, number: int) -> None:
     with pytest.raises(LustreError) as error:
-        none.choose(Wanted(1))
-    assert error.value.errno == errno.ENOSPC
+        chosen(lod(*osps), wish)
+    assert error.value.errno == number
+    assert osps[0].given_back == ([7] if not (osps[0].away or osps[0].refuses) else [])
 
 
 def test_parameters(two: World) -> None:
