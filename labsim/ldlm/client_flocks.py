@@ -19,6 +19,7 @@ from labsim.ldlm.replay import Replays
 from labsim.ldlm.resource import Lock, ResName
 from labsim.net.ptlrpc import Import, Request
 from labsim.runtime.ports import Host, Steps
+from labsim.runtime.sync import Interruptible
 from labsim.wire.constants import (
     LDLM_FL_BLOCKED_MASK,
     LDLM_FL_TEST_LOCK,
@@ -27,7 +28,7 @@ from labsim.wire.constants import (
 from labsim.wire.ldlm import LdlmRequest
 from labsim.wire.opcodes import LDLM_ENQUEUE
 
-EIO, EDEADLK, ETIMEDOUT = 5, 35, 110
+EINTR, EIO, EDEADLK = 4, 5, 35
 
 
 NONE_LOCKED: dict[ResName, FlockResource] = {}
@@ -42,17 +43,20 @@ class ClientFlocks(Replays):
         self._files = NONE_LOCKED
 
     def flock(
-        self, resource: ResName, mode: int, policy: Flock, flags: int = 0
-    ) -> Steps[tuple[int, Flock]]:
+        self, resource: ResName, mode: int, policy: Flock, flags: int = 0,
+        caller: Interruptible | None = None,
+    ) -> Steps[tuple[int, Flock]]:  # fmt: skip
         """Lock a range (LCK_PR, LCK_PW), or give it back (LCK_NL); what the server made of it.
 
         With LDLM_FL_TEST_LOCK: mode and range of who is in the way, mode LCK_NL for nobody. Raises
-        EAGAIN (LDLM_FL_BLOCK_NOWAIT), EDEADLK, and EIO where the client is evicted meanwhile.
+        EAGAIN (LDLM_FL_BLOCK_NOWAIT), EDEADLK, EIO where the client is evicted meanwhile, and EINTR
+        where a signal reaches a `caller` that waits. Then the server is told nothing: its lock
+        waits on, and goes when its grant is not taken (failed_lock_cleanup).
         """
         lock = ClientLock(self.new_cookie(self.locks.__contains__), resource, mode, policy)
         self.add(lock)
         try:
-            told = yield from self._ask_flock(lock, flags)
+            told = yield from self._ask_flock(lock, flags, caller)
         except BaseException:
             self._lose(lock)
             raise
@@ -62,7 +66,9 @@ class ClientFlocks(Replays):
             self._mirror(lock)
         return told
 
-    def _ask_flock(self, lock: ClientLock, flags: int) -> Steps[tuple[int, Flock]]:
+    def _ask_flock(
+        self, lock: ClientLock, flags: int, caller: Interruptible | None
+    ) -> Steps[tuple[int, Flock]]:
         fields: dict[str, Any] = {
             "dlm_req": LdlmRequest(
                 lock_flags=flags,
@@ -87,7 +93,7 @@ class ClientFlocks(Replays):
                 lock.state = LockState.WAITING
                 lock.granted = self.env.event()
                 yield from self.at(points.LDLM_CP_CB_WAIT2)
-                yield lock.granted
+                yield from self._await(lock, caller)
             else:
                 lock.state = LockState.GRANTED
         yield from self.at(points.LDLM_CP_CB_WAIT)
@@ -96,6 +102,13 @@ class ClientFlocks(Replays):
         if lock.deadlocked:
             raise LustreError(EDEADLK, f"{self.name}: would wait for itself")
         return told[0], told[1]
+
+    def _await(self, lock: ClientLock, caller: Interruptible | None) -> Steps[None]:
+        """Sleep until the lock is granted or lost; not even then if a signal came before that."""
+        if caller is None:
+            yield lock.granted
+        elif not (yield from caller.wait(lock.granted)):
+            raise LustreError(EINTR, f"{self.name}: interrupted while waiting for a lock")
 
     def _mirror(self, lock: ClientLock) -> None:
         """Make of this client's locks what the server has made of them."""

@@ -145,6 +145,31 @@ class Gate:
         return event
 
 
+class Interruptible:
+    """A call whose waits a signal may end (l_wait_event with LWI_INTR)."""
+
+    __slots__ = ("_asleep", "_env", "signalled")
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._asleep: Any = None
+        self.signalled = False
+
+    def signal(self) -> None:
+        """A signal comes; a wait that begins later ends at once."""
+        self.signalled = True
+        if self._asleep is not None and not self._asleep.triggered:
+            self._asleep.succeed()
+
+    def wait(self, event: Any) -> Steps[bool]:
+        """Wait for an event; False where a signal came before it."""
+        if not (event.triggered or self.signalled):
+            self._asleep = self._env.event()
+            yield self._env.any_of([event, self._asleep])
+            self._asleep = None
+        return bool(event.triggered)
+
+
 class Mailbox(Generic[T]):
     """A queue without bound: any process puts, any process gets, first come first served."""
 

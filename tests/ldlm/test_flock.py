@@ -15,6 +15,7 @@ from labsim.ldlm import points
 from labsim.ldlm.flock import FlockResource
 from labsim.ldlm.policy import Flock
 from labsim.ldlm.resource import Lock, flock_resource
+from labsim.runtime.sync import Interruptible
 from labsim.wire.constants import (
     LCK_NL,
     LCK_PR,
@@ -251,3 +252,59 @@ def test_ranges_at_the_edges_of_64_bits_do_not_wrap() -> None:
     middle = Mine(3, LCK_PW, Flock(1, top - 1))
     where.take_in(middle, lambda *_: pytest.fail("nothing to split"))
     assert [lock.policy for lock in where.granted] == [Flock(0, top)]
+
+
+def interrupted(user: User, *args: Any) -> tuple[Any, Interruptible]:
+    """A lock that is being waited for, and its caller's signals."""
+    caller = Interruptible(user.world.env)
+    mode, start, end = args
+    steps = user.ns.flock(FILE, mode, Flock(start, end, 1, 101), 0, caller)
+    return user.world.start(steps), caller
+
+
+def test_a_signal_ends_a_wait_and_the_grant_that_comes_is_not_taken() -> None:
+    world = World()
+    one, two, three = (world.user() for _ in range(3))
+    now(one, LCK_PW, 0, 9)
+    waiting, caller = interrupted(two, LCK_PW, 0, 9)
+    world.wait(1)
+    behind = world.start(lock(three, LCK_PW, 0, 9))
+    world.wait(1)
+    before = len(world.trace.events)
+    caller.signal()
+    world.wait(1)
+    assert waiting.value.errno == 4 and two.ns.lock_count == 0
+    assert not [event for event in world.trace.events[before:] if event.kind == "rpc.send"]
+    assert world.target.ldlm.lock_count == 3  # it waits on, for nobody
+    now(one, LCK_NL, 0, END)
+    world.wait(1)
+    assert behind.triggered and served(world, "c2", 1) == [(0, 9, LCK_PW)]
+    assert world.target.ldlm.lock_count == 1 and world.evictions() == []
+
+
+def test_a_signal_that_comes_after_the_grant_changes_nothing() -> None:
+    world = World()
+    one, two = world.user(), world.user()
+    now(one, LCK_PW, 0, 9)
+    two.rpc.host.faults.arm(Armed(points.LDLM_CP_CB_WAIT2.number, FAIL_ONCE, 4))
+    waiting, caller = interrupted(two, LCK_PW, 0, 9)
+    world.wait(1)
+    now(one, LCK_NL, 0, END)
+    world.wait(1)
+    caller.signal()
+    world.wait(3)
+    assert waiting.ok and ranges(two, 1) == served(world, "c1", 1) == [(0, 9, LCK_PW)]
+
+
+def test_a_signal_during_the_request_counts_when_it_has_to_wait() -> None:
+    world = World()
+    one, two = world.user(), world.user()
+    now(one, LCK_PW, 0, 9)
+    waiting, caller = interrupted(two, LCK_PW, 0, 9)
+    caller.signal()
+    world.wait(1)
+    assert waiting.value.errno == 4 and world.target.ldlm.lock_count == 2
+    waiting, caller = interrupted(two, LCK_PR, 20, 29)
+    caller.signal()
+    world.wait(1)
+    assert waiting.ok and ranges(two, 1) == [(20, 29, LCK_PR)]

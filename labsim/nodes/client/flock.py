@@ -19,6 +19,7 @@ from labsim.ldlm.policy import Flock
 from labsim.ldlm.resource import Lock, flock_resource
 from labsim.nodes.client.inode import Inode
 from labsim.runtime.ports import Steps
+from labsim.runtime.sync import Interruptible
 from labsim.wire.constants import (
     LCK_NL,
     LCK_PR,
@@ -28,7 +29,7 @@ from labsim.wire.constants import (
     LDLM_FLOCK,
 )
 
-EAGAIN, EDEADLK, ENOSYS = 11, 35, 38
+EINTR, EAGAIN, EDEADLK, ENOSYS = 4, 11, 35, 38
 
 F_RDLCK, F_WRLCK, F_UNLCK = 0, 1, 2
 """l_type."""
@@ -77,8 +78,13 @@ class FileLocks:
         elif option == "noflock":
             self._apply = self._refuse
 
-    def lock(self, inode: Inode, kind: int, policy: Flock, wait: bool) -> Steps[None]:
-        """F_SETLK or F_SETLKW (`wait`), or flock(2): EAGAIN, EDEADLK, ENOSYS."""
+    def lock(
+        self, inode: Inode, kind: int, policy: Flock, wait: Interruptible | None = None
+    ) -> Steps[None]:
+        """F_SETLK or F_SETLKW, or flock(2): EAGAIN, EDEADLK, ENOSYS.
+
+        With `wait` it waits as long as no signal comes: EINTR.
+        """
         started_ns = self.env.now
         yield from self._apply(inode, MODES[kind], policy, wait)
         self.llite.tally("flock", started_ns)
@@ -109,7 +115,7 @@ class FileLocks:
         """A file is closed: what its process, or the file itself, had locked is free."""
         if self.has(inode, owner):
             try:
-                yield from self.lock(inode, F_UNLCK, Flock(0, OFFSET_MAX, owner, pid), False)
+                yield from self.lock(inode, F_UNLCK, Flock(0, OFFSET_MAX, owner, pid))
             except LustreError as error:
                 self.llite.trace.emit("flock.lost", inode.fid, error.errno)
                 self._record(inode, LCK_NL, Flock(0, OFFSET_MAX, owner, pid))
@@ -120,26 +126,35 @@ class FileLocks:
         if self.option == "noflock":
             raise LustreError(ENOSYS, "mounted without flock")
 
-    def _refuse(self, inode: Inode, mode: int, policy: Flock, wait: bool) -> Steps[None]:
+    def _refuse(
+        self, inode: Inode, mode: int, policy: Flock, wait: Interruptible | None
+    ) -> Steps[None]:
         self._check_option()
         yield
 
-    def _apply_remotely(self, inode: Inode, mode: int, policy: Flock, wait: bool) -> Steps[None]:
+    def _apply_remotely(
+        self, inode: Inode, mode: int, policy: Flock, wait: Interruptible | None
+    ) -> Steps[None]:
         ldlm = self.llite.mdc(inode.fid).ldlm
-        flags = 0 if wait else LDLM_FL_BLOCK_NOWAIT
-        yield from ldlm.flock(flock_resource(inode.fid), mode, policy, flags)
+        flags = 0 if wait is not None else LDLM_FL_BLOCK_NOWAIT
+        yield from ldlm.flock(flock_resource(inode.fid), mode, policy, flags, wait)
         self._record(inode, mode, policy)
 
-    def _apply_locally(self, inode: Inode, mode: int, policy: Flock, wait: bool) -> Steps[None]:
+    def _apply_locally(
+        self, inode: Inode, mode: int, policy: Flock, wait: Interruptible | None
+    ) -> Steps[None]:
         wish = KernelLock(self._next(), mode, policy)
         while mode != LCK_NL and self._blocker(wish, inode) is not None:
-            if not wait:
+            if wait is None:
                 raise LustreError(EAGAIN, "locked by another process")
             if self._circle(policy.owner, wish, inode):
                 raise LustreError(EDEADLK, "would wait for itself")
             woken = self.env.event()
-            self._waiting.append((wish, inode, woken))
-            yield woken
+            sleeper = wish, inode, woken
+            self._waiting.append(sleeper)
+            if not (yield from wait.wait(woken)):
+                self._waiting.remove(sleeper)
+                raise LustreError(EINTR, "interrupted while waiting for a lock")
         self._record(inode, mode, policy)
 
     def _blocker(self, wish: KernelLock, inode: Inode) -> Lock | None:

@@ -65,8 +65,8 @@ class File:
         """What read-ahead knows of it."""
         self.wrote = False
         self.serial = 0
-        self.group = 0
         """Tells its flock locks from other files'; 0: it never had any."""
+        self.group = 0
         self.failed = False
         self.closed = False
         inode = dentry.inode

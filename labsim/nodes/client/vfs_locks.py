@@ -22,6 +22,7 @@ from labsim.nodes.client.flock import (
     Told,
 )
 from labsim.runtime.ports import Steps
+from labsim.runtime.sync import Interruptible
 
 EBADF, EINVAL = 9, 22
 
@@ -40,6 +41,8 @@ class LockCalls:
 
     llite: Any
     _pid = 0
+    _waits: Interruptible | None = None
+    """The call that it is in, while a signal may end that."""
 
     def close(self, file: Any) -> Steps[None]:
         """System call close: file locks go first."""
@@ -61,7 +64,7 @@ class LockCalls:
 
         `kind` is F_RDLCK, F_WRLCK or F_UNLCK; length 0 is to the end of the file, a negative one
         is what lies before `start`. F_GETLK tells who is in the way. EAGAIN, EDEADLK, ENOSYS,
-        EBADF where the file is not open for it.
+        EBADF where the file is not open for it, EINTR where a signal comes while it waits.
         """
         self._check_lockable(file)
         policy = self._range(start, length)
@@ -74,7 +77,7 @@ class LockCalls:
             raise LustreError(EINVAL)
         if (kind == F_RDLCK and not file.readable) or (kind == F_WRLCK and not file.writable):
             raise LustreError(EBADF)
-        yield from self.llite.file_locks.lock(file.inode, kind, policy, command == F_SETLKW)
+        yield from self._lock(file, kind, policy, command == F_SETLKW)
         return None
 
     def flock(self, file: Any, operation: int) -> Steps[None]:
@@ -87,7 +90,19 @@ class LockCalls:
         if not file.serial:
             file.serial = self.llite.new_pid()
         policy = Flock(0, OFFSET_MAX, FILES + file.serial * ADDRESS_STEP, self.pid)
-        yield from self.llite.file_locks.lock(file.inode, kind, policy, not operation & LOCK_NB)
+        yield from self._lock(file, kind, policy, not operation & LOCK_NB)
+
+    def _lock(self, file: Any, kind: int, policy: Flock, wait: bool) -> Steps[None]:
+        waits = self._waits = Interruptible(self.llite.env) if wait else None
+        try:
+            yield from self.llite.file_locks.lock(file.inode, kind, policy, waits)
+        finally:
+            self._waits = None
+
+    def interrupt(self) -> None:
+        """A signal comes (SIGINT): a call that waits for a file lock ends; all others go on."""
+        if self._waits is not None:
+            self._waits.signal()
 
     def group_lock(self, file: Any, gid: int) -> Steps[None]:
         """LL_IOC_GROUP_LOCK: share the file with whoever names the same group, and nobody else.

@@ -59,6 +59,7 @@ def proc(ctx: Context, *call: str) -> Step:
     proc NAME setlk|setlkw|getlk PATH F_RDLCK|F_WRLCK|F_UNLCK [OFFSET [LENGTH]]
     proc NAME flock PATH LOCK_SH|LOCK_EX|LOCK_UN|LOCK_NB, group_lock|group_unlock PATH GID
     proc NAME fill PATH LENGTH SEED [OFFSET], truncate PATH LENGTH, fsync PATH, close PATH, exit
+    proc NAME interrupt: a signal reaches it, which ends its wait for a file lock (EINTR)
     """
     found, values = _read(call)
     living = _living.setdefault(ctx.node, {})
@@ -89,6 +90,14 @@ def _exit(process: Process) -> Step:
         with suppress(LustreError):  # nobody is left to be told
             yield from process.vfs.close(file)
     process.vfs.exit()
+
+
+@call("", CALLS)
+def interrupt(process: Process) -> Step:
+    """No call of its own: what the process waits for in another step ends with EINTR."""
+    process.vfs.interrupt()
+    return
+    yield
 
 
 @call("path length [offset]", CALLS)
