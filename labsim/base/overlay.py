@@ -55,6 +55,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """jobid_var may be `session`, and jobid_this_session names its job."""
     lru_max_age_s: int = 3900
     """LDLM_DEFAULT_MAX_ALIVE: seconds that a lock may stay unused."""
+    cksum_types: int = 0xF7
+    """OBD_CKSUM_* that the tree can compute."""
     flock_by_default: bool = False
     """A client that is mounted without a word about it has file locks of the whole cluster."""
     connect_unknown2: int = 0

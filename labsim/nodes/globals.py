@@ -10,9 +10,9 @@ import errno
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from labsim.base.component import Component
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
+from labsim.nodes.debug_files import DebugFiles
 from labsim.nodes.debug_mask import DEBUG_WORDS, SUBSYSTEM_WORDS, mask_of, words_of
 from labsim.nodes.jobs import KERNEL, Task, job_of
 from labsim.runtime.ports import Host, Steps
@@ -42,7 +42,7 @@ class Device(NamedTuple):
     """UP; IN inactive, ST stopping, AT attached, -- else."""
 
 
-class Globals(Component, tree=""):
+class Globals(DebugFiles, tree=""):
     """What a node has once; mounted at the root of the parameter tree."""
 
     timeout = Param.seconds(100, low=1, help="obd_timeout: the RPC timeout without history")
@@ -65,6 +65,7 @@ class Globals(Component, tree=""):
     def __init__(self, host: Host, list_devices: Callable[[], list[Device]] = list) -> None:
         self.host = host
         self.list_devices = list_devices
+        self.keep_no_files()
         self._tasks: dict[Any, Task] = {}
         self._sessions: dict[int, str] = {}
         self._pids = FIRST_PID

@@ -93,7 +93,8 @@ PLACES: dict[str, dict[str, str]] = {
         ),
         "yyyssss-": "ldlm_timeout bulk_timeout",
         "nnneeeee": (
-            "lnet_memused fail_loc fail_val fail_err debug subsystem_debug printk peers nis stats"
+            "lnet_memused fail_loc fail_val fail_err debug subsystem_debug printk debug_path "
+            "peers nis stats"
         ),
         "pppsssss": "health_check version pinger jobid_var",
         "-ppsssss": "jobid_name",
@@ -125,6 +126,7 @@ PLACES: dict[str, dict[str, str]] = {
         ),
         "pppppps-": "evict_client",
         "pppppdd-": "brw_stats",
+        "---ppp?-": "checksum_dump",
         "ppppppp-": "job_stats",
         "ppppsss-": (
             "kbytesavail kbytesfree kbytestotal filesfree filestotal degraded sync_journal "

@@ -10,6 +10,8 @@ from labsim.trees.dialects import dialect_of
 from labsim.trees.lineage import DEVELOPMENT, RELEASES, Tag, Version, tag
 from labsim.trees.tree import Tree, ocd_version
 from labsim.wire.constants import (
+    OBD_CKSUM_ALL,
+    OBD_CKSUM_T10_ALL,
     OBD_CONNECT2_LOCK_CONVERT,
     OBD_CONNECT_GRANT_PARAM,
     OBD_CONNECT_LARGE_ACL,
@@ -33,6 +35,9 @@ GRANT_PARAM_SINCE: Version = (2, 9, 0)
 
 SHORT_LIVED_SINCE: Version = (2, 8, 0)
 """Locks stay unused for 65 min, ten hours before; in which tag of 2.7.50 to 2.7.66 is unknown."""
+
+T10_SINCE: Version = (2, 12, 0)
+"""T10-PI checksums (LU-10472): in 2.12, not in 2.10; in which tag between is unknown."""
 
 IDLE_SINCE: Version = (2, 12, 0)
 """Idle imports disconnect (LU-7236): in 2.12, not in 2.10; in which tag between is unknown."""
@@ -59,6 +64,7 @@ def traits_of(version: Version) -> Traits:
         few_xattrs=version >= FEW_XATTRS_SINCE,
         xattr_cache=version >= XATTR_CACHE_SINCE,
         osc_idle_s=20 if version >= IDLE_SINCE else 0,
+        cksum_types=OBD_CKSUM_ALL if version >= T10_SINCE else OBD_CKSUM_ALL & ~OBD_CKSUM_T10_ALL,
         jobid_codes=_jobid_codes(version),
         jobid_sessions=version >= JOB_SESSIONS_SINCE,
         lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,

@@ -11,6 +11,8 @@ from labsim.base.overlay import Traits
 from labsim.trees.dialects import STAGING
 from labsim.trees.tree import Tree, ocd_version
 from labsim.wire.constants import (
+    OBD_CKSUM_ALL,
+    OBD_CKSUM_T10_ALL,
     OBD_CONNECT2_LOCK_CONVERT,
     OBD_CONNECT_GRANT_PARAM,
     OBD_CONNECT_SHORTIO,
@@ -32,6 +34,7 @@ def _tree(name: str, commit: str) -> Tree:
             connect_unknown=OBD_CONNECT_SHORTIO | OBD_CONNECT_GRANT_PARAM,
             xattr_cache=True,
             osc_idle_s=0,
+            cksum_types=OBD_CKSUM_ALL & ~OBD_CKSUM_T10_ALL,
             jobid_codes="",
             connect_unknown2=OBD_CONNECT2_LOCK_CONVERT,
         ),

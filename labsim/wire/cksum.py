@@ -1,33 +1,48 @@
 """Checksums of bulk data: which kinds there are, how they are named on the wire, how to compute.
 
 Does not know who sends the data. Stands for obd_cksum.h; Lustre's crc32 leaves out the final
-inversion, its crc32c and its adler are the ordinary ones. A fill is never made whole: its checksum
-is computed block by block, and kept.
+inversion, its crc32c and its adler are the ordinary ones, those of T10-PI are in `t10`. A fill is
+never made whole: its checksum is computed block by block, and kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from zlib import adler32, crc32
 
 import google_crc32c
 
 from labsim.base.payload import Chain, Fill, Payload
+from labsim.wire import t10
 from labsim.wire.obd_md import (
     OBD_CKSUM_ADLER,
     OBD_CKSUM_CRC32,
     OBD_CKSUM_CRC32C,
+    OBD_CKSUM_T10CRC4K,
+    OBD_CKSUM_T10CRC512,
+    OBD_CKSUM_T10IP4K,
+    OBD_CKSUM_T10IP512,
     OBD_FL_CKSUM_ADLER,
     OBD_FL_CKSUM_ALL,
     OBD_FL_CKSUM_CRC32,
     OBD_FL_CKSUM_CRC32C,
+    OBD_FL_CKSUM_T10CRC4K,
+    OBD_FL_CKSUM_T10CRC512,
+    OBD_FL_CKSUM_T10IP4K,
+    OBD_FL_CKSUM_T10IP512,
 )
 
-NAMES = {"crc32": OBD_CKSUM_CRC32, "adler": OBD_CKSUM_ADLER, "crc32c": OBD_CKSUM_CRC32C}
+NAMES = {
+    "crc32": OBD_CKSUM_CRC32,
+    "adler": OBD_CKSUM_ADLER,
+    "crc32c": OBD_CKSUM_CRC32C,
+    "t10ip512": OBD_CKSUM_T10IP512,
+    "t10ip4K": OBD_CKSUM_T10IP4K,
+    "t10crc512": OBD_CKSUM_T10CRC512,
+    "t10crc4K": OBD_CKSUM_T10CRC4K,
+}
 """What checksum_type calls them (DECLARE_CKSUM_NAME), in Lustre's order."""
-
-SUPPORTED = OBD_CKSUM_CRC32 | OBD_CKSUM_ADLER | OBD_CKSUM_CRC32C
 
 FASTEST = (OBD_CKSUM_CRC32C, OBD_CKSUM_ADLER, OBD_CKSUM_CRC32)
 """Where the processor has an instruction for crc32c, as all have since 2008."""
@@ -36,6 +51,10 @@ _FLAGS = {
     OBD_CKSUM_CRC32: OBD_FL_CKSUM_CRC32,
     OBD_CKSUM_ADLER: OBD_FL_CKSUM_ADLER,
     OBD_CKSUM_CRC32C: OBD_FL_CKSUM_CRC32C,
+    OBD_CKSUM_T10IP512: OBD_FL_CKSUM_T10IP512,
+    OBD_CKSUM_T10IP4K: OBD_FL_CKSUM_T10IP4K,
+    OBD_CKSUM_T10CRC512: OBD_FL_CKSUM_T10CRC512,
+    OBD_CKSUM_T10CRC4K: OBD_FL_CKSUM_T10CRC4K,
 }
 _KINDS = {flags: kind for kind, flags in _FLAGS.items()}
 
@@ -76,8 +95,13 @@ def _finish(kind: int, value: int) -> int:
     return value ^ _ALL_ONES if kind == OBD_CKSUM_CRC32 else value
 
 
-def checksum(kind: int, data: Payload) -> int:
-    """The checksum of that kind (OBD_CKSUM_*) over all bytes: 32 bits."""
+def checksum(kind: int, data: Payload, ranges: Iterable[tuple[int, int]] = ()) -> int:
+    """The checksum of that kind (OBD_CKSUM_*) over all bytes: 32 bits.
+
+    `ranges` (offset, length) are where in their object the bytes lie; T10-PI goes by its pages.
+    """
+    if kind in t10.GUARDS:
+        return t10.checksum(kind, data, ranges)
     if isinstance(data, Fill):
         return _of_fill(kind, data.length, data.seed, data.offset)
     value, extend = _extend(kind)

@@ -14,8 +14,7 @@ from labsim.net.lnet import GET, PUT
 from labsim.scenario.cluster import Cluster
 from labsim.wire import cksum
 from labsim.wire.constants import (
-    OBD_CKSUM_ADLER,
-    OBD_CKSUM_CRC32,
+    OBD_CKSUM_ALL,
     OBD_CKSUM_CRC32C,
     OBD_CONNECT_SHORTIO,
     OBD_FL_RECOV_RESEND,
@@ -83,7 +82,7 @@ BIG = Fill(MIB, 5)
 
 
 def test_both_ways_carry_the_checksum_that_was_negotiated(world: World) -> None:
-    assert world.osc.imp.connect_data.cksum_types == cksum.SUPPORTED
+    assert world.osc.imp.connect_data.cksum_types == OBD_CKSUM_ALL
     world.write(0, BIG)
     sent = world.brws(OST_WRITE)[0]["ost_body"].oa
     assert sent.valid & OBD_MD_FLCKSUM
@@ -94,20 +93,33 @@ def test_both_ways_carry_the_checksum_that_was_negotiated(world: World) -> None:
     assert world.brws(OST_READ, reply=True)[0]["ost_body"].oa.nlink == sent.nlink
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("crc32", OBD_CKSUM_CRC32), ("adler", OBD_CKSUM_ADLER), ("crc32c", OBD_CKSUM_CRC32C)],
-)
+KINDS = "crc32 adler crc32c t10ip512 t10ip4K t10crc512 t10crc4K \n"
+
+
+@pytest.mark.parametrize(("name", "kind"), cksum.NAMES.items())
 def test_checksum_type_is_a_choice(world: World, name: str, kind: int) -> None:
     world.params.set("osc.*.checksum_type", name)
-    shown = world.osc.show_checksum_type()
-    assert shown == "crc32 adler crc32c \n".replace(f"{name} ", f"[{name}] ", 1)
-    world.write(0, b"abc")
+    assert world.osc.show_checksum_type() == KINDS.replace(f"{name} ", f"[{name}] ", 1)
+    data = bytes(range(256)) * 40
+    world.write(100, data)
     sent = world.brws(OST_WRITE)[0]["ost_body"].oa
-    assert (sent.flags & 0xF000, sent.nlink) == (cksum.to_flags(kind), cksum.checksum(kind, b"abc"))
+    value = cksum.checksum(kind, data, [(100, len(data))])
+    assert (sent.flags & 0xF000, sent.nlink) == (cksum.to_flags(kind), value)
+    assert world.read(0, 20_000)[100:] == data
+    sent = world.brws(OST_READ, reply=True)[0]["ost_body"].oa
+    value = cksum.checksum(kind, bytes(100) + data, [(0, 10_340)])
+    assert (sent.flags & 0xF000, sent.nlink) == (cksum.to_flags(kind), value)
+    assert world.damaged() == 0
+
+
+def test_t10_checksums_came_with_2_12() -> None:
+    world = World("2.10.0")
+    assert world.osc.imp.connect_data.cksum_types == 7
+    assert world.osc.show_checksum_type() == "crc32 adler [crc32c] \n"
     with pytest.raises(LustreError) as failed:
         world.params.set("osc.*.checksum_type", "t10ip512")
     assert failed.value.name == "EINVAL"
+    world.cluster.close()
 
 
 @pytest.mark.parametrize(
@@ -120,6 +132,42 @@ def test_without_checksums_damage_passes(world: World, param: str) -> None:
     assert not world.brws(OST_WRITE)[0]["ost_body"].oa.valid & OBD_MD_FLCKSUM
     assert world.read(0, MIB) == tobytes(BIG)  # the points are in the checksum's code
     assert world.damaged() == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "number", "opcode"),
+    [("oss", 0x21A, OST_WRITE), ("oss", 0x21B, OST_READ), ("client", 0x408, OST_READ)],
+)
+def test_checksum_dump_keeps_what_was_damaged(
+    world: World, side: str, number: int, opcode: int
+) -> None:
+    """As sanity 77c: a file on either side, one what was sent and one what came."""
+    c0, oss0 = world.cluster.client(0), world.cluster.node("oss0")
+    assert c0.run("lctl get_param -n debug_path").stdout == "/tmp/lustre-log\n"
+    c0.run("lctl set_param osc.*.checksum_dump=1")
+    oss0.run("lctl set_param obdfilter.*.checksum_dump=1")
+    fid = world.file.inode.fid
+    if opcode == OST_READ:
+        world.write(4096, b"x" * 6000)
+    world.arm(getattr(world, side), number | FAIL_ONCE)
+    if opcode == OST_READ:
+        assert world.read(4096, 6000) == b"x" * 6000
+    else:
+        world.write(4096, b"x" * 6000)
+    bad, good = (cksum.checksum(OBD_CKSUM_CRC32C, data + b"x" * 5996)
+                 for data in (b"bad3" if opcode == OST_WRITE else
+                              b"bad4" if side == "oss" else b"bad1", b"xxxx"))  # fmt: skip
+    ours, theirs = (good, bad) if opcode == OST_WRITE else (bad, good)
+    last = 10095 if opcode == OST_WRITE else 12287
+    name = f"/tmp/lustre-log-checksum_dump-%s-{fid}:[4096-{last}]-{ours:x}-{theirs:x}"
+    assert c0.run("ls /tmp").stdout == name.rpartition("/")[2] % "osc" + "\n"
+    (path, kept), = world.oss.globals.files.items()
+    assert path == name % "ost"
+    mine, its = c0.run(f"cat '{name % 'osc'}'").stdout, tobytes(kept).decode()
+    assert mine[4:6000] == its[4:] == "x" * 5996
+    assert mine[6000:] == "\0" * (last - 10095)
+    assert (mine[:4] == "xxxx") is (opcode == OST_WRITE)
+    assert (its[:4] == "xxxx") is (opcode == OST_READ)
 
 
 @pytest.mark.parametrize("size", [100, MIB])

@@ -19,6 +19,7 @@ from labsim.base.units import MIB, NS_PER_S
 from labsim.net.ptlrpc import Import, Request
 from labsim.nodes.client import points
 from labsim.nodes.client.grant import GrantAccount
+from labsim.nodes.debug_files import checksum_dump
 from labsim.runtime.ports import Host, Steps
 from labsim.wire import cksum
 from labsim.wire.constants import (
@@ -48,9 +49,11 @@ class BulkIo(Component):
     imp: Import
     name: str
     grant: GrantAccount
+    node: Any
     resend_count: int
 
     checksums = Param.flag(True, help="guard bulk data with a checksum")
+    checksum_dump = Param.flag(False, help="keep a file of data whose checksum is wrong")
     short_io_bytes = Param.count(
         16384, high=MAX_SHORT_IO, unit="bytes", help="data up to here travels inside the RPC"
     )
@@ -70,7 +73,7 @@ class BulkIo(Component):
     def cksum_types(self) -> int:
         """The kinds (OBD_CKSUM_*) that both sides know; an OST that negotiates none takes adler."""
         if self.imp.granted(OBD_CONNECT_CKSUM):
-            return self.imp.connect_data.cksum_types & cksum.SUPPORTED
+            return self.imp.connect_data.cksum_types & self.host.kit.traits.cksum_types
         return OBD_CKSUM_ADLER
 
     def cksum_type(self) -> int:
@@ -133,6 +136,8 @@ class BulkIo(Component):
                 self.host.trace.emit("osc.damaged", self.name, opcode, ranges[0][0])
                 self.grant.avail += reply["ost_body"].oa.grant
                 failed = LustreError(errno.EIO, f"{self.name}: damaged {tries + 1} times")
+                if data is None:
+                    oa = oa.replace(nlink=self._cksum_of(request, reply, got))
             tries += 1
             if self.resend_count and tries > self.resend_count:
                 raise failed
@@ -157,7 +162,8 @@ class BulkIo(Component):
         yield from self.host.faults.visit(points.OSC_BRW_PREP_REQ)
         yield from self.host.faults.visit(points.OSC_BRW_PREP_REQ2)
         length = sum(one for _, one in ranges)
-        flags = valid = value = 0
+        flags = valid = 0
+        value = oa.nlink
         short = self._may_be_short(ranges, length)
         if short:
             flags |= OBD_FL_SHORT_IO
@@ -166,7 +172,7 @@ class BulkIo(Component):
             flags |= cksum.to_flags(kind)
             valid |= OBD_MD_FLCKSUM
             if data is not None:
-                value = cksum.checksum(kind, data)
+                value = cksum.checksum(kind, data, ranges)
                 if (yield from self._hit(points.OSC_CHECKSUM_SEND)):
                     value = value + 1 & 0xFFFFFFFF
         if flags:
@@ -208,11 +214,30 @@ class BulkIo(Component):
             return True, got
         if request.opcode == OST_WRITE:
             ours: Obdo = request.fields["ost_body"].oa
-            return not ours.valid & OBD_MD_FLCKSUM or theirs.nlink == ours.nlink, got
-        if got and (yield from self._hit(points.OSC_CHECKSUM_RECEIVE)):
-            got = join([b"bad1"[: len(got)], piece(got, 4, len(got))])
-        kind = cksum.from_flags(theirs.flags & OBD_FL_CKSUM_ALL)
-        return theirs.nlink == cksum.checksum(kind, got), got
+            value, data = ours.nlink, request.fields.get("short_io") or request.bulk_out or b""
+            intact = not ours.valid & OBD_MD_FLCKSUM or theirs.nlink == value
+        else:
+            if got and (yield from self._hit(points.OSC_CHECKSUM_RECEIVE)):
+                got = join([b"bad1"[: len(got)], piece(got, 4, len(got))])
+            value, data = self._cksum_of(request, reply, got), got
+            intact = theirs.nlink == value
+        if not intact and self.checksum_dump:
+            self._dump(request, data, value, theirs.nlink)
+        return intact, got
+
+    def _cksum_of(self, request: Request, reply: Message, got: Payload) -> int:
+        """Our checksum of what a read brought, of the kind that the OST's is."""
+        kind = cksum.from_flags(reply["ost_body"].oa.flags & OBD_FL_CKSUM_ALL)
+        ranges = [(one.offset, one.len) for one in request.fields["niobuf_remote"]]
+        return cksum.checksum(kind, got, ranges)
+
+    def _dump(self, request: Request, data: Payload, ours: int, theirs: int) -> None:
+        """Keep all pages of what is damaged, once for each range and pair of checksums."""
+        niobufs = request.fields["niobuf_remote"]
+        data = join([data, bytes(sum(one.len for one in niobufs) - len(data))])
+        extent = niobufs[0].offset, niobufs[-1].offset + niobufs[-1].len
+        name = checksum_dump("osc", request.fields["ost_body"].oa, extent, ours, theirs)
+        self.node.globals.dump(name, data)
 
     def _hit(self, point: Point) -> Steps[bool]:
         """Is a point hit that damages something?"""

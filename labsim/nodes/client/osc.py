@@ -24,7 +24,6 @@ from labsim.nodes.client.osc_io import OscIo
 from labsim.nodes.client.osc_object import guards_nothing
 from labsim.nodes.config import TargetInfo
 from labsim.runtime.ports import Steps
-from labsim.wire import cksum
 from labsim.wire.constants import (
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
@@ -140,7 +139,7 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
             version=self.host.kit.traits.ocd_version,
             index=self.info.index,
             brw_size=4 * MIB,
-            cksum_types=cksum.SUPPORTED,
+            cksum_types=self.host.kit.traits.cksum_types,
             grant_blkbits=PAGE_SHIFT,
             grant=self.grant.held - self.grant.lost or 2 * self.rpc_bytes(),
         )

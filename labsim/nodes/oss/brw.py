@@ -19,6 +19,7 @@ from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.net.ptlrpc import ServerRequest, handles
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.debug_files import checksum_dump
 from labsim.nodes.jobs import JobStats
 from labsim.nodes.node import Node
 from labsim.nodes.oss import points
@@ -100,6 +101,7 @@ class Ofd(ObjectHandlers, JobStats):
         "read_bytes", "write_bytes", "getattr", "setattr", "punch", "sync", "destroy", "create",
         "statfs", "get_info", "set_info", "quotactl",
     )  # fmt: skip
+    checksum_dump = Param.flag(False, help="keep a file of data whose checksum is wrong")
     soft_sync_limit = Param.count(
         16, unit="RPCs", help="BRWs that ask for a commit soon, before one is begun"
     )
@@ -153,7 +155,7 @@ class Ofd(ObjectHandlers, JobStats):
                 fid = yield from self._writable(req, oa)
                 data = yield from self._pull(req, oa, sum(one.len for one in niobufs))
                 yield from self.at(points.OST_BRW_PAUSE_BULK2)
-                oa, data = yield from self._seal_written(oa, data)
+                oa, data = yield from self._seal_written(oa, niobufs, data)
                 fitting = self._fitting(fid, niobufs, verdict.room)
                 yield from self._store(req, oa, niobufs, data, fitting, settle)
             except BaseException:
@@ -323,7 +325,7 @@ class Ofd(ObjectHandlers, JobStats):
         kept = self._incoming(req, oa)
         try:
             data = yield from self._fetch(fid, niobufs)
-            oa, sent = yield from self._seal_read(oa, data)
+            oa, sent = yield from self._seal_read(oa, niobufs, data)
             short = self._is_short(req, oa)
             if not short:
                 yield from req.push(sent)
@@ -368,22 +370,41 @@ class Ofd(ObjectHandlers, JobStats):
             raise ProtocolError(f"short_io: {len(data)} bytes, the ranges have {nbytes}")
         return data
 
-    def _seal_written(self, oa: Obdo, data: Payload) -> Steps[tuple[Obdo, Payload]]:
+    def _seal_written(
+        self, oa: Obdo, niobufs: list[NiobufRemote], data: Payload
+    ) -> Steps[tuple[Obdo, Payload]]:
         """The obdo with this side's checksum: the client compares, and writes again if it must."""
         if not oa.valid & OBD_MD_FLCKSUM:
             return oa, data
         if (yield from self.hit(points.OST_CHECKSUM_RECEIVE)):
             data = join([b"bad3"[: len(data)], piece(data, 4, len(data))])
-        sealed = _sealed(oa, data)
+        sealed = _sealed(oa, niobufs, data)
         if sealed.nlink != oa.nlink:
             self.host.trace.emit("ost.damaged", self.name, oa.oi.id, oa.nlink, sealed.nlink)
+            self._dump(oa, niobufs, data, sealed.nlink)
         return sealed, data
 
-    def _seal_read(self, oa: Obdo, data: Payload) -> Steps[tuple[Obdo, Payload]]:
-        """The obdo with the checksum of what is sent."""
+    def _dump(
+        self, oa: Obdo, niobufs: list[NiobufRemote], data: Payload, server_cksum: int
+    ) -> None:
+        """Keep what is damaged, where this is asked for; what the client has of it, it says."""
+        if self.checksum_dump:
+            extent = niobufs[0].offset, niobufs[-1].offset + niobufs[-1].len
+            self.node.globals.dump(checksum_dump("ost", oa, extent, oa.nlink, server_cksum), data)
+
+    def _seal_read(
+        self, oa: Obdo, niobufs: list[NiobufRemote], data: Payload
+    ) -> Steps[tuple[Obdo, Payload]]:
+        """The obdo with the checksum of what is sent.
+
+        A client that reads again says what its checksum was (check_read_checksum).
+        """
         if not oa.valid & OBD_MD_FLCKSUM:
             return oa, data
-        sealed = _sealed(oa, data)
+        sealed = _sealed(oa, niobufs, data)
+        again = oa.valid & OBD_MD_FLFLAGS and oa.flags & OBD_FL_RECOV_RESEND
+        if again and oa.nlink != sealed.nlink:
+            self._dump(oa, niobufs, data, sealed.nlink)
         if data and (yield from self.hit(points.OST_CHECKSUM_SEND)):
             data = join([b"bad4"[: len(data)], piece(data, 4, len(data))])
         return sealed, data
@@ -414,12 +435,12 @@ class Ofd(ObjectHandlers, JobStats):
         return (yield from self.ldlm.acquire(resource, mode, extent=Extent(low, high)))
 
 
-def _sealed(oa: Obdo, data: Payload) -> Obdo:
+def _sealed(oa: Obdo, niobufs: list[NiobufRemote], data: Payload) -> Obdo:
     """`oa` with the checksum of `data`, of the kind that the client named."""
     flags = oa.flags if oa.valid & OBD_MD_FLFLAGS else 0
     kind = cksum.from_flags(flags)
     return oa.replace(
         valid=oa.valid | OBD_MD_FLCKSUM | OBD_MD_FLFLAGS,
         flags=flags & ~OBD_FL_CKSUM_ALL | cksum.to_flags(kind),
-        nlink=cksum.checksum(kind, data),
+        nlink=cksum.checksum(kind, data, [(one.offset, one.len) for one in niobufs]),
     )

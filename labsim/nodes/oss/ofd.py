@@ -34,7 +34,6 @@ from labsim.nodes.oss.sync_modes import SyncModes
 from labsim.nodes.target import Target
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Attrs, Tx
-from labsim.wire import cksum
 from labsim.wire.constants import (
     LCK_PW,
     LDLM_FL_AST_DISCARD_DATA,
@@ -146,7 +145,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         if granted.connect_flags & OBD_CONNECT_BRW_SIZE:
             changes["brw_size"] = min(want.brw_size, MAX_BRW)
         if granted.connect_flags & OBD_CONNECT_CKSUM:
-            changes["cksum_types"] = want.cksum_types & cksum.SUPPORTED
+            changes["cksum_types"] = want.cksum_types & self.host.kit.traits.cksum_types
             if not changes["cksum_types"]:
                 raise LustreError(errno.EPROTO, "no checksum that both sides know")
         if granted.connect_flags & OBD_CONNECT_MAXBYTES:

@@ -6,6 +6,7 @@ dates are in UTC, users other than root are numbers.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as st
 from collections.abc import Callable, Generator
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 from labsim.base.errors import LustreError
 from labsim.base.units import MIB
 from labsim.scenario.steps import dates, modes
-from labsim.scenario.steps.context import MOUNT_POINT, Context, join
+from labsim.scenario.steps.context import MOUNT_POINT, Context, basename, join
 from labsim.scenario.steps.names import in_order
 from labsim.scenario.steps.registry import flag, verb
 from labsim.scenario.words import quote, quote_if_needed
@@ -130,14 +131,15 @@ def ls(
     numeric: Annotated[bool, flag("-n", "--numeric-uid-gid")] = False,
     recursive: Annotated[bool, flag("-R", "--recursive")] = False,
 ) -> Step:
-    """List names in byte order, one a line.
+    """List names in byte order, one a line; in /tmp those of debug files.
 
     ls [-l] [-a] [-A] [-1] [-d] [-i] [-n] [-R] [FILE...]
     """
+    files = tuple(name for name in files or (".",) if not _local(ctx, name))
     style = _Listing(ctx, long or numeric, inode, numeric)
     plain: list[tuple[str, Any]] = []
     folders: list[tuple[str, Any]] = []
-    for name in sorted(files) or ["."]:
+    for name in sorted(files):
         try:
             found = yield from ctx.vfs.stat(name, follow=not style.long or directory)
         except LustreError as error:
@@ -160,6 +162,20 @@ def ls(
             continue
         if recursive:
             folders = [*((name, None) for name in below), *folders]
+
+
+def _local(ctx: Context, name: str) -> bool:
+    """Show what is not on the mount: the debug files of the client, in its /tmp."""
+    kept = sorted(ctx.node.globals.files)
+    if name.rstrip("/") == "/tmp":
+        ctx.out("".join(f"{basename(path)}\n" for path in kept))
+    elif name in kept:
+        ctx.out(f"{name}\n")
+    elif name.startswith("/tmp/"):
+        ctx.fail(f"ls: cannot access {quote(name)}", errno.ENOENT, status=2)
+    else:
+        return False
+    return True
 
 
 class _Listing:
@@ -239,12 +255,18 @@ def _size(found: Any) -> str:
 
 @verb()
 def cat(ctx: Context, *files: str) -> Step:
-    """Write whole files to standard output.
+    """Write whole files to standard output; debug files in /tmp, too.
 
     cat FILE...
     """
+    kept = ctx.node.globals.files
     for name in files:
+        if name in kept:
+            ctx.out(kept[name])
+            continue
         try:
+            if name.startswith("/tmp/"):
+                raise LustreError(errno.ENOENT, name)
             file = yield from ctx.vfs.open(name, os.O_RDONLY)
             try:
                 while len(data := (yield from ctx.vfs.read(file, 4 * MIB))):
