@@ -5,13 +5,18 @@ to say first connects to port 988 from a privileged port, once for each type of 
 acceptor for the NID and says HELLO; large messages then travel on the sender's BULK_OUT. Every
 message starts a segment of its own. Its receiver's ACK follows when the message has arrived.
 
+Bulk data of some size leaves without being copied: a cookie in its frame asks the receiver to say
+when it is there, so that the pages may be used again (ksm_zc_cookies).
+
 Everything below LNet is made up here: the simulated network has no connections, the live one has
-ZeroMQ's. Connections open, in no time, when the first message needs them.
+ZeroMQ's. Connections open, in no time, when the first message needs them, and so travel what tells
+of pages.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from labsim.base.ids import Nid
@@ -21,6 +26,8 @@ from labsim.net.pcap import ACK as ACKED
 from labsim.net.pcap import FIN, PORT, PSH, RST, SYN, End, PcapFile, segments
 from labsim.wire.lnet import KsockHelloMsg, LnetAcceptorConnreq
 from labsim.wire.lnet_flags import (
+    KSOCK_MSG_LNET,
+    KSOCK_MSG_NOOP,
     LNET_PID_LUSTRE,
     LNET_PROTO_ACCEPTOR_MAGIC,
     LNET_PROTO_ACCEPTOR_VERSION,
@@ -29,12 +36,19 @@ from labsim.wire.lnet_flags import (
     SOCKLND_CONN_BULK_OUT,
     SOCKLND_CONN_CONTROL,
 )
+from labsim.wire.opcodes import MDS_BULK_PORTAL, MGS_BULK_PORTAL, OST_BULK_PORTAL
 
 FIRST_SOURCE, LAST_SOURCE = 1023, 512
 """Privileged ports that an active side tries, downward (lnet/lib-socket.c)."""
 HELLO_VERSION = 3
 LARGE = 1024
 """Messages of this size, header included, take a bulk connection (socklnd's min_bulk)."""
+ZERO_COPY = 16 << 10
+"""Bulk data of this size is not copied (socklnd's zc_min_payload); its NIC can do that, as most."""
+FIRST_COOKIE = 2
+"""SOCKNAL_KEEPALIVE_PING + 1."""
+KSOCK = Struct("<IIQQ")
+"""ksock_msg up to its union: ksm_type, ksm_csum, ksm_zc_cookies."""
 UNHEARD = 4096
 """How many messages without an arrival are remembered on one connection."""
 
@@ -58,13 +72,23 @@ def is_large(kind: int, length: int) -> bool:
     return kind in (PUT, REPLY) and HEADER_SIZE + length >= LARGE
 
 
+BULK_PORTALS = frozenset({OST_BULK_PORTAL, MDS_BULK_PORTAL, MGS_BULK_PORTAL})
+"""PUTs here are pages, not messages."""
+
+
+def is_zero_copy(packet: Packet) -> bool:
+    """True for what is sent from pages, and is large."""
+    pages = packet.kind == REPLY or (packet.kind == PUT and packet.portal in BULK_PORTALS)
+    return pages and packet.length >= ZERO_COPY
+
+
 class _Way(NamedTuple):
     """One direction of a connection."""
 
     source: End
     target: End
-    unheard: deque[tuple[Key, int, int]]
-    """Messages that have not arrived: key, sequence number after it, time stamp."""
+    unheard: deque[tuple[Key, int, int, int]]
+    """Messages that have not arrived: key, sequence number after it, time stamp, cookie or 0."""
 
 
 class Conversations:
@@ -75,6 +99,8 @@ class Conversations:
         self._ways: dict[tuple[int, int, bool], _Way] = {}
         self._ports: dict[tuple[int, int], int] = {}
         self._born: dict[int, int] = {}
+        self._cookies: dict[tuple[int, int], int] = {}
+        """The next one of each node for each peer."""
         self._stale: dict[tuple[int, int], list[tuple[End, End]]] = {}
         """By who still has them and who has forgotten them: connections, with both ends."""
 
@@ -84,6 +110,7 @@ class Conversations:
         Who was at the other end closes when the two connect anew, and HELLO says who has begun.
         """
         self._born[nid] = time_ns
+        self._cookies = {pair: last for pair, last in self._cookies.items() if pair[0] != nid}
         self._stale = {pair: ends for pair, ends in self._stale.items() if pair[0] != nid}
         for pair in [pair for pair in self._ways if nid in pair[:2]]:
             source, target, _ = self._ways.pop(pair)
@@ -107,8 +134,13 @@ class Conversations:
             self._connect(packet.src, packet.dst, time_ns)
             way = self._ways[packet.src, packet.dst, large]
         source, target, unheard = way
+        cookie = 0
+        if is_zero_copy(packet):
+            cookie = self._cookies.get((packet.src, packet.dst), FIRST_COOKIE)
+            self._cookies[packet.src, packet.dst] = cookie + 1
+            header = KSOCK.pack(KSOCK_MSG_LNET, 0, cookie, 0) + header[KSOCK.size :]
         self._say(time_ns, source, target, header + tobytes(payload))
-        unheard.append((key(packet), source.seq, time_ns))
+        unheard.append((key(packet), source.seq, time_ns, cookie))
         if len(unheard) > UNHEARD:
             unheard.popleft()
 
@@ -119,13 +151,21 @@ class Conversations:
             return
         source, target, unheard = way
         name = key(packet)
-        if all(name != other for other, _, _ in unheard):
+        if all(name != waiting[0] for waiting in unheard):
             return
         other = None
         while other != name:
-            other, seq, stamp = unheard.popleft()
+            other, seq, stamp, cookie = unheard.popleft()
         self._hear(target, seq, stamp)
         self._out.write(time_ns, *target.packet(source, time_ns, ACKED))
+        if cookie:
+            self._let_go(packet, cookie, time_ns)
+
+    def _let_go(self, packet: Packet, cookie: int, time_ns: int) -> None:
+        """The pages of a message are not needed any more: a NOOP, on CONTROL."""
+        source, target, _ = self._ways[packet.dst, packet.src, False]
+        self._say(time_ns, source, target, KSOCK.pack(KSOCK_MSG_NOOP, 0, 0, cookie))
+        self._hear(target, source.seq, time_ns)
 
     # ---- connections
 

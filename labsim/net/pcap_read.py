@@ -15,6 +15,7 @@ from labsim.base.errors import InputError, ProtocolError
 from labsim.base.ids import Nid
 from labsim.base.units import NS_PER_S
 from labsim.net import frame
+from labsim.net.conversations import BULK_PORTALS
 from labsim.net.lnet import HEADER_SIZE, PUT, Packet
 from labsim.net.pcap import ETHERNET, FILE_HEADER, MAGIC_NS, PORT, SYN
 from labsim.wire.formats import Format
@@ -27,15 +28,11 @@ from labsim.wire.lnet_flags import (
 )
 from labsim.wire.message import Message
 from labsim.wire.msg_flags import PTL_RPC_MSG_REQUEST
-from labsim.wire.opcodes import MDS_BULK_PORTAL, MGS_BULK_PORTAL, OST_BULK_PORTAL
 
 MAGIC_US = 0xA1B2C3D4
 NOOP_SIZE = 24
 LARGEST_FRAME = 1 << 18
 IPV4, TCP = 0x0800, 6
-BULK_PORTALS = frozenset({OST_BULK_PORTAL, MDS_BULK_PORTAL, MGS_BULK_PORTAL})
-"""PUTs here are data, not messages."""
-
 Address: TypeAlias = tuple[int, int]
 """IPv4 address and port."""
 

@@ -92,6 +92,28 @@ def test_every_message_begins_a_segment_and_none_is_too_short(tmp_path):
     assert len(begins) == len(some_packets())
 
 
+def test_large_bulk_data_is_told_when_its_pages_are_not_needed(tmp_path):
+    """A cookie asks for it in the frame, and a NOOP on CONTROL brings it back."""
+    said = [
+        put(Fill(1 << 14, 1), match=1), put(Fill(1 << 14, 1), match=2), put(Fill(16383, 1)),
+        put(Fill(1 << 14, 1))._replace(portal=28), put(Fill(1 << 14, 1), B, A, 3),
+        Packet(GET, B, A, 8, 7, 0, b"", 1 << 14, 0, 9),
+        Packet(REPLY, A, B, 8, 7, 0, Fill(1 << 14, 1), 1 << 14, 0, 9),
+    ]  # fmt: skip
+    seen = [s for s in segments(captured(tmp_path / "c", said)) if s.data]
+    cookies = [int.from_bytes(s.data[8:16], "little") for s in seen if s.data[:1] == b"\xc1"]
+    assert cookies == [2, 3, 0, 0, 2, 0, 4]
+    noops = [s for s in seen if s.data[:4] == b"\xc0\0\0\0"]
+    assert [s.data[4:] for s in noops] == [
+        bytes(12) + bytes([cookie]) + bytes(7) for cookie in (2, 3, 2, 4)
+    ]  # fmt: skip
+    assert [s.source[0] for s in noops] == [nid & 0xFFFFFFFF for nid in (B, B, A, B)]
+    assert {1023, PORT} == {port for s in noops for port in (s.source[1], s.target[1])}
+    lost = captured(tmp_path / "d", said, arrive=False)
+    assert not [s for s in segments(lost) if s.data[:1] == b"\xc0"]
+    assert packets(tmp_path / "c") == packets(tmp_path / "d") == [plain(one) for one in said]
+
+
 def test_a_connection_opens_as_socklnd_opens_it(tmp_path):
     seen = segments(captured(tmp_path / "c", [put(b"x" * 500)], arrive=False))
     actives = sorted({s.source for s in seen if s.flags == SYN}, reverse=True)

@@ -10,6 +10,7 @@ from labsim.net import frame
 from labsim.net.conversations import Conversations
 from labsim.net.lnet import PUT, Packet
 from labsim.net.pcap import PcapFile
+from labsim.storage.llog import pack_record
 from labsim.wire import buffers as b
 from labsim.wire import formats, mds_flags
 from labsim.wire import opcodes as op
@@ -17,7 +18,7 @@ from labsim.wire.constants import PTL_RPC_MSG_REPLY, PTL_RPC_MSG_REQUEST
 from labsim.wire.formats import FORMATS, Format
 from labsim.wire.ldlm import LdlmIntent
 from labsim.wire.llog import LlogLogHdr, LlogRecHdr, LlogRecTail
-from labsim.wire.llog_flags import LLOG_HDR_MAGIC
+from labsim.wire.llog_flags import LLOG_HDR_MAGIC, LLOG_PAD_MAGIC
 from labsim.wire.lustre_msg import ObdConnectData, PtlrpcBody
 from labsim.wire.message import Message
 from labsim.wire.obd_md import LADVISE_MAGIC
@@ -45,7 +46,10 @@ KEYS = {
     "MDS_GET_INFO": b"fid2path\0",
 }  # fmt: skip
 BYTES = {"dlm_lvb": bytes(56), "short_io": bytes(100), "setinfo_val": bytes(4), "acl": bytes(4)}
-EADATA = {"LLOG_ORIGIN_HANDLE_NEXT_BLOCK": bytes(8192), "MDS_REINT_MIGRATE": bytes(16)}
+EADATA = {
+    "LLOG_ORIGIN_HANDLE_NEXT_BLOCK": pack_record(1, LLOG_PAD_MAGIC, bytes(128)) + bytes(8040),
+    "MDS_REINT_MIGRATE": bytes(16),
+}
 STRUCTS = {
     "connect_data": ObdConnectData(version=2 << 24 | 12 << 16),
     "ost_ladvise_hdr": LadviseHdr(magic=LADVISE_MAGIC, count=1),

@@ -21,7 +21,6 @@ from .tshark import (
     DEFECTS,
     Rpc,
     complaints,
-    explanation,
     needs_tshark,
     oddities,
     rpcs,
@@ -162,7 +161,12 @@ def test_every_format_reads_well_but_for_the_known_defects(tmp_path: Path) -> No
 def test_every_known_defect_is_there(tmp_path: Path) -> None:
     path = tmp_path / "specimens.pcap"
     specimens.write(path)
-    met = {explanation(what, text) for _, what, text in complaints(path)}
+    met = {
+        one
+        for _, what, text in complaints(path)
+        for one in DEFECTS
+        if what == one.what and one.shows in text
+    }
     assert set(DEFECTS) - met == set()
 
 

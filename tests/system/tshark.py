@@ -81,6 +81,11 @@ DEFECTS = (
         BENIGN,
         "it reads the records, not the padding",
     ),
+    Defect(
+        "LLOG_ORIGIN_HANDLE_NEXT_BLOCK reply",
+        "Bad Parse Length (opc:274726912",
+        "a record that fills a chunk (LLOG_PAD_MAGIC): it reads head and tail, not what is between",
+    ),
     Defect("OST_BRW_READ request", BENIGN, "it knows no data in a message (short I/O)"),
     Defect("OST_BRW_READ reply", BENIGN, "the same"),
     Defect("OST_BRW_WRITE request", BENIGN, "the same"),
