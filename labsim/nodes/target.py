@@ -24,7 +24,11 @@ from labsim.nodes.recovery_files import RecoveryFiles
 from labsim.nodes.reply_data import ReplyData
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Osd, Tx
-from labsim.wire.constants import MSG_CONNECT_INITIAL, OBD_CONNECT_MULTIMODRPCS
+from labsim.wire.constants import (
+    MSG_CONNECT_INITIAL,
+    OBD_CONNECT_LIGHTWEIGHT,
+    OBD_CONNECT_MULTIMODRPCS,
+)
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
@@ -154,7 +158,8 @@ class Target(RecoveryFiles, Handlers):
         if not failover and self.replayable:
             tx = self.osd.transaction()
             for export in self.exports:
-                self.last_rcvd.remove(tx, export.slot)
+                if not export.light:
+                    self.last_rcvd.remove(tx, export.slot)
             yield from tx.stop()
         self.exports.close()
         yield from self.osd.sync()
@@ -187,7 +192,7 @@ class Target(RecoveryFiles, Handlers):
             known = self.exports.find(uuid)
             yield from self.at(tgt.TGT_DELAY_RECONNECT if known else tgt.TGT_DELAY_CONNECT)
             reply = self.exports.connect(req)
-            if self.replayable and req.export is not known:
+            if self.replayable and req.export is not known and not req.export.light:
                 if req.body.op_flags & MSG_CONNECT_INITIAL:
                     yield from self._add_slot(req.export)
                 else:
@@ -227,7 +232,9 @@ class Target(RecoveryFiles, Handlers):
         """What this target grants: never more than was asked for."""
         if not export.connected:
             if export.slot is None:
-                export.slot = self.last_rcvd.new_client(export.client_uuid)
+                light = bool(want.connect_flags & self.supported & OBD_CONNECT_LIGHTWEIGHT)
+                uuid = export.client_uuid
+                export.slot = Slot(-1, uuid, 0) if light else self.last_rcvd.new_client(uuid)
                 export.on_close += self._on_close
             self.on_connect(export, want)
         flags = want.connect_flags & self.supported & ~self.host.kit.traits.connect_unknown
@@ -253,7 +260,7 @@ class Target(RecoveryFiles, Handlers):
     def _gone(self, export: Export) -> None:
         """Unless the target stops, its slot and its replies are free now."""
         self.on_disconnect(export)
-        if self.replayable and not self.stopping:
+        if self.replayable and not self.stopping and not export.light:
             replies = [*export.replies.values(), *([export.released] if export.released else [])]
             for reply in replies:
                 self.free_reply(reply)
@@ -296,10 +303,11 @@ class Target(RecoveryFiles, Handlers):
 
         When it is stopped it gets the next transno (that of a replay is its old one), which is also
         noted with the client and in the reply, and becomes the version of the object `changed`;
-        once it is durable, last_committed has reached that transno.
+        once it is durable, last_committed has reached that transno. What light clients change is
+        durable at once: nobody would replay it (tgt_last_rcvd_update).
         """
         tx = self.osd.transaction()
-        if req is not None and (req.export.unsafe or self._evictions):
+        if req is not None and (req.export.unsafe or req.export.light or self._evictions):
             tx.sync = True
         tx.before_join(lambda: self._number(tx, req, changed))
         return tx
@@ -316,6 +324,7 @@ class Target(RecoveryFiles, Handlers):
         if req is not None and not req.export.closed:
             req.transno = transno
             export = req.export
+        if export is not None and not export.light:
             self._note(tx, req, transno)
         else:
             self.last_rcvd.note_transno(tx, transno)

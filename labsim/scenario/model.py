@@ -55,6 +55,8 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     """The cluster of a scenario: c0.., mds0, oss0.., mgs."""
 
     clients: list[ClientSpec] = msgspec.field(default_factory=lambda: [ClientSpec()])
+    mds: int = 1
+    """MDSs, with one MDT each."""
     oss: int = 1
     osts: int = 0
     """OSTs in all, dealt out round robin; 0: one on each OSS."""
@@ -70,7 +72,8 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        for what, count in (("clients", len(self.clients)), ("oss", self.oss)):
+        counts = {"clients": len(self.clients), "mds": self.mds, "oss": self.oss}
+        for what, count in counts.items():
             if not 1 <= count <= 4096:
                 raise InputError(f"'{what}' must be 1 to 4096, not {count}")
         if self.osts and self.osts < self.oss:
@@ -94,13 +97,15 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     def targets(self) -> dict[str, str]:
         """Every target's short name (OST0001) and the node that it is on by the plan."""
         osts = {f"OST{n:04x}": f"oss{n % self.oss}" for n in range(self.ost_count)}
-        return {"MGS": "mgs", "MDT0000": "mds0"} | osts
+        mdts = {f"MDT{n:04x}": f"mds{n}" for n in range(self.mds)}
+        return {"MGS": "mgs"} | mdts | osts
 
     def nodes(self) -> dict[str, str]:
         """Every node's name and kind."""
         names = {f"c{n}": "client" for n in range(len(self.clients))}
         spare = 1 if self.failover else 0
-        names |= {"mgs": "mgs"} | {f"mds{n}": "mds" for n in range(1 + spare)}
+        servers = self.mds + self.mds % 2 * spare
+        names |= {"mgs": "mgs"} | {f"mds{n}": "mds" for n in range(servers)}
         return names | {f"oss{n}": "oss" for n in range(self.oss + self.oss % 2 * spare)}
 
 

@@ -206,6 +206,7 @@ def cluster_of(
     clients = [named(client.tree) for client in spec.clients]
     return Cluster(
         clients=len(clients),
+        mds=spec.mds,
         oss=spec.oss,
         osts=spec.ost_count,
         failover=spec.failover,

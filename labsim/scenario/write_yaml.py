@@ -21,7 +21,7 @@ def text_of(scenario: model.Scenario) -> str:
     lines = [
         f"labsim: {FORMAT}",
         f"title: {_quoted(scenario.title)}",
-        f"cluster: {{clients: {len(cluster.clients)}, oss: {cluster.oss}, "
+        f"cluster: {{clients: {len(cluster.clients)}, mds: {cluster.mds}, oss: {cluster.oss}, "
         f"osts: {cluster.ost_count}{', failover: pairs' if cluster.failover else ''}}}",
     ]
     if scenario.virtual_time:

@@ -138,6 +138,11 @@ class Export:
         return bool(self.connect_data.connect_flags & flag)
 
     @property
+    def light(self) -> bool:
+        """Is nothing kept of it over a restart? (OBD_CONNECT_LIGHTWEIGHT)"""
+        return self.granted(OBD_CONNECT_LIGHTWEIGHT)
+
+    @property
     def connected(self) -> bool:
         """Has it connected since the target started? Else it is only known from before."""
         return self.reverse is not None
@@ -248,8 +253,8 @@ class Exports:
         """Handle a connect request: a new client, or one that comes back."""
         uuid: str = req["cluuid"]
         export = self._by_uuid.get(uuid)
-        if export is not None and export.connected and _mds_restarted(req):
-            export.evict("the MDS has started anew")
+        if export is not None and export.connected and _supersedes(req, export):
+            export.evict("its server has started anew")
             export = None
         light = bool(req["connect_data"].connect_flags & OBD_CONNECT_LIGHTWEIGHT)
         op_flags = MSG_CONNECT_REPLAYABLE if self._replayable else 0
@@ -348,10 +353,16 @@ class Exports:
             self._schedule()
 
 
-def _mds_restarted(req: ServerRequest) -> bool:
-    """An MDS keeps its uuid: where it connects for the first time again, its last life is over."""
+def _supersedes(req: ServerRequest, export: Export) -> bool:
+    """A server keeps its uuid: where it connects for the first time again, its last life is over.
+
+    But exports between MDTs are kept, unless the other one has moved (target_handle_connect).
+    """
+    flags = req["connect_data"].connect_flags
     fresh = req.body.op_flags & MSG_CONNECT_INITIAL
-    return bool(fresh and req["connect_data"].connect_flags & OBD_CONNECT_MDS)
+    if flags & OBD_CONNECT_MDS_MDS:
+        return export.nid != req.peer
+    return bool(fresh and flags & (OBD_CONNECT_MDS | OBD_CONNECT_LIGHTWEIGHT))
 
 
 def _between_mdts(req: ServerRequest) -> bool:

@@ -67,6 +67,7 @@ class Mds(Server):
                 Device("mdd", f"{fsname}-{letters.replace('MDT', 'MDD')}", f"{lod}_UUID"),
             ]
             found += [Device("osp", osp.name, f"{lod}_UUID") for osp in target.lod.osps.values()]
+            found += target.links.devices()
         return found
 
     def make_target(self, info: TargetInfo) -> Mdt:

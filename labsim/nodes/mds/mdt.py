@@ -13,14 +13,14 @@ from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID, Nid
 from labsim.base.params import Param
 from labsim.ldlm.server import ServerNamespace
-from labsim.net.ptlrpc import Export, Import, Request, ServerRequest, handles
+from labsim.net.ptlrpc import Export, Request, ServerRequest, handles
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.jobs import JobStats
 from labsim.nodes.mds import layout, mdt_jobs, objects, squash
 from labsim.nodes.mds.cred import Cred
 from labsim.nodes.mds.fld import FldServer
+from labsim.nodes.mds.links import Link, Links
 from labsim.nodes.mds.lod import Lod
-from labsim.nodes.mds.master import MasterLink
 from labsim.nodes.mds.mdd import Mdd
 from labsim.nodes.mds.mdt_readdir import MdtReaddir
 from labsim.nodes.mds.opens import OpenFiles
@@ -51,7 +51,6 @@ from labsim.wire.constants import (
     OBD_CONNECT_IBITS,
     OBD_CONNECT_IMP_RECOV,
     OBD_CONNECT_LFSCK,
-    OBD_CONNECT_LIGHTWEIGHT,
     OBD_CONNECT_MAX_EASIZE,
     OBD_CONNECT_MULTIMODRPCS,
     OBD_MD_FLID,
@@ -66,9 +65,7 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import FLD_QUERY, MDS_GET_ROOT, MDS_STATFS, MDS_SYNC, SEQ_QUERY
 from labsim.wire.ost import ObdStatfs
 
-NOT_YET = (
-    OBD_CONNECT_DIR_STRIPE | OBD_CONNECT_IMP_RECOV | OBD_CONNECT_LFSCK | OBD_CONNECT_LIGHTWEIGHT
-)
+NOT_YET = OBD_CONNECT_DIR_STRIPE | OBD_CONNECT_IMP_RECOV | OBD_CONNECT_LFSCK
 """What a real MDT would grant and this one does not do."""
 
 MAX_MOD_RPCS = 8
@@ -114,8 +111,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         self.fld = FldServer(self.osd)
         self.controller = Controller(self.host.env, self.osd, self.fld)
         self.sequences = Sequences(self.host.env, self.osd, self._super_sequence)
-        self.master: Import | None = None
-        """The way of another MDT to MDT0000."""
+        self.links = Links(self)
         self.mount()
 
     def mount(self) -> None:
@@ -133,21 +129,20 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
             self.host.params.unmount(part)
 
     def moved(self, kind: str, index: int, nids: tuple[int, ...], instance: int) -> None:
-        """An OST has come up somewhere (mgc_apply_recover_logs)."""
+        """A target has come up somewhere (mgc_apply_recover_logs)."""
+        if kind == "mdt":
+            for nid in nids:
+                self.links.moved(index, nid, instance)
         osp = self.osps.get(index) if kind == "ost" else None
         if osp is not None:
             any(osp.imp.recover(nid, instance) for nid in nids)
 
     def add_target(self, kind: str, info: TargetInfo) -> Any:
-        """The log names another target: an OST ("osc" there, an osp here), or MDT0000 ("osp")."""
-        return self._add_ost(info) if kind == "osc" else self._add_master(info)
+        """The log names another target: an OST ("osc" there, an osp here), or an MDT ("osp")."""
+        return self._add_ost(info) if kind == "osc" else self._add_link(info)
 
-    def _add_master(self, info: TargetInfo) -> MasterLink:
-        link = MasterLink(self, info)
-        self.master = link.imp
-        if self._running:
-            self.host.env.process(self.master.connect())
-        return link
+    def _add_link(self, info: TargetInfo) -> Link:
+        return self.links.add(info, self._running)
 
     def _add_ost(self, info: TargetInfo) -> Osp:
         osp: Osp = self.node.make(Osp, self, info, [int(Nid.parse(info.nid))])
@@ -164,7 +159,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
 
     def start(self) -> Steps[None]:
         """Open the storage (or make it), begin to connect to the OSTs, take requests."""
-        if not self.osd.exists(ROOT_FID):
+        if not self.osd.exists(objects.FLD):
             yield from self._format()
         self.sequences.load()
         for osp in self.osps.values():
@@ -173,18 +168,18 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         self._running = True
         if not self.recovering:
             yield from self.on_recovered()
-        if self.master is not None:
-            self.host.env.process(self.master.connect())
+        self.links.start()
         for osp in self.osps.values():
             osp.start()
 
     def _format(self) -> Steps[None]:
-        """Do mkfs: the objects that every MDT has."""
+        """Do mkfs: the objects that every MDT has, and the root on MDT0000."""
         tx = self.osd.transaction()
         for fid in (objects.FLD, objects.SEQ_CONTROLLER, objects.SEQ_SERVER, objects.ORPHANS,
                     objects.OBJIDS, objects.UNLINKED):  # fmt: skip
             tx.create(fid, Attrs(mode=0o100600))
-        self.mdd.make_root(tx, self.host.clock.seconds())
+        if self.info.index == 0:
+            self.mdd.make_root(tx, self.host.clock.seconds())
         yield from tx.stop(sync=True)
 
     def on_recovered(self) -> Steps[None]:
@@ -201,8 +196,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         yield from super().stop(failover)
         for osp in self.osps.values():
             yield from osp.stop()
-        if self.master is not None:
-            yield from self.master.disconnect()
+        yield from self.links.stop()
 
     # ---- clients
 
@@ -284,14 +278,12 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         return req.reply(seq_range=given)
 
     def _super_sequence(self) -> Steps[LuSeqRange]:
-        """A super-sequence for this MDT; EINPROGRESS where MDT0000 is not known yet."""
+        """A super-sequence for this MDT."""
         index = self.info.index
         if index == 0:
             return (yield from self.controller.allocate(0))
-        if self.master is None:
-            raise LustreError(errno.EINPROGRESS, "MDT0000 has not registered yet")
         asked = LuSeqRange(index=index)
-        reply = yield from self.master.call(
+        reply = yield from self.links.ask_master(
             Request(
                 SEQ_QUERY, portal=SEQ_CONTROLLER_PORTAL, seq_opc=SEQ_ALLOC_SUPER, seq_range=asked
             )
@@ -312,9 +304,9 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         try:
             found = self.fld.answer(asked)
         except LustreError:
-            if self.master is None:
+            if self.links.master is None:
                 raise
-            reply = yield from self.master.call(
+            reply = yield from self.links.ask_master(
                 Request(FLD_QUERY, fld_opc=FLD_LOOKUP, fld_mdfld=asked)
             )
             found = reply["fld_mdfld"]
@@ -359,7 +351,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
                 for file in self.opens
             ],
             "locks": self.ldlm.snapshot(),
-            "osps": [osp.snapshot() for osp in self.osps.values()],
+            "osps": [osp.snapshot() for osp in self.osps.values() if osp.makes_objects],
         }
 
     def _namespace(self) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ class Osp(Precreation):
         self.env.process(self._go_on(self.life))
 
     def _go_on(self, life: int) -> Steps[None]:
-        if (yield from self._clean_up(life)):
+        if self.makes_objects and (yield from self._clean_up(life)):
             for note in list(self.doomed):
                 self._doom(note)
 

@@ -122,6 +122,11 @@ class Precreation(Component, tree="osp.{name}"):
     # ---- how the OST is
 
     @property
+    def makes_objects(self) -> bool:
+        """Only MDT0000 does: others would need sequences of their own, and have no files here."""
+        return bool(self.mdt.info.index == 0)
+
+    @property
     def connected(self) -> bool:
         """Can the OST be talked to?"""
         return self.imp.state is State.FULL

@@ -169,22 +169,21 @@ class Configs:
     def _new_mdt(self, info: MgsTargetInfo) -> Steps[dict[str, list[Section]]]:
         """Its own log, with what clients know already; and clients are to know it.
 
-        MDT0000, which hands out sequences, is made known to every other MDT.
+        All MDTs are made known to one another (mgs_write_log_osp_to_mdt).
         """
         clients = fsdb.client_log(info.fsname)
         commands = yield from self.commands(clients)
         osts = fsdb.known_in(commands, LCFG_LOV_ADD_OBD)
-        masters = [mdt for mdt in fsdb.known_in(commands, LCFG_ADD_MDC) if mdt.index == 0]
+        others = [mdt for mdt in fsdb.known_in(commands, LCFG_ADD_MDC) if mdt.name != info.svname]
         told = [*self._client(info.fsname), fsdb.add_mdc(info)]
         if info.stripe_index == 0:
             told.append(fsdb.mount_options(info.fsname))
         own = fsdb.add_mdt(info)
-        own += [fsdb.mdt_osp(info.svname, master) for master in masters]
+        own += [fsdb.mdt_osp(info.svname, other) for other in others]
         own += [fsdb.mdt_osc(info.svname, ost) for ost in osts]
         wanted = {info.svname: own, clients: told}
-        if info.stripe_index == 0:
-            for mdt in self.mdts(info.fsname):
-                wanted[mdt] = [fsdb.mdt_osp(mdt, fsdb.known_of(info))]
+        for other in others:
+            wanted[other.name] = [fsdb.mdt_osp(other.name, fsdb.known_of(info))]
         return wanted
 
     # ---- parameters

@@ -94,3 +94,26 @@ def test_nothing_is_given_out_twice_whatever_crashes() -> None:
         assert supers[1].start == supers[0].end
         assert supers[0].start == FIRST + 2 * WIDTH
         assert ask(cluster, supers[0].start, flags=1).index == 7
+
+
+def test_what_an_mdt_keeps_of_another() -> None:
+    with Cluster(mds=2) as cluster:
+        cluster.run(cluster.env.timeout(20 * 10**9))
+        mdt = cluster.node("mds0").machine.node.targets[0]
+
+        def others() -> dict[str, int]:
+            return {one.client_uuid: one.cookie for one in mdt.exports if "MDT" in one.client_uuid}
+
+        whole, light = "lustre-MDT0001-mdtlov_UUID", "lustre-MDT0000-lwp-MDT0001_UUID"
+        before = others()
+        assert set(before) == {whole, light}
+        cluster.run(cluster.node("mds1").kill())
+        cluster.run(cluster.node("mds1").start())
+        cluster.run(cluster.env.timeout(60 * 10**9))
+        assert others() == before, "between MDTs exports are kept"
+        cluster.run(cluster.node("mds0").kill())
+        cluster.run(cluster.node("mds0").start())
+        mdt = cluster.node("mds0").machine.node.targets[0]
+        assert set(others()) == {whole}, "of a light one nothing is on disk"
+        cluster.run(cluster.env.timeout(60 * 10**9))
+        assert set(others()) == {whole, light}
