@@ -10,25 +10,31 @@ from typing import Any
 
 import click
 
+from labsim.base.errors import InputError
 from labsim.cli.common import write
+
+SEEDS = 12
+LIVE_MINUTES = 2.0
 
 
 @click.command("stress", epilog="Example: labsim stress --seeds 200 --seed 1")
-@click.option("--seeds", type=click.IntRange(1), default=12, show_default=True, help="Runs.")
+@click.option("--seeds", type=click.IntRange(1), help="Runs; default: 12, or 1 with --live.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first run.")
 @click.option("--clients", type=click.IntRange(1, 64), default=4, show_default=True)
 @click.option("--oss", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--calls", type=click.IntRange(1), default=60, show_default=True, help="Of a client.")
 @click.option("--troubles", type=click.IntRange(0), default=4, show_default=True, help="In a run.")
-@click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all.")
+@click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all "
+              "but client and failover; with --live: power and client.")  # fmt: skip
 @click.option("--live", is_flag=True, help="Run on real processes, not simulated.")
-@click.option("--minutes", type=float, help="How long each run goes on, about; for --live.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="With --live: how long "
+              "things break; default: 2. The rest takes a minute or two.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Look at the invariants all the time.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time; default: one a core.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Write what fails to FILE, as small "
               "as it gets, as a scenario.")  # fmt: skip
 def command(
-    seeds: int,
+    seeds: int | None,
     seed: int,
     clients: int,
     oss: int,
@@ -44,32 +50,36 @@ def command(
     """Run random calls of several clients while things break.
 
     A run is a seed: the same seed is the same run. The first that fails is made as small as it
-    gets and told. The exit status is 0 when all runs were clean.
+    gets and told. On real processes a seed is the same calls and troubles, not the same run. The
+    exit status is 0 when all runs were clean.
     """
     from labsim.scenario import stress
+    from labsim.scenario.nemesis import TROUBLES
 
-    kinds = tuple(filter(None, faults.split(","))) or (("power",) if live else stress.ALL)
-    _known(kinds, (*stress.ALL, stress.FAILOVER))
+    kinds = tuple(filter(None, faults.split(","))) or (stress.LIVE if live else stress.ALL)
+    _known(kinds, tuple(TROUBLES))
     plan = stress.Plan(
         clients=clients, oss=oss, calls=calls, troubles=troubles, faults=kinds, live=live
     )
-    if minutes is not None:
-        plan = stress.for_minutes(plan, minutes)
-    bad = _run(plan, range(seed, seed + seeds), 1 if live else jobs, check)
+    if minutes is not None and not live:
+        raise InputError("--minutes is for --live; without it, --calls says how much is done")
+    if live:
+        from labsim.cli.stress_live import live as follow
+
+        plan = stress.for_minutes(plan, minutes or LIVE_MINUTES)
+        return follow(plan, range(seed, seed + (seeds or 1)), check)
+    chosen = range(seed, seed + (seeds or SEEDS))
+    bad = _run(plan, chosen, jobs, check)
     if not bad:
-        click.echo(click.style(f"{seeds} random runs: clean", "green"))
+        click.echo(click.style(f"{len(chosen)} random runs: clean", "green"))
         return 0
     for made in bad:
         click.echo(click.style(f"seed {made.seed}: {made.broken[0].splitlines()[0]}", "red"))
-    if live:
-        click.echo("\n".join(bad[0].broken))
-    else:
-        _tell(plan, bad[0].seed, keep)
+    _tell(plan, bad[0].seed, keep)
     return 1
 
 
 def _known(kinds: tuple[str, ...], known: tuple[str, ...]) -> None:
-    from labsim.base.errors import InputError
     from labsim.scenario.suggest import nearest
 
     for kind in kinds:
@@ -83,8 +93,7 @@ def _run(plan: Any, seeds: range, jobs: int | None, check: bool) -> list[Any]:
     from labsim.scenario.matrix import progress
     from labsim.scenario.model import REFERENCE_TREE
 
-    runtime: Any = "live" if plan.live else "sim"
-    tasks = [Task("", REFERENCE_TREE, runtime, seed, plan=plan, check=check) for seed in seeds]
+    tasks = [Task("", REFERENCE_TREE, "sim", seed, plan=plan, check=check) for seed in seeds]
     made: list[Any] = []
     with progress(len(tasks), True) as advance:
 

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import multiprocess
-from multiprocess import connection, util
+from multiprocess import connection, resource_tracker, util
 from multiprocess.forkserver import _forkserver as forkserver
 
 LONGEST_TMPDIR = 72
@@ -96,6 +96,7 @@ class Processes:
         """
         arguments = (function, argument, self.directory, name)
         process = self._context.Process(target=_run_child, args=arguments, name=name, daemon=True)
+        _run_fork_server()
         with _no_main_module():
             process.start()
         child = Child(name, process)
@@ -140,6 +141,20 @@ def _settle_fork_server() -> None:
             util.get_temp_dir()
         finally:
             tempfile.tempdir = before
+
+
+def _run_fork_server() -> None:
+    """Start the fork server, if it does not run, deaf to Ctrl-C: it imports for a while at first.
+
+    What is blocked here is blocked in it and in its children. The resource tracker comes first:
+    multiprocess starts it on the way, and unblocks the signal then.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run_child(function: str, argument: bytes, directory: str, name: str) -> None:

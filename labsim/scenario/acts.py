@@ -21,6 +21,19 @@ POLL_NS = 50 * NS_PER_MS
 """How often a wait for a state looks."""
 
 
+def import_states(text: str) -> dict[str, str]:
+    """The states in some `import` files, by target."""
+    states: dict[str, str] = {}
+    target = ""
+    for line in text.splitlines():
+        name, _, value = line.strip().partition(": ")
+        if name == "target":
+            target = value.removesuffix("_UUID")
+        elif name == "state":
+            states[target] = value
+    return states
+
+
 class Acts:
     """Carries out steps on a cluster, and takes back what they broke.
 
@@ -89,15 +102,9 @@ class Acts:
         """The states of a node's imports by target."""
         command = f"lctl get_param -n *.{step.target or '*'}-*.import"
         result = yield self.cluster.node(step.on).command(command)
-        states: dict[str, str] = {}
-        target = ""
-        for line in result.stdout.splitlines():
-            name, _, text = line.strip().partition(": ")
-            if name == "target":
-                target = text.removesuffix("_UUID")
-            elif name == "state":
-                idle = text == "IDLE" and step.import_ == "FULL"  # it connects when it is needed
-                states[target] = "FULL" if idle else text
+        states = import_states(result.stdout)
+        if step.import_ == "FULL":  # one that is idle connects when it is needed
+            return {target: state.replace("IDLE", "FULL") for target, state in states.items()}
         return states
 
     def _texts(self, step: model.Wait) -> Steps:

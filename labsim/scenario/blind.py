@@ -40,6 +40,11 @@ class Blindness:
     def __init__(self, notes: Sequence[Note]) -> None:
         ordered = sorted(notes, key=lambda note: note.time_ns)
         self._kills = [note for note in ordered if note.what == "power-off"]
+        self._targets = sorted({kill.target for kill in self._kills})
+        self._fulls: dict[tuple[str, str], list[int]] = {}
+        for note in ordered:
+            if note.what == "full":
+                self._fulls.setdefault((note.node, note.target), []).append(note.time_ns)
         self.notes = [note for note in ordered if note.what in ("evicted", "evicts", "killed")]
         self.windows = [
             window for note in self.notes if note.what == "evicted"
@@ -89,9 +94,7 @@ class Blindness:
     def undone_since(self, note: Note) -> int | None:
         """From when on what the client did may be undone; None where nothing may."""
         if note.what == "killed":
-            lost = [
-                kill.time_ns for kill in self._kills if kill.time_ns >= note.time_ns - COMMIT_NS
-            ]
+            since = [self._since(note, target, note.time_ns) for target in self._targets]
         else:
             start = min(
                 (w.start_ns for w in self.windows
@@ -99,8 +102,27 @@ class Blindness:
                  and w.start_ns <= note.time_ns <= w.end_ns),
                 default=note.time_ns,
             )  # fmt: skip
-            lost = [
-                kill.time_ns for kill in self._kills
-                if kill.target == note.target and start <= kill.time_ns <= note.time_ns
-            ]  # fmt: skip
-        return min(lost) - COMMIT_NS if lost else None
+            since = [self._since(note, note.target, start)]
+        return min((one for one in since if one is not None), default=None)
+
+    def _since(self, note: Note, target: str, blind_ns: int) -> int | None:
+        """The same for one target, of which the client may know nothing since `blind_ns`.
+
+        What a restarted server lost came back by replay only, and is not on disk at once: when it
+        lost its power again, or before the replay was over, what came first is lost as well.
+        """
+        margin = COMMIT_NS if note.what == "killed" else 0
+        late, until = blind_ns - margin, note.time_ns + margin
+        kills = [one.time_ns for one in self._kills if one.target == target]
+        lost = [kill for kill in kills if late <= kill <= until]
+        since = min(lost) - COMMIT_NS if lost else note.time_ns
+        for kill in reversed(kills):
+            if kill >= min([*lost, note.time_ns]):
+                continue
+            back = [full for full in self._fulls.get((note.node, target), ())
+                    if kill <= full <= note.time_ns]  # fmt: skip
+            if back and back[0] < since:
+                break
+            lost.append(kill)
+            since = kill - COMMIT_NS
+        return since if lost else None

@@ -325,6 +325,8 @@ class Scenario(Model, frozen=True, kw_only=True):
     """It needs virtual time (long waits), so that it does not run live."""
     strict: bool = False
     """No call may fail with EIO or the like but of a client that was evicted."""
+    limit_ns: int = 0
+    """After so long the run is over, and who is still busy is told; 0: there is no limit."""
     notes: str = ""
     name: str = msgspec.field(name="_name", default="")
     """"xattr/lu_10787": where it stands among the scenarios."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import NamedTuple
 
 from labsim.base.units import NS_PER_MS, NS_PER_S, format_duration
 from labsim.scenario import model
@@ -15,12 +16,23 @@ from labsim.scenario import model
 Trouble = Callable[["Nemesis"], list[model.AnyStep]]
 
 
+class Pace(NamedTuple):
+    """How long it is quiet before a trouble, and how long a machine is off, in milliseconds."""
+
+    pause: tuple[int, int] = (200, 4000)
+    outage: tuple[int, int] = (100, 20_000)
+
+
+USUAL = Pace()
+
+
 class Nemesis:
     """Breaks a cluster: `troubles` makes so many."""
 
-    def __init__(self, cluster: model.ClusterSpec, rng: Random) -> None:
+    def __init__(self, cluster: model.ClusterSpec, rng: Random, pace: Pace = USUAL) -> None:
         self.cluster = cluster
         self.rng = rng
+        self.pace = pace
         roles = cluster.nodes()
         self.clients = [name for name, role in roles.items() if role == "client"]
         homes = cluster.targets().values()
@@ -31,7 +43,7 @@ class Nemesis:
     def troubles(self, kinds: Sequence[str], count: int) -> list[list[model.AnyStep]]:
         """So many troubles of these kinds, each with the pause before it."""
         return [
-            [self._pause(200, 4000), *TROUBLES[self.rng.choice(kinds)](self)]
+            [self._pause(*self.pace.pause), *TROUBLES[self.rng.choice(kinds)](self)]
             for _ in range(count if kinds else 0)
         ]
 
@@ -52,7 +64,7 @@ class Nemesis:
         if self.rng.random() < 0.5:
             return [model.Power(node=node, action="power-cycle")]
         return [
-            model.Power(node=node, action="kill"), self._pause(100, 20_000),
+            model.Power(node=node, action="kill"), self._pause(*self.pace.outage),
             model.Power(node=node, action="start"),
         ]  # fmt: skip
 
@@ -62,6 +74,14 @@ class Nemesis:
         kills = [model.Power(node=node, action="kill") for node in nodes]
         starts = [model.Power(node=node, action="start") for node in nodes]
         return [*kills, self._pause(100, 5000), *starts]
+
+    def client_death(self) -> list[model.AnyStep]:
+        """A client loses its power with all it has cached, and comes back as another one."""
+        node = self.rng.choice(self.clients)
+        return [
+            model.Power(node=node, action="kill"), self._pause(*self.pace.outage),
+            model.Power(node=node, action="start"),
+        ]  # fmt: skip
 
     def failover(self) -> list[model.AnyStep]:
         """A server's targets go to its partner, unmounted or after its power went, and back.
@@ -126,6 +146,7 @@ class Nemesis:
 TROUBLES: dict[str, Trouble] = {
     "power": Nemesis.power_cycle,
     "both": Nemesis.both_down,
+    "client": Nemesis.client_death,
     "failover": Nemesis.failover,
     "partition": Nemesis.partition,
     "drop": Nemesis.loss,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Generator, Sequence
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,7 @@ import msgspec
 
 from labsim.base.errors import InputError, LabsimError, LustreError
 from labsim.base.units import MIB, NS_PER_MS, NS_PER_S, format_duration
-from labsim.scenario import checkers, kits, model, oracle
+from labsim.scenario import checkers, kits, model, oracle, stuck
 from labsim.scenario.acts import Acts
 from labsim.scenario.cluster import Cluster, Runtime
 from labsim.scenario.steps.context import Result
@@ -159,7 +160,7 @@ def _perform(
         try:
             if check:
                 cluster.env.process(runner.look())
-            cluster.run(runner.everything())
+            cluster.run(runner.in_time())
             if made.expected == "pass" and cluster.archive is not None:
                 made.broken += oracle.posix(cluster.archive)
                 made.broken += oracle.causes(cluster.archive) if scenario.strict else []
@@ -240,8 +241,21 @@ class Runner:
         self.history: list[checkers.Snapshots] = []
         self.acts = Acts(cluster, self.values, self.history)
         self.ended_ns = 0
+        self._doing: dict[int, stuck.Doing] = {}
+        self._begun = count()
         self._number = 0
         self._started_ns = 0
+
+    def in_time(self) -> Steps:
+        """Everything, or as much of it as the scenario has time for."""
+        limit_ns = self.scenario.limit_ns
+        work = self.env.process(self.everything())
+        yield self.env.any_of([work, *([self.env.timeout(limit_ns)] if limit_ns else [])])
+        if not work.triggered:
+            lines = yield from stuck.told(self.cluster, self._doing.values())
+            about = f"stuck: not over after {format_duration(limit_ns)}"
+            self.broken.append("\n".join([about, *(f"  {line}" for line in lines)]))
+            self.cluster.collect()
 
     def everything(self) -> Steps:
         """All steps, the cures of what they left broken, and the invariants."""
@@ -306,15 +320,24 @@ class Runner:
         return None
 
     def _one(self, number: int, step: Any) -> Steps:
-        """One command or act, from its start to what it shows."""
-        if isinstance(step, model.Command):
-            yield from self._command(number, step)
-            return
+        """One step, or a sequence of them."""
         if isinstance(step, model.Sequence):
             until = self.env.now + step.for_ns if step.for_ns else None
             for one in step.steps:
                 if until is None or self.env.now < until:
                     yield from self._one(number, one)
+            return
+        begun = next(self._begun)
+        self._doing[begun] = step, self.env.now
+        try:
+            yield from self._single(number, step)
+        finally:
+            del self._doing[begun]
+
+    def _single(self, number: int, step: Any) -> Steps:
+        """One command or act, from its start to what it shows."""
+        if isinstance(step, model.Command):
+            yield from self._command(number, step)
             return
         started = self.env.now
         differs = ""

@@ -13,12 +13,13 @@ import msgspec
 
 from labsim.base.units import NS_PER_S
 from labsim.scenario import model
-from labsim.scenario.nemesis import QUIET_NS, TROUBLES, Nemesis
+from labsim.scenario.nemesis import QUIET_NS, TROUBLES, USUAL, Nemesis, Pace
 from labsim.scenario.workload import DIRECTORIES, Workload, everything, whatever
 
 FAILOVER = "failover"
 """The kind of trouble that needs partners; a cluster has them if it is named."""
-ALL = tuple(kind for kind in TROUBLES if kind != FAILOVER)
+CLIENT = "client"
+ALL = tuple(kind for kind in TROUBLES if kind not in (FAILOVER, CLIENT))
 """Every kind of trouble that any cluster may have."""
 
 NAME = "stress/random"
@@ -39,7 +40,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing is begun after so long; 0: everything is."""
 
 
+LIVE = (*["power"] * 7, CLIENT)
+"""What breaks on real processes: of eight that are killed one is a client."""
+LIVE_PACE = Pace(pause=(500, 4000), outage=(100, 5000))
+LIVE_TIMEOUT = "lctl set_param -P timeout=20"
+"""As in Lustre's own tests: with 100 s the servers wait most of the time for a client that died."""
 LIVE_QUIET_NS = 45 * NS_PER_S
+LIVE_PATIENCE_NS = 300 * NS_PER_S
+"""How long calls may go on when nothing breaks any more: several recoveries, one after the other,
+each until a client that died is given up, on a busy machine."""
 CALLS_A_MINUTE, TROUBLES_A_MINUTE = 600, 60
 """More than there is time for."""
 ACTION_NS = 2 * NS_PER_S
@@ -72,7 +81,8 @@ def script(plan: Plan, seed: int) -> Script:
     )  # fmt: skip
     names = [f"c{number}" for number in range(plan.clients)]
     work = {name: Workload(name, Random(f"{seed}:{name}")).steps(plan.calls) for name in names}
-    nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"))
+    pace = LIVE_PACE if plan.live else USUAL
+    nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"), pace)
     troubles = nemesis.troubles(plan.faults, plan.troubles)
     if plan.for_ns:
         troubles = list(_within(troubles, plan.for_ns))
@@ -112,6 +122,8 @@ def assembled(parts: Script, title: str) -> model.Scenario:
     if broken:
         sequences.append(model.Sequence(steps=broken, background="nemesis"))
     steps: list[model.AnyStep] = [whatever("c0", f"mkdir {' '.join(DIRECTORIES)}")]
+    if parts.live:
+        steps.insert(0, model.Command(node="mgs", text=LIVE_TIMEOUT))
     steps += sequences
     steps += [model.Wait(background=one.background) for one in sequences]
     steps += [whatever(name, "proc p exit") for name, calls in parts.clients.items() if calls]
@@ -125,5 +137,5 @@ def assembled(parts: Script, title: str) -> model.Scenario:
         steps += [whatever(name, "ls -lR"), whatever(name, f"cat {' '.join(everything())}")]
     return model.Scenario(
         title=title, cluster=parts.cluster, steps=steps, virtual_time=not parts.live, strict=True,
-        name=NAME,
+        limit_ns=parts.for_ns + LIVE_QUIET_NS + LIVE_PATIENCE_NS if parts.live else 0, name=NAME,
     )  # fmt: skip

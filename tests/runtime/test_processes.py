@@ -1,6 +1,7 @@
 """Processes start fast, end surely, and never stay behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labsim.runtime.processes import Processes
+from labsim.runtime.processes import Processes, forkserver
 
 pytestmark = pytest.mark.live
 
@@ -88,6 +89,14 @@ def test_ctrl_c_is_for_the_parent(processes, tmp_path):
     assert child.alive
     child.terminate()
     assert child.wait(10)
+
+
+def test_ctrl_c_while_the_first_child_starts_is_for_the_parent(processes, tmp_path):
+    started(processes, tmp_path)
+    status = Path(f"/proc/{forkserver._forkserver_pid}/status").read_text()
+    blocked = int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16)
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_close_ends_all(processes, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from labsim.base.errors import InputError
+from labsim.base.units import NS_PER_S
 from labsim.scenario import kits, load, runner
 from labsim.scenario.junit import junit_xml
 from labsim.scenario.matrix import Matrix
@@ -149,6 +151,18 @@ def test_a_command_that_does_not_end_cuts_the_run_short() -> None:
     assert made.broken == ["line 5: 'c0: sleep 100' took longer than 10s"]
     assert reasons(made) == ["it did not end"]
     assert len(made.steps) == 1
+
+
+def test_a_run_beyond_its_limit_tells_who_is_stuck() -> None:
+    steps = "- c1: touch f\n- oss0: kill\n- net: partition c0 | mds0\n- c0: ls -l\n  within: 1h\n"
+    scenario = load.load("tests/inline.yaml", HEAD.replace("steps:\n", f"steps:\n{steps}"))
+    limited = msgspec.structs.replace(scenario, limit_ns=200 * NS_PER_S)
+    made = runner.run(limited, "2.12.0")
+    assert made.verdict == "fail"
+    (story,) = made.broken
+    assert story.splitlines()[:2] == ["stuck: not over after 200s", "  c0: ls -l: for 199s"]
+    assert "  c0: import of lustre-MDT0000 is CONNECTING" in story.splitlines()
+    assert "  oss0 is off" in story.splitlines()
 
 
 def test_network_rules_act_and_are_healed() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from labsim.cli import invoke
+from labsim.base.units import NS_PER_S
+from labsim.cli import invoke, stress_live
 from labsim.scenario import load, model, oracle, stress
 from labsim.scenario.record import Archive
 from labsim.scenario.runner import Run, run
 from labsim.scenario.shrink import Shrinker
+from labsim.scenario.verdict import Shown
 from labsim.scenario.write_yaml import text_of
 
 SHORT = stress.Plan(calls=30, troubles=2)
@@ -65,6 +68,35 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert capsys.readouterr().out == "2 random runs: clean\n"
     assert invoke(["stress", "--faults", "dealy"]) == 2
     assert "no trouble is called 'dealy', did you mean 'delay'?" in capsys.readouterr().err
+
+
+def test_the_command_on_real_processes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[model.Scenario] = []
+
+    def pretend(
+        scenario: model.Scenario, tree: str, runtime: str, seed: int, listener: Any, check: bool
+    ) -> Run:
+        seen.append(scenario)
+        for label in ("c0: sys stat a", "oss0: kill", "wait: 1s", "oss0: start"):
+            listener.step(Shown(label, 0, 0, 0, True, None))
+        broken = ["stuck: not over after 400s\n  c0: ls: for 400s"] if seed == 2 else []
+        verdict: Any = "fail" if broken else "pass"
+        return Run(
+            scenario=scenario.name, ticket="", tree=tree, seed=seed, wall_ms=90_500,
+            verdict=verdict, expected="pass", broken=broken,
+        )  # fmt: skip
+
+    monkeypatch.setattr(stress_live, "run", pretend)
+    assert invoke(["stress", "--live", "--minutes", "0.5"]) == 0
+    assert capsys.readouterr().out == "seed 1: 2 calls, 1 kill in 90s: clean\n"
+    (scenario,) = seen
+    assert not scenario.virtual_time
+    assert scenario.limit_ns == 30 * NS_PER_S + stress.LIVE_QUIET_NS + stress.LIVE_PATIENCE_NS
+    assert invoke(["stress", "--live", "--seeds", "2"]) == 1
+    assert "1 kill in 90s: not clean\nstuck: not over" in capsys.readouterr().out
+    assert invoke(["stress", "--minutes", "1"]) == 2
 
 
 def test_the_command_shows_what_fails(
