@@ -419,16 +419,20 @@ class Target(RecoveryFiles, Handlers):
         found = ABSENT
         if fid is not None and self.osd.exists(fid):
             found = self.osd.attrs(fid).version
-        if check and req.replay:
-            told = req.body.pre_versions[place]
-            if told and told != found:
-                if req.export.part is not None:
-                    req.export.part.vbr_failed = True
-                self.host.trace.emit("recovery.version", self.name, req.xid, place, told, found)
-                raise LustreError(errno.EOVERFLOW, f"version {found:#x}, not {told:#x}")
+        if check:
+            self.check_version(req, place, found)
         versions = list(req.pre_versions)
         versions[place] = found
         req.pre_versions = (versions[0], versions[1], versions[2], versions[3])
+
+    def check_version(self, req: ServerRequest, place: int, found: int) -> None:
+        """EOVERFLOW for a replay that was told another version than the object has now."""
+        told = req.body.pre_versions[place] if req.replay else 0
+        if told and told != found:
+            if req.export.part is not None:
+                req.export.part.vbr_failed = True
+            self.host.trace.emit("recovery.version", self.name, req.xid, place, told, found)
+            raise LustreError(errno.EOVERFLOW, f"version {found:#x}, not {told:#x}")
 
     # ---- faults
 

@@ -277,9 +277,9 @@ class Ofd(ObjectHandlers, JobStats):
         self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote], data: Payload,
         fitting: list[NiobufRemote | None], settle: Callable[[], None],
     ) -> Tx:  # fmt: skip
-        """The transaction of a write."""
+        """The transaction of a write, which is a new version of the object."""
         fid = self.fid(oa)
-        tx = self.begin(req)
+        tx = self.begin(req, fid)
         start = 0
         for niobuf, one in zip(niobufs, fitting, strict=True):
             if one is not None:

@@ -47,6 +47,7 @@ from labsim.wire.constants import (
     OBD_FL_DELORPHAN,
     OBD_FL_SRVLOCK,
     OBD_MD_FLBLOCKS,
+    OBD_MD_FLDATAVERSION,
     OBD_MD_FLFLAGS,
     OBD_MD_FLGROUP,
     OBD_MD_FLID,
@@ -327,19 +328,25 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
 
     @handles(OST_GETATTR)
     def getattr(self, req: ServerRequest) -> Steps[Message]:
-        """An object's attributes, under a lock of the server's own if so asked."""
+        """An object's attributes, and the transno of its last write or punch (o_data_version)."""
         yield from self.at(points.OST_GETATTR_NET)
         oa: Obdo = req["ost_body"].oa
-        fid = self.fid(oa)
+        attrs = self.osd.attrs(self.fid(oa))
         self.stats.tally("getattr")
-        return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
+        told = describe(oa, attrs).replace(data_version=attrs.version)
+        return req.reply(ost_body=OstBody(oa=told.replace(valid=told.valid | OBD_MD_FLDATAVERSION)))
 
     @handles(OST_SETATTR)
     def setattr(self, req: ServerRequest) -> Steps[Message]:
-        """Times and owner of an object; later of two ctimes wins, as ofd_attr_set has it."""
+        """Times and owner of an object; later of two ctimes wins, as ofd_attr_set has it.
+
+        That is no new version of it (ofd_attr_set gives one only with a size). Versions are checked
+        where a replay brings one: replies of an OST tell none since 2.6 (ofd_version_get_check).
+        """
         yield from self.at(points.OST_SETATTR_NET)
         oa: Obdo = req["ost_body"].oa
         fid = yield from self.changing(req, oa)
+        self.check_version(req, 0, self.osd.attrs(fid).version)
         changes = changes_of(oa)
         if changes and self.osd.attrs(fid).ctime <= changes.get("ctime", 1 << 62):
             tx = self.begin(req)
@@ -364,7 +371,8 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
                 ost_resource(oa.oi.id, oa.oi.seq), LCK_PW, extent=Extent(start, OBD_OBJECT_EOF)
             )
         try:
-            tx = self.begin(req)
+            self.check_version(req, 0, self.osd.attrs(fid).version)
+            tx = self.begin(req, fid)
             tx.truncate(fid, oa.size)
             if changes := changes_of(oa):
                 tx.set_attrs(fid, **changes)

@@ -10,6 +10,10 @@ import pytest
 from labsim.base.errors import LustreError
 from labsim.base.payload import tobytes
 from labsim.base.units import NS_PER_S
+from labsim.net.ptlrpc import Request
+from labsim.wire.constants import OBD_MD_FLDATAVERSION, OBD_MD_FLGROUP, OBD_MD_FLID
+from labsim.wire.opcodes import OST_GETATTR
+from labsim.wire.ost import Obdo, OstBody
 from tests.nodes.client.world import World
 
 O_RDWR, O_CREAT = 2, 0o100
@@ -172,3 +176,47 @@ def test_last_committed_goes_on_growing_over_restarts(world: World) -> None:
         later(world, 60)
     assert seen == sorted(seen)
     assert seen[-1] >> 32 == 3
+
+
+def versions(world: World) -> list[int]:
+    """Of the objects that files have, as OST_GETATTR tells them."""
+    found = []
+    for obj in world.nodes[0].oscs[0].objects.values():
+        oa = Obdo(valid=OBD_MD_FLID | OBD_MD_FLGROUP, oi=obj.oi)
+        request = Request(OST_GETATTR, ost_body=OstBody(oa=oa))
+        told = world.run(world.nodes[0].oscs[0].imp.call(request))["ost_body"].oa
+        assert told.valid & OBD_MD_FLDATAVERSION
+        found.append(told.data_version)
+    return found
+
+
+def test_writes_and_cuts_are_new_versions_of_an_object(world: World) -> None:
+    put(world, "f", b"0123456789")
+    later(world, 40)
+    imp = world.nodes[0].oscs[0].imp
+    ost(world).osd.journal.interval_ns = NEVER_NS
+    assert versions(world) == [ost(world).last_transno]
+    world.run(world.vfs[0].truncate("f", 12))
+    cut = imp.replay_list[-1]
+    assert versions(world) == [cut.transno]
+    world.run(world.vfs[0].utimens("f", 5, 5))
+    assert versions(world) == [cut.transno] != [ost(world).last_transno]
+    assert all(one.pre_versions == (0, 0, 0, 0) for one in imp.replay_list), "none is told"
+
+
+def test_a_replay_that_brings_a_version_is_held_to_it(world: World) -> None:
+    put(world, "f", b"0123456789")
+    later(world, 40)
+    imp = world.nodes[0].oscs[0].imp
+    (before,) = versions(world)
+    ost(world).osd.journal.interval_ns = NEVER_NS
+    world.run(world.vfs[0].truncate("f", 12))
+    imp.replay_list[-1].pre_versions = (before, 0, 0, 0)
+    power_cycle(world)
+    assert get(world, "f", 0) == b"0123456789\0\0"
+    world.run(world.vfs[0].truncate("f", 3))
+    imp.replay_list[-1].pre_versions = (7, 0, 0, 0)
+    power_cycle(world)
+    later(world, 900)
+    assert get(world, "f") != b"012", "who changed what another one lost is evicted"
+    assert imp.generation == 1
