@@ -252,8 +252,8 @@ class MdtOpen(MdtRename):
         if opening.wants_objects and not opening.req.replay:
             wish = self.lod.wanted(opening.parent, opening.asked)
             allocation = yield from self.lod.allocate(new.fid, wish)
-        self.version(opening.req, 0, opening.parent, check=False)
-        self.version(opening.req, 1, new.fid, check=False)
+        self.version(opening.req, 0, opening.parent)
+        self.version(opening.req, 1, new.fid)
         tx = self.begin(opening.req, new.fid)
         try:
             self.mdd.create(tx, opening.parent, opening.name, new, opening.cred)

@@ -64,6 +64,10 @@ def change_of(record: Any) -> Change:
     )
 
 
+VERSIONED = frozenset({"mode", "uid", "gid", "flags"})
+"""What others may depend on; times and sizes are set without a look at versions (mdt_attr_set)."""
+
+
 class MdtSetattr(MdtReints):
     """REINT_SETATTR."""
 
@@ -84,8 +88,10 @@ class MdtSetattr(MdtReints):
             attrs = self.osd.attrs(fid)
             if "size" in change.fields and self._sized_elsewhere(fid, attrs):
                 change = change._replace(fields=_without(change.fields, "size"))
-            self.version(req, 0, fid)
-            tx = self.begin(req, fid)
+            versioned = bool(change.fields.keys() & VERSIONED)
+            if versioned:
+                self.version(req, 0, fid)
+            tx = self.begin(req, fid if versioned else None)
             stored = self.mdd.set_attrs(tx, fid, change, cred)
             sync = self.mdd.sync_permission and needs_sync(attrs, stored)
             yield from self.commit(req, tx, sync)

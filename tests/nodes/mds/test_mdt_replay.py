@@ -11,12 +11,14 @@ import pytest
 
 from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID
+from labsim.ldlm.desc import intent_result
 from labsim.net.ptlrpc import points
 from labsim.nodes.mds import layout
 from labsim.nodes.mds.layout import Wanted
 from labsim.wire.constants import (
     DISP_OPEN_CREATE,
     DISP_OPEN_OPEN,
+    MDS_ATTR_MODE,
     MDS_ATTR_MTIME,
     MDS_ATTR_SIZE,
     MDS_FMODE_READ,
@@ -93,14 +95,14 @@ def test_what_was_replayed_is_lost_and_replayed_again(world: World) -> None:
 def test_versions_tell_what_a_change_found(world: World) -> None:
     c = world.c0
     world.run(work(c))
-    folder, file, chmod, setxattr, link, rename, victim, unlink, symlink = replayable(c)
+    folder, file, touch, setxattr, link, rename, victim, unlink, symlink = replayable(c)
     def versions(done: Done) -> tuple[int, ...]:
         return done.reply.body.pre_versions
 
     assert versions(folder) == (0, 1, 1, 0)
     assert versions(file) == (0, 1, 1, 0)
-    assert versions(chmod) == (file.transno, 0, 0, 0)
-    assert versions(setxattr) == (chmod.transno, 0, 0, 0)
+    assert versions(touch) == (0, 0, 0, 0)
+    assert versions(setxattr) == (file.transno, 0, 0, 0)
     assert versions(link) == (0, setxattr.transno, 1, 0)
     assert versions(rename) == (0, folder.transno, link.transno, 1)
     assert versions(unlink) == (0, victim.transno, 0, 0)
@@ -112,8 +114,8 @@ def test_a_replay_that_finds_another_version_costs_its_client(two: World) -> Non
     one, other = two.c0, two.c1
     file = two.run(one.create("f"))
     two.commit()
-    two.run(other.setattr(file, MDS_ATTR_MTIME, mtime=1))
-    two.run(one.setattr(file, MDS_ATTR_MTIME, mtime=2))
+    two.run(other.setattr(file, MDS_ATTR_MODE, mode=0o666))
+    two.run(one.setattr(file, MDS_ATTR_MODE, mode=0o777))
     lost = one.last()
     two.restart()
     two.run(one.imp.connect(lost.transno))
@@ -125,7 +127,46 @@ def test_a_replay_that_finds_another_version_costs_its_client(two: World) -> Non
     with two.fails(errno.ETIMEDOUT):
         two.run(one.imp.send(done_ping(), flags=0x40 | 0x80))
     assert not two.mdt.recovering
-    assert two.mdt.osd.attrs(file).mtime > 2
+    assert two.mdt.osd.attrs(file).mode & 0o777 not in (0o666, 0o777)
+    assert [export.client_uuid for export in two.mdt.exports] == ["c1-uuid"]
+
+
+def test_times_depend_on_nobody(two: World) -> None:
+    """replay-vbr 4i, 4k: no version changes, and none is looked at."""
+    one, other = two.c0, two.c1
+    file = two.run(one.create("f"))
+    two.commit()
+    before = two.mdt.osd.attrs(file).version
+    two.run(other.setattr(file, MDS_ATTR_MODE, mode=0o666))
+    two.run(one.setattr(file, MDS_ATTR_MTIME, mtime=2))
+    lost = one.last()
+    assert lost.reply.body.pre_versions == (0, 0, 0, 0)
+    two.restart()
+    two.run(one.imp.connect(lost.transno))
+    two.env.process(quiet(other.imp.come_back()))
+    two.later(10**9)
+    two.run(one.imp.replay(lost))
+    assert two.mdt.osd.attrs(file).mtime == 2
+    assert two.mdt.osd.attrs(file).version == before
+
+
+def test_a_create_depends_on_its_directory(two: World) -> None:
+    """replay-vbr 1b: an open that makes a file looks at the version of the directory."""
+    one, other = two.c0, two.c1
+    folder = two.run(one.mkdir("d"))
+    two.commit()
+    two.run(other.setattr(folder, MDS_ATTR_MODE, mode=0o777))
+    two.run(one.open("f", CREATE, parent=folder))
+    lost = one.last()
+    two.restart()
+    two.run(one.imp.connect(lost.transno))
+    two.env.process(quiet(other.imp.come_back()))
+    two.later(10**9)
+    reply = two.run(one.imp.replay(lost))
+    assert intent_result(reply)[1] == errno.EOVERFLOW
+    two.later(10**9)
+    with two.fails(errno.ETIMEDOUT):
+        two.run(one.imp.send(done_ping(), flags=0x40 | 0x80))
     assert [export.client_uuid for export in two.mdt.exports] == ["c1-uuid"]
 
 
