@@ -5,10 +5,12 @@ Does not know which node. Stands for a booted kernel with Lustre's modules loade
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from labsim.base.component import Component
+from labsim.base.errors import LustreError
 from labsim.ldlm.module import LdlmModule, LdlmService
 from labsim.net.ptlrpc import PtlRpc, Service
 from labsim.nodes.config import NodeConfig
@@ -74,6 +76,17 @@ class Node:
 
     def devices(self) -> list[Device]:
         """The obd devices of the node, as `lctl dl` lists them."""
+        return []
+
+    def client_device(self, name: str) -> Any:
+        """The osc, mdc or osp of that name; ENODEV."""
+        for device in self.client_devices():
+            if device.name == name:
+                return device
+        raise LustreError(errno.ENODEV, f"{name} is not on {self.host.name}")
+
+    def client_devices(self) -> list[Any]:
+        """The devices of the node that have an import which may be switched off."""
         return []
 
     def start(self) -> Steps[None]:

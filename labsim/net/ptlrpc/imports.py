@@ -14,6 +14,7 @@ from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc import points
 from labsim.net.ptlrpc.connections import Connections
+from labsim.net.ptlrpc.faulty import slowly
 from labsim.net.ptlrpc.pinger import Pinged
 from labsim.net.ptlrpc.replay import GONE, Send
 from labsim.net.ptlrpc.request import Request
@@ -34,9 +35,9 @@ from labsim.wire.constants import (
 from labsim.wire.eras import era_of
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
-from labsim.wire.opcodes import OBD_PING
 
 EIO, EAGAIN, EALREADY, EINPROGRESS, ENOTCONN, ETIMEDOUT = 5, 11, 114, 115, 107, 110
+ENOENT, EINVAL = 2, 22
 EBUSY, ENODEV, EPROTO, ESHUTDOWN = 16, 19, 71, 108
 
 FOR_NOW = frozenset({ETIMEDOUT, EAGAIN, EALREADY, EBUSY, ENODEV})
@@ -118,8 +119,9 @@ class Import(Pinged):
     def call(self, request: Request) -> Steps[Message]:
         """Send a request and wait for its reply, through reconnects where it may be resent.
 
-        Raises LustreError with the reply's status where that is negative, EIO where the client was
-        evicted meanwhile, ETIMEDOUT for a request that must not be resent.
+        One that is told EINPROGRESS goes out again, a second later each time, up to its timeout
+        (after_reply). Raises LustreError with the reply's status where that is negative, EIO where
+        the client was evicted meanwhile, ETIMEDOUT for a request that must not be resent.
         """
         generation = self.generation
         delay_s = 0
@@ -134,27 +136,16 @@ class Import(Pinged):
             try:
                 reply: Message = yield request.done
                 if self.rpc.faults:
-                    yield from self._slowly(request)
+                    yield from slowly(self.rpc, request)
             finally:
                 self.retire(request)
-            if reply.body.status != -EINPROGRESS:
+            if reply.body.status != -EINPROGRESS or request.no_resend or request.no_retry:
                 break
             delay_s += 1
-            yield self.rpc.env.timeout(delay_s * NS_PER_S)
+            yield self.rpc.env.timeout(min(delay_s * NS_PER_S, self.patience_ns(request)))
         if reply.body.status < 0:
             raise LustreError(-reply.body.status, f"{self.name} opcode {request.opcode}", reply)
         return reply
-
-    def _slowly(self, request: Request) -> Steps[None]:
-        """What faults make of a reply that came: it is looked at late, or its bulk is lost."""
-        faults, opcode = self.rpc.faults, request.opcode
-        if opcode != OBD_PING:
-            yield from faults.visit(points.PTLRPC_PAUSE_REP)
-        any_opcode = faults.hit(points.PTLRPC_LONG_REPL_UNLINK, 0)
-        if any_opcode or any(faults.hit(point, opcode) for point in points.UNLINKS):
-            yield self.rpc.env.timeout(points.LONG_UNLINK_NS)
-        if request.exposed and faults.hit(points.PTLRPC_CLIENT_BULK_CB):
-            raise LustreError(EIO, f"{self.name}: the bulk of opcode {opcode} failed")
 
     def wait_usable(self, request: Request) -> Steps[None]:
         """Wait for the connection; an idle import gets one again."""
@@ -264,6 +255,7 @@ class Import(Pinged):
                     yield from self._pause(RETRY_NS)
                 elif self.rpc.env.now - began_ns < NS_PER_S:
                     yield from self._pause(NS_PER_S)
+                yield from self._held_off()
 
     def _connect(self, first: bool) -> Steps[None]:
         timeout_ns = self.rpc.connect_timeout_ns
@@ -285,6 +277,7 @@ class Import(Pinged):
                     self.conns.stay()
                 if error.errno != ETIMEDOUT:
                     yield from self._pause(self.rpc.short_interval_ns)
+                yield from self._held_off()
                 if self.closed or self.deactivated:
                     return
                 continue
@@ -307,10 +300,31 @@ class Import(Pinged):
         connected = self.connect_data.instance == instance
         if connected or self.state in (State.NEW, State.CLOSED) or not self.conns.prefer(nid):
             return False
-        self._lost("moved")
+        self._renew("moved")
+        return True
+
+    def reconnect(self, nid: int = 0) -> None:
+        """Connect anew, to a node of its list or as before (ptlrpc_recover_import).
+
+        EINVAL where it is switched off, ENOENT for any other node, EALREADY where it is under way.
+        """
+        if self.deactivated or self.state in (State.NEW, State.CLOSED):
+            raise LustreError(EINVAL, f"{self.name} is not to connect")
+        strange = bool(nid) and not self.conns.prefer(nid)
+        under_way = self.state not in (State.FULL, State.DISCON)
+        self._renew("told to")
+        if strange or under_way:
+            raise LustreError(ENOENT if strange else EALREADY, self.name)
+
+    def _renew(self, why: str) -> None:
+        self._lost(why)
         if self._hurry is not None and not self._hurry.triggered:
             self._hurry.succeed()
-        return True
+
+    def _held_off(self) -> Steps[None]:
+        """No attempt while the pinger takes the import for switched off (imp_is_deactive)."""
+        while not self.closed and self.rpc.faults.hit(points.PTLRPC_IMP_DEACTIVE):
+            yield from self._pause(RETRY_NS)
 
     def _exchange(self, timeout_ns: int) -> Steps[Message]:
         """One connect request and its reply; it says what the first replay would be."""

@@ -11,6 +11,7 @@ from collections.abc import Sized
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.net.ptlrpc import points
 from labsim.net.ptlrpc.replay import Replaying
 from labsim.net.ptlrpc.request import Request
 from labsim.net.ptlrpc.rpc import PtlRpc
@@ -20,6 +21,7 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import OBD_PING
 
 NEVER = 1 << 63
+ETIMEDOUT = 110
 
 
 class Pinged(Replaying):
@@ -87,6 +89,9 @@ class Pinged(Replaying):
         due_ns, now_ns = self._next_ping_ns(), self.rpc.env.now
         if due_ns <= now_ns:
             due_ns = now_ns + self.rpc.ping_interval_ns
+            if self.rpc.faults.hit(points.PTLRPC_IMP_DEACTIVE):
+                self._arm_ping(due_ns)
+                return
             self.rpc.env.process(self.retreat() if self.idle else self._ping())
         self._arm_ping(due_ns)
 
@@ -99,8 +104,15 @@ class Pinged(Replaying):
             return False
         return not self.locks
 
-    def _ping(self) -> Steps[None]:
-        request = Request(OBD_PING, no_resend=True, no_delay=True)
+    def reached(self) -> Steps[None]:
+        """Wait until it is FULL; ETIMEDOUT where that takes longer than obd_timeout."""
+        env = self.rpc.env
+        yield env.any_of([env.process(self._ping(False)), env.timeout(self.rpc.timeout_ns)])
+        if self.state is not State.FULL:
+            raise LustreError(ETIMEDOUT, self.name)
+
+    def _ping(self, no_delay: bool = True) -> Steps[None]:
+        request = Request(OBD_PING, no_resend=True, no_delay=no_delay)
         try:
             yield from self.call(request)
         except LustreError as error:

@@ -21,7 +21,8 @@ class Request:
 
     `bulk_out` is data that the server will fetch, `bulk_in` how many bytes the server may put;
     they arrive in `data`. `no_resend` fails with ETIMEDOUT instead of waiting for a reconnect,
-    `no_delay` with EAGAIN where the import is not connected. `tag` is the slot of reply_data that
+    `no_delay` with EAGAIN where the import is not connected. With `no_retry`, who is told
+    EINPROGRESS asks again himself (rq_no_retry_einprogress). `tag` is the slot of reply_data that
     a modifying request has (pb_tag). `reply_sizes` are the bytes that its caller makes room for, by
     buffer of the reply, where neither the format nor the request tells.
 
@@ -53,6 +54,7 @@ class Request:
         "mbits",
         "no_delay",
         "no_resend",
+        "no_retry",
         "on_answer",
         "on_commit",
         "on_lost",
@@ -113,7 +115,7 @@ class Request:
         self.pre_versions: tuple[int, ...] = NO_VERSIONS
         self.status = 0
         """What the first reply said; a replay should say the same."""
-        self.keep = False
+        self.keep = self.no_retry = False
         self.closing = False
         """Its close is on the way: once committed it is not replayed, so that none is left open."""
         self.recovers = False

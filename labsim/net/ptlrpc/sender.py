@@ -133,7 +133,7 @@ class Sender:
         request.sent_ns = self.last_sent_ns = rpc.env.now
         request.sent_s = rpc.now_s
         request.sent_to = request_portal
-        timeout_ns = self._patience_ns(request)
+        timeout_ns = self.patience_ns(request)
         self._arm(request, timeout_ns)
         request.adaptive = self.at_granted and opcode not in CONNECTS
         flags = AT_FLAGS if request.adaptive else 0
@@ -189,7 +189,7 @@ class Sender:
         """The highest xid X such that every request up to X was replied to (pb_last_xid)."""
         return next(iter(self.outstanding), 1) - 1
 
-    def _patience_ns(self, request: Request) -> int:
+    def patience_ns(self, request: Request) -> int:
         """How long the peer may take; the network's time comes on top (pb_timeout)."""
         if request.timeout_ns:
             return request.timeout_ns

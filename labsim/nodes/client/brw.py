@@ -36,8 +36,8 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import OST_READ, OST_WRITE, opcode_name
 from labsim.wire.ost import NiobufRemote, ObdIoobj, Obdo, OstBody
 
-RECOVERABLE = (errno.EIO, errno.EROFS, errno.ENOMEM, errno.EAGAIN)
-"""osc_recoverable_error; EINPROGRESS is asked for again without end."""
+RECOVERABLE = (errno.EIO, errno.EROFS, errno.ENOMEM, errno.EAGAIN, errno.EINPROGRESS)
+"""osc_recoverable_error; the last is asked for again without end."""
 MAX_SHORT_IO = 64 << 10
 """OBD_MAX_SHORT_IO_BYTES."""
 
@@ -120,7 +120,7 @@ class BulkIo(Component):
         while True:
             yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
             request = yield from self._request(opcode, oa, ranges, data, flags)
-            request.on_lost, request.jobid = on_lost, jobid
+            request.on_lost, request.jobid, request.no_retry = on_lost, jobid, True
             try:
                 reply = yield from self.call(request, opcode_name(opcode).lower())
             except LustreError as error:
@@ -139,10 +139,12 @@ class BulkIo(Component):
                 if data is None:
                     oa = oa.replace(nlink=self._cksum_of(request, reply, got))
             tries += 1
-            if self.resend_count and tries > self.resend_count:
-                raise failed
+            endless = failed.errno == errno.EINPROGRESS or not self.resend_count
+            if not endless and tries > self.resend_count:
+                number = errno.EIO if failed.errno == errno.EAGAIN else failed.errno
+                raise LustreError(number, str(failed))
             connection = self.imp.conn_cnt
-            yield self.host.env.timeout(tries * NS_PER_S)
+            yield self.host.env.timeout(min(tries * NS_PER_S, self.imp.patience_ns(request)))
             yield from self.imp.wait_usable(request)
             if life != self.grant.epoch:
                 raise LustreError(errno.EIO, f"{self.name}: evicted")

@@ -113,6 +113,10 @@ class Client(Node):
             *(Device("osc", osc.name, self.uuid) for osc in self.oscs.values()),
         ]
 
+    def client_devices(self) -> list[Any]:
+        """The ways to its targets."""
+        return [*self.mdcs, *self.oscs.values()]
+
     # ---- mount, umount
 
     def start(self) -> Steps[None]:

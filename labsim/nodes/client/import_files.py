@@ -1,18 +1,22 @@
-"""The files of a client device that show its import: `import`.
+"""The files of a client device about its import: what shows it, and what makes it connect anew.
 
-Does not know what the device is for. Stands for lprocfs_import_seq_show (lprocfs_status.c), shared
-by mdc and osc.
+Does not know what the device is for. Stands for lprocfs_import_seq_show (lprocfs_status.c) and
+ldebugfs_import_seq_write (lproc_ptlrpc.c), shared by mdc and osc.
 """
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from labsim.base.component import Component
+from labsim.base.errors import InputError, LustreError
 from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc import HISTORY, Import, State
+
+CONNECTION = "connection="
 
 FLAG_NAMES = (
     "read_only", "lov_index", "connect_from_mds", "write_grant", "server_lock", "version",
@@ -43,10 +47,28 @@ class ImportFiles(Component):
     stats: Any
     active: bool
 
-    @Param.computed(file="import", help="the import: state, connect data, requests, transactions")
+    @Param.computed(
+        file="import", access="rw", help="the import: state, connect data, requests, transactions"
+    )
     def import_text(self) -> str:
         """The file's text, YAML with four blanks where lprocfs puts them."""
         return "".join([*self._head(), *self._connection(), *self._rpcs()])
+
+    def store_import(self, text: str) -> None:
+        """Take connection=NID[::INSTANCE]: go to that node, unless there for that instance.
+
+        What comes of it is not told (ldebugfs_import_seq_write).
+        """
+        if not text.startswith(CONNECTION) or text == CONNECTION:
+            raise LustreError(errno.EINVAL, text)
+        uuid, named, instance = text.removeprefix(CONNECTION).partition("::")
+        there = self.imp.connect_data.instance
+        if named and (not f"0{instance}".isdigit() or int(instance or 0) == there):
+            return
+        try:
+            self.imp.reconnect(Nid.parse(uuid))
+        except (LustreError, InputError) as error:
+            self.imp.rpc.trace.emit("import.not_renewed", self.imp.name, str(error))
 
     @Param.computed(file="state", help="where the import stands, and where it has been")
     def state_text(self) -> str:

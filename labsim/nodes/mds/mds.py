@@ -70,6 +70,10 @@ class Mds(Server):
             found += target.links.devices()
         return found
 
+    def client_devices(self) -> list[Any]:
+        """The ways of its MDTs to OSTs."""
+        return [osp for target in self.targets for osp in target.lod.osps.values()]
+
     def make_target(self, info: TargetInfo) -> Mdt:
         """An MDT."""
         target: Mdt = self.make(Mdt, self, info)

@@ -73,7 +73,7 @@ MAX_NIOBUFS = 256
 
 BEFORE_WRITES = (
     points.OST_ENOSPC, points.OST_EROFS, points.SRV_ENOENT, points.OST_NOMEM,
-    points.OST_BRW_WRITE_BULK2, points.OST_BRW_WRITE_BULK,
+    points.OST_BRW_WRITE_BULK2, points.OST_BRW_WRITE_BULK, points.OST_DQACQ_NET,
 )  # fmt: skip
 """Where a write may fail before its pages are pulled."""
 
@@ -147,7 +147,6 @@ class Ofd(ObjectHandlers, JobStats):
         self._prolong(req, oa, niobufs)
         yield from self.at(points.OST_BRW_NET)
         yield from self.at(points.OST_BRW_PAUSE_BULK)
-        yield from self.at(points.OST_DQACQ_NET)
         lock = yield from self._server_lock(oa, niobufs, LCK_PW)
         try:
             verdict, settle = yield from self._reserve(req, oa, niobufs)

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from typing import Any
 
 from labsim.base.errors import InputError, LustreError
+from labsim.base.ids import Nid
 from labsim.nodes import lctl
 from labsim.scenario.steps.context import Context
 from labsim.scenario.steps.registry import ROLES, verb
@@ -159,14 +160,35 @@ def dl(ctx: Context) -> Step:
     yield from _lctl(ctx, "dl", ())
 
 
-@verb("lctl --device", on=("mds", "oss"))
-def device(ctx: Context, name: str, command: str) -> Step:
-    """Stop waiting for clients that have not come back to a target: abort_recovery.
+_DEVICE = {
+    "abort_recovery": ("mds", "oss"),
+    "activate": ("client", "mds"),
+    "deactivate": ("client", "mds"),
+    "recover": ("client", "mds"),
+}
+"""What --device does, and on which nodes."""
 
-    lctl --device NAME abort_recovery
+
+@verb("lctl --device", on=("client", "mds", "oss"))
+def device(ctx: Context, name: str, command: str, uuid: str = "") -> Step:
+    """Switch an import off or on, connect it anew; stop waiting for a target's clients.
+
+    lctl --device NAME activate | deactivate | recover [NID] | abort_recovery
     """
-    if command != "abort_recovery":
-        raise InputError(f"lctl --device does abort_recovery here, not '{command}'")
-    ctx.node.target(name).abort_recovery()
-    return
-    yield
+    if ctx.role not in _DEVICE.get(command, ()):
+        raise InputError(f"lctl --device does no '{command}' on {ctx.host.name}")
+    try:
+        if command == "abort_recovery":
+            ctx.node.target(name).abort_recovery()
+            return
+        device = ctx.node.client_device(name)
+        if command == "recover":
+            device.imp.reconnect(Nid.parse(uuid) if uuid else 0)
+        elif device.active != (command == "activate"):
+            device.set_active(command == "activate")
+        if device.active:
+            yield from device.imp.reached()
+    except LustreError as error:
+        failed = "" if command == "recover" else " failed:"
+        ctx.err(f"error: {command}:{failed} {os.strerror(error.errno)}\n")
+        ctx.note(error.errno, error.errno)
