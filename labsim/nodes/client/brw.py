@@ -118,7 +118,7 @@ class BulkIo(Component):
         """
         tries, life = 0, self.grant.epoch
         while True:
-            yield from self.host.faults.visit(points.OSC_DIO_PAUSE)
+            yield from self.host.faults.visit(points.OSC_DELAY_IO)
             request = yield from self._request(opcode, oa, ranges, data, flags)
             request.on_lost, request.jobid, request.no_retry = on_lost, jobid, True
             try:

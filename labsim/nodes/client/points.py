@@ -23,13 +23,13 @@ OSC_CHECKSUM_SEND = Point(
 OSC_BRW_PREP_REQ2 = Point(
     0x40A, "an OSC makes a BRW; what goes wrong will not pass", "OSC_BRW_PREP_REQ2", "fail", EINVAL
 )
-OSC_DIO_PAUSE = Point(0x40D, "a BRW is ready to be sent", "OSC_DIO_PAUSE", "delay")
 OSC_NO_GRANT = Point(
     0x411, "an OSC looks for room for a dirty page", "OSC_NO_GRANT", "fail", EDQUOT
 )
 OSC_DELAY_SETTIME = Point(
     0x412, "an OSC is about to set size or times", "OSC_DELAY_SETTIME", "delay"
 )
+OSC_DELAY_IO = Point(0x414, "a BRW is ready to be sent", "OSC_DELAY_IO", "delay")
 GLIMPSE_DELAY = Point(0x1404, "a client is about to ask for a size", "GLIMPSE_DELAY", "delay")
 MDC_ENQUEUE_PAUSE = Point(0x801, "before an MDC asks for a lock", "MDC_ENQUEUE_PAUSE", "delay")
 MDC_CLOSE = Point(0x806, "an MDC cannot send a close", "MDC_CLOSE", "fail", ENOMEM)
