@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
+from labsim.base.units import MIB
 from labsim.nodes.debug_files import DebugFiles
 from labsim.nodes.debug_mask import DEBUG_WORDS, SUBSYSTEM_WORDS, mask_of, words_of
 from labsim.nodes.jobs import KERNEL, Task, job_of
@@ -19,6 +20,8 @@ from labsim.runtime.ports import Host, Steps
 
 T = TypeVar("T")
 
+RAM_MB = 8192
+"""The memory that a node is taken to have; half of it may hold dirty or cached pages."""
 UINT_MAX = 2**32 - 1
 JOBID_VAR_LENGTH = 20
 """JOBSTATS_JOBID_VAR_MAX_LEN."""
@@ -53,6 +56,9 @@ class Globals(DebugFiles, tree=""):
     at_extra = Param.seconds(30, help="how much time an early reply asks for")
     ldlm_timeout = Param.seconds(20, help="a client has so long to answer a blocking AST")
     bulk_timeout = Param.seconds(100, help="a server waits so long for bulk data")
+    max_dirty_bytes = Param.size_mb(
+        RAM_MB // 2 * MIB, low=4, high=RAM_MB * 9 // 10, help="dirty data of all OSCs of the node"
+    )
     dump_on_eviction = Param.flag(False, help="dump the debug log when a client was evicted")
     panic_on_lbug = Param.flag(False, help="an LBUG stops the node")
     debug_mb = Param.count(5, unit="MiB", low=1, help="memory of the debug log")
@@ -65,6 +71,8 @@ class Globals(DebugFiles, tree=""):
     def __init__(self, host: Host, list_devices: Callable[[], list[Device]] = list) -> None:
         self.host = host
         self.list_devices = list_devices
+        self.dirty_bytes = 0
+        """Dirty data of all OSCs of the node (obd_dirty_pages)."""
         self.keep_no_files()
         self._tasks: dict[Any, Task] = {}
         self._sessions: dict[int, str] = {}

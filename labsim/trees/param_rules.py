@@ -128,6 +128,7 @@ RULES: dict[str, list[Row]] = {
         ("2.17", {"default": 4}),
     ],
     # ---- globals
+    "max_dirty_mb": [("2.7..2.17 staging", {"out_of_range": "EINVAL"}), ("2.7..2.9", FRACTION)],
     "at_min": [("2.17", {"default": 5})],
     "fail_loc": [("2.7..2.17 staging", {"accepts": "kstrtoul"})],
     "fail_val": [("2.7..2.17 staging", {"accepts": "kstrtol"})],

@@ -59,7 +59,7 @@ def no_steps(*_ignored: Any, **_too: Any) -> Any:
     yield
 
 
-def too_much(self: GrantAccount, _pages: int, grant: int) -> bool:
+def too_much(self: GrantAccount, _pages: int, grant: int, _most: int) -> bool:
     """A client that spends grant without counting."""
     self.avail += grant
     return True

@@ -128,7 +128,7 @@ class FileWrites(FileReads):
         osc = obj.osc
         if obj.force_sync:
             return at
-        room = min(osc.grant.avail - osc.grant.tax, osc.max_dirty_bytes - osc.grant.dirty)
+        room = min(osc.grant.avail - osc.grant.tax, osc.grant.room(osc.max_dirty_bytes))
         return at - at % PAGE_SIZE + room // PAGE_SIZE * PAGE_SIZE
 
     def _make_room(self, obj: OscObject, at: int, stop: int, limit: int) -> Steps[bool]:

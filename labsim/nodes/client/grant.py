@@ -7,7 +7,7 @@ osc_announce_cached). All numbers are bytes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from labsim.base.units import MIB, PAGE_SIZE
 from labsim.wire.constants import OBD_CONNECT_GRANT_PARAM
@@ -18,6 +18,13 @@ MAX_EXTENT = 64 * MIB
 
 GRANT_MAX = (1 << 31) - 1 - (64 * MIB - 1)
 """o_undirty travels in 32 bits; Lustre leaves room below 2 GiB for four BRWs of 16 MiB."""
+
+
+class NodeDirty(Protocol):
+    """What all OSCs of a node may have dirty together (obd_dirty_pages, obd_max_dirty_pages)."""
+
+    dirty_bytes: int
+    max_dirty_bytes: int
 
 
 class Need(NamedTuple):
@@ -34,10 +41,11 @@ class GrantAccount:
     """What the OST promised: free, under dirty pages (sent ones too), or lost."""
 
     __slots__ = (
-        "avail", "dirty", "dirty_grant", "epoch", "extent_bytes", "lost", "reserved", "tax",
+        "avail", "dirty", "dirty_grant", "epoch", "extent_bytes", "lost", "node", "reserved", "tax",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, node: NodeDirty) -> None:
+        self.node = node
         self.avail = 0
         self.dirty = 0
         """Bytes of dirty pages."""
@@ -70,26 +78,33 @@ class GrantAccount:
 
     def evicted(self) -> None:
         """The OST has forgotten this client, and what is being sent will fail."""
+        self.node.dirty_bytes -= self.dirty
         self.avail = self.dirty = self.dirty_grant = self.lost = 0
         self.epoch += 1
 
-    def reserve(self, pages: int, grant: int) -> bool:
-        """Have pages become dirty; False where there is too little grant for them."""
-        if grant > self.avail:
+    def room(self, most: int) -> int:
+        """Bytes of pages that may become dirty now, where the OSC may have `most`."""
+        node = self.node
+        return min(most - self.dirty, node.max_dirty_bytes - node.dirty_bytes)
+
+    def reserve(self, pages: int, grant: int, most: int) -> bool:
+        """Have pages become dirty; False where there is too little grant or room for them."""
+        if grant > self.avail or pages > self.room(most):
             return False
         self.avail -= grant
+        self.node.dirty_bytes += pages
         self.dirty += pages
         self.dirty_grant += grant
         return True
 
     def unreserve(self, pages: int, grant: int) -> None:
         """Fewer pages are dirty than was thought, or in fewer extents."""
-        self.dirty -= pages
-        self.dirty_grant -= grant
+        self.sent(pages, grant)
         self.avail += grant
 
     def sent(self, pages: int, grant: int) -> None:
         """Dirty pages are written, the grant under them is used up."""
+        self.node.dirty_bytes -= pages
         self.dirty -= pages
         self.dirty_grant -= grant
 
@@ -115,7 +130,7 @@ class GrantAccount:
 
         Nothing while more is dirty than may be.
         """
-        if self.dirty > max_dirty:
+        if self.dirty > max_dirty or self.node.dirty_bytes > self.node.max_dirty_bytes + PAGE_SIZE:
             return 0
         nbytes = max(max_dirty, rpc_bytes * (rpcs + 1))
         return min(nbytes + -(-nbytes // self.extent_bytes) * self.tax, GRANT_MAX)

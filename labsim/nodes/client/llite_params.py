@@ -18,13 +18,11 @@ from labsim.nodes.client import readahead
 from labsim.nodes.client.data import DataPath
 from labsim.nodes.client.mdc import Mdc
 from labsim.nodes.client.rw_stats import RwStats
+from labsim.nodes.globals import RAM_MB
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import MDS_INODELOCK_XATTR
 
 ERANGE, ENOTSUPP = 34, 524
-
-RAM_MB = 8192
-"""The memory that a client is taken to have; half of it may hold cached pages."""
 
 COUNTERS = (
     "dirty_pages_hits", "dirty_pages_misses", "read_bytes", "write_bytes", "brw_read", "brw_write",

@@ -111,7 +111,7 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
         self.host = node.host
         self.info = info
         self.name = name
-        self.grant = GrantAccount()
+        self.grant = GrantAccount(node.globals)
         self.imp = Import(
             node.rpc,
             name=name,

@@ -80,8 +80,7 @@ class Writeback(Component):
         )
 
     def _room_for(self, pages: int, grant: int) -> bool:
-        account = self.grant
-        return account.dirty + pages <= self.max_dirty_bytes and account.reserve(pages, grant)
+        return self.grant.reserve(pages, grant, self.max_dirty_bytes)
 
     def enter_cache(self, obj: OscObject, need: Need) -> Steps[bool]:
         """As `may_dirty`, but wait for room; False where there will be none (osc_enter_cache).

@@ -19,7 +19,7 @@ PAGE = 4096
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Any:
-    made = World(osts=1, **getattr(request, "param", {}))
+    made = World(**{"osts": 1, **getattr(request, "param", {})})
     for node in made.nodes:
         if node.host.kit.traits.osc_idle_s:
             node.host.params.set("osc.*.idle_timeout", "0")
@@ -293,3 +293,32 @@ def test_precreated_objects_have_their_grant(world: World) -> None:
         int(world.cluster.node("oss0").run("lctl get_param -n obdfilter.*.grant_precreate").stdout)
         > 100_000
     )
+
+
+@pytest.mark.parametrize("world", [{"osts": 2}], indirect=True)
+def test_all_oscs_of_a_node_share_what_may_be_dirty(world: World) -> None:
+    """max_dirty_mb of the node (obd_max_dirty_pages): who has nothing to write writes at once."""
+    c0, node = world.cluster.client(0), world.nodes[0]
+    assert c0.run("lctl get_param max_dirty_mb").stdout == "max_dirty_mb=4096\n"
+    for bad in ("3", "8000"):
+        assert c0.run(f"lctl set_param max_dirty_mb={bad}").errno_name == "EINVAL"
+    c0.run("lctl set_param max_dirty_mb=4")
+    c0.run("lfs setstripe -c 1 -i 0 a")
+    c0.run("lfs setstripe -c 1 -i 1 b")
+    first, second = node.oscs[0].grant, node.oscs[1].grant
+    world.run(write(world, 0, "a", 0, Fill(3 * MIB, 1)))
+    assert (first.dirty, node.globals.dirty_bytes) == (3 * MIB, 3 * MIB)
+    sent = world.rpcs(write(world, 0, "b", 0, Fill(2 * MIB, 1)))
+    assert sent["OST_WRITE"] >= 1
+    assert first.dirty == 3 * MIB
+    assert node.globals.dirty_bytes == first.dirty + second.dirty <= 4 * MIB
+    node.globals.max_dirty_bytes = MIB
+    assert node.oscs[0].announced(Obdo()).undirty == 0
+    node.globals.max_dirty_bytes = 4 * MIB
+    world.all(*(write(world, 0, name, 8 * MIB, Fill(9 * MIB, 3)) for name in "ab"))
+    assert node.globals.dirty_bytes <= 4 * MIB
+    world.run(world.vfs[0].sync())
+    assert node.globals.dirty_bytes == 0
+    world.run(write(world, 0, "a", 0, b"x"))
+    c0.run("lctl set_param osc.*.active=0")
+    assert node.globals.dirty_bytes == 0
