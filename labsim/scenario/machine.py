@@ -66,6 +66,8 @@ class Machine:
         self.refused: list[str] = []
         """The last frames from the network that were refused, and why."""
         self.node: Any = None
+        self.mounted = False
+        """The node has been started to the end."""
         self.host: Host | None = None
         self.recorder: Recorder | None = None
         self._events = trace
@@ -84,12 +86,14 @@ class Machine:
         node.on_crash = self._on_crash
         self.node = node
         yield from node.start()
+        self.mounted = True
 
     def shutdown(self) -> Steps[None]:
         """Stop the node in order and forget it."""
         if self.node is not None:
             yield from self.node.stop()
         self.node = None
+        self.mounted = False
         self.host = None
         self.lnet.reset()
 
@@ -124,7 +128,8 @@ class Machine:
         if self.node is None or self.host is None:
             raise LustreError(ENODEV, f"Lustre is not mounted on {self.spec.name}")
         execute = load(self.spec.shell)
-        node = self.node if self.recorder is None else self.recorder.over(self.node)
+        recorder = self.recorder if self.mounted else None
+        node = self.node if recorder is None else recorder.over(self.node)
         return (yield from execute(node, self.host, self.spec.role, text, values or {}, user))
 
     def watch(self, tape: str) -> None:

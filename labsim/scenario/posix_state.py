@@ -40,6 +40,8 @@ class Inode(NamedTuple):
     """Of a directory, how many names are in it; UNSURE where that is not known."""
     strange: bool = False
     """Of a directory, whether there may be names in it that nothing is known of."""
+    again: bool = False
+    """Found by a call that shows no FID where nothing was known: it may be known by its FID."""
 
     @property
     def is_dir(self) -> bool:
@@ -201,10 +203,28 @@ class State:
         if not fid or known:
             return not fid or known == fid
         if fid in self.fids:
-            return False
-        self.change(inode, fid=fid)
+            if not self.inodes[inode].again:
+                return False
+            self._is_one(inode, self.fids[fid])
+        self.change(inode, fid=fid, again=False)
         self.fids[fid] = inode
         return True
+
+    def _is_one(self, inode: int, known: int) -> None:
+        """What was found without a FID is an inode that was known: all that leads to it moves."""
+
+        def moved(number: int) -> int:
+            return inode if number == known else number
+
+        kind = self.inodes[known].kind
+        self.inodes[inode] = self.inodes[inode]._replace(kind=kind)
+        self.forget_inode(inode)
+        for number, one in list(self.inodes.items()):
+            if one.parent == known:
+                self.change(number, parent=inode)
+        self.names = {(moved(at), name): moved(to) for (at, name), to in self.names.items()}
+        self.was = {(moved(at), name): moved(to) for (at, name), to in self.was.items()}
+        self.opened = {file: moved(to) for file, to in self.opened.items()}
 
     def found_again(self, parent: int, name: str, fid: str, number: int) -> int:
         """A name of which nothing was known leads to a FID: the inode it is."""
@@ -213,10 +233,12 @@ class State:
             inode = number
             self.inodes[inode] = Inode(
                 UNSURE, nlink=UNSURE, xattrs=None, content=UNKNOWN, fid=fid, parent=parent,
-                names=UNSURE, strange=True,
+                names=UNSURE, strange=True, again=not fid,
             )  # fmt: skip
             if fid:
                 self.fids[fid] = inode
+            elif self.was.get((parent, name), NOTHING) > NOTHING:
+                self.forget_inode(self.was[parent, name])
         self.names[parent, name] = inode
         return inode
 

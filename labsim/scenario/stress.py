@@ -6,7 +6,7 @@ failing one can be made smaller step by step (`shrink`) and printed as a file (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from random import Random
 
 import msgspec
@@ -42,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 LIVE = (*["power"] * 7, CLIENT)
 """What breaks on real processes: of eight that are killed one is a client."""
-LIVE_PACE = Pace(pause=(500, 4000), outage=(100, 5000))
+LIVE_PACE = Pace(pause=(1000, 8000), outage=(100, 5000))
 LIVE_TIMEOUT = "lctl set_param -P timeout=20"
 """As in Lustre's own tests: with 100 s the servers wait most of the time for a client that died."""
 LIVE_QUIET_NS = 45 * NS_PER_S
@@ -51,8 +51,6 @@ LIVE_PATIENCE_NS = 300 * NS_PER_S
 each until a client that died is given up, on a busy machine."""
 CALLS_A_MINUTE, TROUBLES_A_MINUTE = 600, 60
 """More than there is time for."""
-ACTION_NS = 2 * NS_PER_S
-"""What a machine takes to come up, about."""
 
 
 def for_minutes(plan: Plan, minutes: float) -> Plan:
@@ -84,22 +82,9 @@ def script(plan: Plan, seed: int) -> Script:
     pace = LIVE_PACE if plan.live else USUAL
     nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"), pace)
     troubles = nemesis.troubles(plan.faults, plan.troubles)
-    if plan.for_ns:
-        troubles = list(_within(troubles, plan.for_ns))
     return Script(
         live=plan.live, for_ns=plan.for_ns, cluster=cluster, clients=work, troubles=troubles
     )
-
-
-def _within(troubles: list[list[model.AnyStep]], for_ns: int) -> Iterator[list[model.AnyStep]]:
-    """As many troubles as there is time for; each is gone through to its end."""
-    spent = 0
-    for trouble in troubles:
-        for step in trouble:
-            spent += step.time_ns if isinstance(step, model.Wait) else ACTION_NS
-        if spent > for_ns:
-            return
-        yield trouble
 
 
 def scenario(plan: Plan, seed: int) -> model.Scenario:
@@ -119,8 +104,10 @@ def assembled(parts: Script, title: str) -> model.Scenario:
         if calls
     ]
     broken = [step for trouble in parts.troubles for step in trouble]
+    if parts.for_ns:  # each trouble is gone through to its end
+        broken = [model.Sequence(steps=one, background="trouble") for one in parts.troubles]
     if broken:
-        sequences.append(model.Sequence(steps=broken, background="nemesis"))
+        sequences.append(model.Sequence(steps=broken, background="nemesis", for_ns=parts.for_ns))
     steps: list[model.AnyStep] = [whatever("c0", f"mkdir {' '.join(DIRECTORIES)}")]
     if parts.live:
         steps.insert(0, model.Command(node="mgs", text=LIVE_TIMEOUT))

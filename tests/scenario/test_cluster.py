@@ -1,8 +1,11 @@
 """The cluster's face, on both runtimes, over a tiny node."""
 
+import errno
+
 import pytest
 
 from labsim.base.errors import InputError, LustreError
+from labsim.base.units import NS_PER_S
 from labsim.scenario.cluster import Cluster
 from labsim.scenario.control import NodeFault
 from tests.scenario.fakes import FAKE
@@ -178,3 +181,20 @@ def test_latency_and_bandwidth_are_the_links():
 
     assert duration(latency_ns=50_000_000) > 100_000_000 > duration()
     assert duration(bandwidth=10_000) > duration()
+
+
+def test_nobody_is_in_a_file_system_that_is_still_being_mounted():
+    with Cluster(clients=2, mount=[True, False], record=True) as cluster:
+        cluster.run(cluster.node("mds0").kill())
+        late = cluster.client(1)
+        mounting = late.start()
+        cluster.run(cluster.env.timeout(10 * NS_PER_S))
+        assert not mounting.triggered
+        assert late.run("stat .").errno == errno.ENODEV
+        assert late.run("lctl get_param mdc.*.import").status == 0
+        cluster.run(cluster.node("mds0").start())
+        cluster.run(mounting)
+        assert late.run("stat .").status == 0
+        cluster.collect()
+        assert cluster.archive is not None
+        assert [(one.client, one.errno) for one in cluster.archive.calls] == [("c1", 0)]

@@ -382,6 +382,49 @@ def test_a_directory_that_may_be_lost_is_still_the_way_to_what_is_in_it() -> Non
     assert h.wrong == "unlink: expected ENOENT"
 
 
+@pytest.mark.parametrize(
+    ("made_s", "full", "crash", "lost"),
+    [
+        (1, None, 0, False),  # on disk before the power went
+        (15, None, 0, True),  # not on disk, and the client did not live to replay it
+        (15, 30, 0, False),  # replayed, and on disk after another ten seconds
+        (15, 30, 38, True),  # replayed, but the power went again
+        (15, 30, 60, False),  # again, long after
+        (15, 41, 44, True),  # again, right after the client had died
+    ],
+)
+def test_what_a_killed_client_did_may_be_lost_with_its_server(
+    made_s: int, full: int | None, crash: int, lost: bool
+) -> None:
+    h = History()
+    h.call("mkdir", "/d", 0o777, at=(made_s, made_s + 1))
+    mdt = "lustre-MDT0000"
+    h.note("power-off", 20, "mds0", mdt)
+    if full is not None:
+        h.note("full", full, target=mdt)
+    h.note("killed", 42, target="")
+    if crash:
+        h.note("power-off", crash, "mds0", mdt)
+    h.now = 100
+    h.call("stat", "/d", on="c1", errno=errno.ENOENT)
+    assert (h.wrong == "") is lost
+
+
+def test_a_name_that_may_be_lost_is_found_by_a_call_without_a_fid_first() -> None:
+    h = History()
+    h.open("/f", at=(15, 16))
+    h.note("power-off", 17, "mds0", "lustre-MDT0000")
+    h.note("killed", 20, target="")
+    h.call("chmod", "/f", 0o600, on="c1")
+    h.open("/f", RW, on="c1", file=2)
+    h.write(b"abcd", on="c1", file=2)
+    h.open("/f", RW, on="c2", file=2)
+    h.read(b"abcd", on="c2", file=2)
+    assert h.wrong == ""
+    h.open("/f", RW, on="c2", file=3, fid="[0x1:0x2:0x0]")
+    assert h.wrong == "open: expected [0x1:0x1:0x0], opened [0x1:0x2:0x0]"
+
+
 def test_a_killed_client_may_have_done_what_it_did_not_end() -> None:
     for told in (0, errno.EEXIST):
         h = History()

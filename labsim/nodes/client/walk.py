@@ -14,7 +14,7 @@ from labsim.nodes.client.inode import Dentry
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import IT_GETATTR, IT_LOOKUP
 
-ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP = 2, 20, 36, 40
+ENOENT, ENODEV, ENOTDIR, ENAMETOOLONG, ELOOP = 2, 19, 20, 36, 40
 
 PATH_MAX = 4096
 MAX_LINKS = 40
@@ -99,6 +99,8 @@ class Walker:
         if len(path.encode("utf-8", "surrogateescape")) >= PATH_MAX:
             raise LustreError(ENAMETOOLONG)
         at = start if start is not None else self.cwd
+        if self.llite.root.inode is None:
+            raise LustreError(ENODEV)  # mount.lustre has not returned yet
         if path[0] == "/":
             at = self.llite.root
             if path == MOUNT_POINT or path.startswith(MOUNT_POINT + "/"):
