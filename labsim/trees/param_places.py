@@ -117,6 +117,7 @@ PLACES: dict[str, dict[str, str]] = {
         "pppppps-": "evict_client",
         "----pss-": "enable_striped_dir dom_lock",
         "pppppdd-": "hsm.actions",
+        "ppppp?d-": "exports.clear",
     },
     "obdfilter.*": {
         "ppppppd-": "recovery_status stats last_id",
@@ -126,6 +127,7 @@ PLACES: dict[str, dict[str, str]] = {
         ),
         "pppppps-": "evict_client",
         "pppppdd-": "brw_stats",
+        "ppppp?d-": "exports.clear",
         "---ppp?-": "checksum_dump",
         "ppppppp-": "job_stats",
         "ppppsss-": (
@@ -139,9 +141,13 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "mdt.*.exports.*": {
         "ppppppd-": "uuid stats",
+        "ppppp?d-": "ldlm_stats open_files",
+        "-pppp?d-": "reply_data",
     },
     "obdfilter.*.exports.*": {
         "ppppppd-": "uuid stats",
+        "ppppp?d-": "ldlm_stats",
+        "-pppp?d-": "reply_data",
     },
     "mdd.*": {
         "pppppdd-": "changelog_mask changelog_users lfsck_namespace lfsck_layout",
@@ -178,6 +184,7 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "osd-*.*": {
         "pppppdd-": "brw_stats",
+        "ppppp?d-": "exports.clear",
         "pppppss-": (
             "kbytesavail kbytesfree kbytestotal filesfree filestotal fstype mntdev "
             "read_cache_enable writethrough_cache_enable force_sync"

@@ -44,14 +44,16 @@ EVICT_INTERVALS = 6
 class Reverse(Sender):
     """The way back to a client, for its lock callbacks (exp_imp_reverse)."""
 
-    __slots__ = ()
+    __slots__ = ("_target",)
 
-    def __init__(self, rpc: PtlRpc, peer: int, handle: int) -> None:
+    def __init__(self, rpc: PtlRpc, target: Any, peer: int, handle: int) -> None:
         super().__init__(rpc, peer, (LDLM_CB_REQUEST_PORTAL, LDLM_CB_REPLY_PORTAL))
+        self._target = target
         self.handle = handle
 
     def call(self, request: Request) -> Steps[Message]:
         """Send a callback; raises ETIMEDOUT where the client does not answer in time."""
+        self._target.called_back(self.peer, request.opcode)
         self.launch(request)
         try:
             reply: Message = yield request.done
@@ -88,7 +90,8 @@ class Export:
     __slots__ = (
         "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
         "evicted", "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part",
-        "released", "replies", "reverse", "rpc", "running", "slot", "target", "unaware", "unsafe",
+        "released", "released_by_tag", "released_by_xid", "replies", "replies_max", "reverse",
+        "rpc", "running", "slot", "target", "unaware", "unsafe",
     )  # fmt: skip
     ordered = True
     """Its requests come in the order of their xids."""
@@ -111,6 +114,8 @@ class Export:
         """What was done and may be asked for again, by xid, until the client says it knows."""
         self.released: Reply | None = None
         """The last that the client does not need any more; its transno is worth keeping."""
+        self.replies_max = self.released_by_xid = self.released_by_tag = 0
+        """How many answers were kept at most, and what let go of them (tg_export_data)."""
         self.slot: Any = None
         """Where its target keeps this client on disk."""
         self.unsafe = False
@@ -162,6 +167,12 @@ class Export:
         if self.replies is NO_REPLIES:
             self.replies = {}
         self.replies[reply.xid] = reply
+        self.replies_max = max(self.replies_max, self.replies_kept)
+
+    @property
+    def replies_kept(self) -> int:
+        """How many answers are kept (ted_reply_cnt)."""
+        return len(self.replies) + (self.released is not None)
 
     def forget_replies(self, last_xid: int, tag: int = 0) -> None:
         """The client has every reply up to `last_xid`, and the one that had this tag before."""
@@ -172,6 +183,10 @@ class Export:
                 if one.xid <= last_xid or (tag and one.tag == tag)
             ]:  # fmt: skip
                 del self.replies[reply.xid]
+                if reply.xid <= last_xid:
+                    self.released_by_xid += 1
+                else:
+                    self.released_by_tag += 1
                 if self.released is not None:
                     self.target.free_reply(self.released)
                 self.released = reply
@@ -309,7 +324,7 @@ class Exports:
 
     def _reverse(self, export: Export, req: ServerRequest) -> Reverse:
         """The way back, anew with each connect; what was learned of the client's pace stays."""
-        reverse = Reverse(self._rpc, req.peer, req["conn"])
+        reverse = Reverse(self._rpc, self._target, req.peer, req["conn"])
         if export.reverse is not None:
             reverse.learn_from(export.reverse)
         reverse.era = export.era

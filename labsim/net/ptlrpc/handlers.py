@@ -47,6 +47,9 @@ class Handlers:
     def awaits_ack(self, req: Any) -> Any:
         """What `req` leaves until its client acknowledges the reply (a difficult one); or None."""
 
+    def called_back(self, nid: int, opcode: int) -> None:
+        """A lock callback is on its way to a client; targets that keep statistics count it."""
+
     def count_job(self, req: Any, reply: Any) -> None:
         """A request that names its job has succeeded; targets that keep job statistics count it."""
 

@@ -12,9 +12,11 @@ from typing import Any
 from labsim.base.errors import LustreError
 from labsim.base.ids import ROOT_FID, Nid
 from labsim.base.params import Param
+from labsim.base.stats import Stats
 from labsim.ldlm.server import ServerNamespace
 from labsim.net.ptlrpc import Export, Request, ServerRequest, handles
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.export_files import NidFiles
 from labsim.nodes.jobs import JobStats
 from labsim.nodes.mds import layout, mdt_jobs, objects, squash
 from labsim.nodes.mds.cred import Cred
@@ -76,6 +78,23 @@ IBITS_KNOWN = 0x3F
 NAME_MAX = objects.NAME_MAX
 
 
+COUNTED = ("open", "close", "mknod", "link", "unlink", "mkdir", "rmdir", "rename", "getattr",
+           "setattr", "getxattr", "setxattr", "statfs", "sync", "samedir_rename",
+           "crossdir_rename")  # fmt: skip
+
+
+class MdtNidFiles(NidFiles, tree="mdt.{name}.exports.{nid}"):
+    """The files of an MDT's clients (mdt_export_stats_init)."""
+
+    stats = Param.stats(help="operations done for the clients at this NID", order=COUNTED)
+
+    @Param.computed(help="the files that these clients have open")
+    def open_files(self) -> str:
+        """Their FIDs, one a line."""
+        opens = [file for one in self.exports() for file in self.target.opens.of(one.cookie)]
+        return "".join(f"{file.fid}\n" for file in opens)
+
+
 class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     """One metadata target."""
 
@@ -85,12 +104,8 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     supported = MDT_CONNECT_SUPPORTED & ~NOT_YET
     supported2 = OBD_CONNECT2_FILE_SECCTX | OBD_CONNECT2_LOCK_CONVERT
 
-    md_stats = Param.stats(
-        help="operations done, by kind",
-        order=("open", "close", "mknod", "link", "unlink", "mkdir", "rmdir", "rename", "getattr",
-               "setattr", "getxattr", "setxattr", "statfs", "sync", "samedir_rename",
-               "crossdir_rename"),
-    )  # fmt: skip
+    md_stats = Param.stats(help="operations done, by kind", order=COUNTED)
+    nid_files = MdtNidFiles
 
     root_squash = Param.text(
         "0:0", unit="uid:gid", help="who root of a client is on this file system; 0:0: root"
@@ -244,7 +259,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         """How full the MDT is."""
         yield from self.at(MDS_STATFS_NET)
         yield from self.at(MDS_STATFS_PACK)
-        self.md_stats.tally("statfs")
+        self.count(req, "statfs")
         now = self.osd.statfs()
         told = ObdStatfs(
             type=0xEF53, blocks=now.blocks, bfree=now.bfree, bavail=now.bavail, files=now.files,
@@ -258,7 +273,7 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         yield from self.at(MDS_SYNC_NET)
         body = req["mdt_body"]
         yield from self.osd.sync()
-        self.md_stats.tally("sync")
+        self.count(req, "sync")
         known = body.fid1.seq and self.osd.exists(body.fid1)
         return req.reply(mdt_body=self.describe(body.fid1) if known else MdtBody())
 
@@ -313,6 +328,10 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
         return req.reply(fld_mdfld=found)
 
     # ---- parameters
+
+    def totals(self) -> Stats:
+        """The file md_stats."""
+        return self.md_stats
 
     def job_counters(self, req: ServerRequest, reply: Message) -> dict[str, int]:
         """What the request counts as."""

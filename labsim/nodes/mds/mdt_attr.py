@@ -166,7 +166,7 @@ class MdtAttributes(MdtLocks):
         fields = self.tell(req.export, body.fid1, body.valid, wants_default)
         if body.valid & OBD_MD_LINKNAME:
             yield from self._add_target(body.fid1, body.eadatasize, fields)
-        self.md_stats.tally("getattr")
+        self.count(req, "getattr")
         return req.reply(**fields)
 
     def _add_target(self, fid: Fid, room: int, fields: dict[str, Any]) -> Steps[None]:

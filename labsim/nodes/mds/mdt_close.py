@@ -46,7 +46,7 @@ class MdtClose(MdtOpen):
             raise LustreError(errno.ESTALE, f"handle {handle:#x}")
         reply_body = self._last_look(file)
         yield from self._close(file, req)
-        self.md_stats.tally("close")
+        self.count(req, "close")
         return reply_body
 
     def _last_look(self, file: OpenFile) -> MdtBody:

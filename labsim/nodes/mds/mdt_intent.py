@@ -114,7 +114,7 @@ class MdtIntents(MdtXattrs):
             self.ldlm.release(lock)
             raise
         if req["ldlm_intent"].opc & IT_GETATTR:
-            self.md_stats.tally("getattr")
+            self.count(req, "getattr")
         return self.intent_reply(req, lock, disposition, **fields)
 
     def _not_found(self, req: ServerRequest, disposition: int, error: LustreError) -> Message:

@@ -24,13 +24,13 @@ from labsim.ldlm.resource import entry_resource, fid_resource
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export, ServerRequest
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.export_files import ExportFiles
 from labsim.nodes.mds import cred as creds
 from labsim.nodes.mds.cred import Cred
 from labsim.nodes.mds.mdd import Mdd
 from labsim.nodes.mds.points import MDS_PDO_LOCK
 from labsim.nodes.mds.saved_locks import Saved, SavedLocks
 from labsim.nodes.node import Node
-from labsim.nodes.target import Target
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Tx
 from labsim.wire.constants import (
@@ -53,7 +53,7 @@ def entry_hash(name: bytes) -> int:
     return crc32(name) or 1
 
 
-class MdtLocks(LdlmHandlers, Target):
+class MdtLocks(LdlmHandlers, ExportFiles):
     """What the operations of an MDT have in common."""
 
     mdd: Mdd

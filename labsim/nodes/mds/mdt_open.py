@@ -126,7 +126,7 @@ class MdtOpen(MdtRename):
         except BaseException:
             self._drop_lock(opening)
             raise
-        self.md_stats.tally("open")
+        self.count(req, "open")
         lock, disposition = opening.lock, opening.disposition
         return self.intent_reply(req, lock, disposition, **opening.fields)
 
@@ -269,7 +269,7 @@ class MdtOpen(MdtRename):
             raise
         opening.fid = new.fid
         opening.created = True
-        self.md_stats.tally("mknod")
+        self.count(opening.req, "mknod")
 
     # ---- an object that is there
 

@@ -120,7 +120,7 @@ class MdtReints(MdtIntents):
             yield from self.commit(req, tx)
         finally:
             self.unlock(req, locks)
-        self.md_stats.tally("mkdir" if stat.S_ISDIR(new.mode) else "mknod")
+        self.count(req, "mkdir" if stat.S_ISDIR(new.mode) else "mknod")
         return req.reply(mdt_body=self.describe(new.fid))
 
     def new_object(self, req: ServerRequest, record: Any) -> New:
@@ -168,7 +168,7 @@ class MdtReints(MdtIntents):
             yield from self.commit(req, tx)
         finally:
             self.unlock(req, locks)
-        self.md_stats.tally("link")
+        self.count(req, "link")
         return req.reply(mdt_body=MdtBody())
 
     # ---- unlink
@@ -184,7 +184,7 @@ class MdtReints(MdtIntents):
             victim = yield from self._unlink(req, record, name, fid)
         finally:
             self.unlock(req, locks)
-        self.md_stats.tally("rmdir" if stat.S_ISDIR(record.mode) else "unlink")
+        self.count(req, "rmdir" if stat.S_ISDIR(record.mode) else "unlink")
         return req.reply(**self.tell_victim(victim))
 
     def _unlink(self, req: ServerRequest, record: Any, name: bytes, fid: Fid) -> Steps[Victim]:

@@ -51,9 +51,9 @@ class MdtRename(MdtSetattr):
         finally:
             self.unlock(req, locks)
             self.ldlm.release(big)
-        self.md_stats.tally("rename")
+        self.count(req, "rename")
         place = "samedir" if source.parent == target.parent else "crossdir"
-        self.md_stats.tally(f"{place}_rename")
+        self.count(req, f"{place}_rename")
         return req.reply(**self.tell_victim(victim))
 
     def _lock_parents(

@@ -78,7 +78,7 @@ class MdtSetattr(MdtReints):
             yield from self.set_attrs(req, record.fid, change_of(record), cred)
         if req.has("eadata"):
             yield from self.set_default_layout(req, record.fid, tobytes(req["eadata"]), cred)
-        self.md_stats.tally("setattr")
+        self.count(req, "setattr")
         return req.reply(mdt_body=self.describe(record.fid))
 
     def set_attrs(self, req: ServerRequest, fid: Fid, change: Change, cred: Cred) -> Steps[None]:

@@ -65,7 +65,7 @@ class MdtXattrs(MdtAttributes):
         self.check_exists(body.fid1)
         value = self.xattr_wanted(req, body)
         yield from self.at(MDS_GETXATTR_PACK)
-        self.md_stats.tally("getxattr")
+        self.count(req, "getxattr")
         told = MdtBody(valid=OBD_MD_FLXATTR, eadatasize=len(value))
         return req.reply(mdt_body=told, eadata=value if body.eadatasize else b"")
 
@@ -126,7 +126,7 @@ class MdtXattrs(MdtAttributes):
             except LustreError as error:
                 fields, status = {"mdt_body": MdtBody()}, error.errno
             yield from self.at(MDS_XATTR_REP)
-            self.md_stats.tally("getxattr")
+            self.count(req, "getxattr")
             return self.intent_reply(req, lock, 0, status, **fields)
         except BaseException:
             self.ldlm.release(lock)
@@ -152,7 +152,7 @@ class MdtXattrs(MdtAttributes):
             yield from self.commit(req, tx)
         finally:
             self.unlock(req, [lock])
-        self.md_stats.tally("setxattr")
+        self.count(req, "setxattr")
         return req.reply(mdt_body=MdtBody())
 
     def xattr_lock(self, name: str) -> tuple[int, int]:

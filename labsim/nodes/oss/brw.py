@@ -167,7 +167,7 @@ class Ofd(ObjectHandlers, JobStats):
         self._prolong(req, oa, niobufs)
         reply = describe(oa, self.osd.attrs(fid)).replace(grant=verdict.grant)
         rcs = [-errno.ENOSPC if one is None else 0 for one in fitting]
-        self.stats.add("write_bytes", sum(one.len for one in niobufs), "bytes")
+        self.count(req, "write_bytes", sum(one.len for one in niobufs))
         return req.reply(ost_body=OstBody(oa=reply), rcs=rcs)
 
     def _prolong(self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote]) -> None:
@@ -304,7 +304,7 @@ class Ofd(ObjectHandlers, JobStats):
             raise LustreError(errno.EOPNOTSUPP, "set_info")
         oa: Obdo = req["ost_body"].oa
         kept = self._incoming(req, oa)
-        self.stats.tally("set_info_async")
+        self.count(req, "set_info_async")
         return req.reply(ost_body=OstBody(oa=oa.replace(grant=kept)))
 
     def _incoming(self, req: ServerRequest, oa: Obdo) -> int:
@@ -332,7 +332,7 @@ class Ofd(ObjectHandlers, JobStats):
             if lock is not None:
                 self.ldlm.release(lock)
         body = OstBody(oa=describe(oa, self.osd.attrs(fid)).replace(grant=kept))
-        self.stats.add("read_bytes", len(data), "bytes")
+        self.count(req, "read_bytes", len(data))
         if short:
             return req.reply(status=len(data), ost_body=body, short_io=sent)
         return req.reply(status=len(data), ost_body=body)

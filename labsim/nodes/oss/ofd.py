@@ -1,6 +1,7 @@
-"""The OST: objects, their attributes and their space.
+"""The OST: its clients, the attributes of its objects, and their space.
 
-Knows objects, not files, stripes or names. Stands for lustre/ofd (ofd_dev.c, ofd_objects.c).
+Knows objects, not files, stripes or names; how objects come and go is in `ofd_objects`. Stands for
+lustre/ofd (ofd_dev.c, ofd_obd.c).
 """
 
 from __future__ import annotations
@@ -9,34 +10,27 @@ import errno
 from typing import Any
 
 from labsim.base.errors import LustreError
-from labsim.base.faults import Point
-from labsim.base.ids import Fid
 from labsim.base.params import Param
-from labsim.base.payload import tobytes
+from labsim.base.stats import Stats
 from labsim.base.units import MIB, PAGE_SIZE
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
 from labsim.ldlm.server import ServerNamespace
 from labsim.net.ptlrpc import Export, ServerRequest, handles
-from labsim.net.ptlrpc.points import TGT_DELAY_PRECREATE
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.export_files import NidFiles
 from labsim.nodes.node import Node
 from labsim.nodes.oss import points
 from labsim.nodes.oss.grants import Grants
 from labsim.nodes.oss.objects import (
     changes_of,
     describe,
-    last_id_fid,
     lvb_of,
-    object_fid,
 )
-from labsim.nodes.oss.sync_modes import SyncModes
-from labsim.nodes.target import Target
+from labsim.nodes.oss.ofd_objects import ObjectStore
 from labsim.runtime.ports import Steps
-from labsim.storage.osd import Attrs, Tx
 from labsim.wire.constants import (
     LCK_PW,
-    LDLM_FL_AST_DISCARD_DATA,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_CKSUM,
     OBD_CONNECT_GRANT,
@@ -44,23 +38,18 @@ from labsim.wire.constants import (
     OBD_CONNECT_INDEX,
     OBD_CONNECT_MAXBYTES,
     OBD_CONNECT_MDS,
-    OBD_FL_DELORPHAN,
     OBD_FL_SRVLOCK,
     OBD_MD_FLBLOCKS,
     OBD_MD_FLDATAVERSION,
     OBD_MD_FLFLAGS,
-    OBD_MD_FLGROUP,
-    OBD_MD_FLID,
     OBD_MD_FLSIZE,
     OBD_OBJECT_EOF,
     OST_CONNECT_SUPPORTED,
-    OST_MAX_PRECREATE,
 )
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
-    OST_CREATE,
-    OST_DESTROY,
+    OBD_PING,
     OST_GETATTR,
     OST_PUNCH,
     OST_SETATTR,
@@ -76,20 +65,28 @@ MAXBYTES = 1 << 44
 OS_STATE_READONLY = 2
 OWN_BYTES = 256 << 10
 """Kept for the OST's own files, which ldiskfs writes from its reserved blocks."""
-NEW_OBJECT = Attrs(mode=0o107666)
-"""S_IFREG | S_ISUID | S_ISGID | 0666: an object that nobody has written to (ofd_objects.c)."""
 
 
-class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
+COUNTED = ("read_bytes", "write_bytes", "getattr", "setattr", "punch", "sync", "destroy", "create",
+           "statfs", "get_info", "set_info_async", "quotactl")  # fmt: skip
+
+
+class OfdNidFiles(NidFiles, tree="obdfilter.{name}.exports.{nid}"):
+    """The files of an OST's clients (ofd_export_stats_init)."""
+
+    stats = Param.stats(help="requests of the clients at this NID", order=(*COUNTED, "ping"))
+
+
+class ObjectHandlers(ObjectStore, tree="obdfilter.{name}"):
     """Creating, destroying and describing objects."""
 
     all_net = (points.OST_ALL_REQUEST_NET, points.OST_ALL_REPLY_NET)
     supported = OST_CONNECT_SUPPORTED
     stats = Param.stats(
         help="requests done, by kind; of reads and writes their bytes",
-        order=("read_bytes", "write_bytes", "getattr", "setattr", "punch", "sync", "destroy",
-               "create", "statfs", "get_info", "set_info_async", "quotactl"),
-    )  # fmt: skip
+        order=COUNTED,
+    )
+    nid_files = OfdNidFiles
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
@@ -98,23 +95,6 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         self._known: set[int] = set()
         """Cookies of clients that had their first grant."""
         self.ldlm = node.make(ServerNamespace, self)
-        self.last_id = 0
-        self._unsorted = False
-        """Since a restart no MDT has said which objects are in use: a crash may have taken some."""
-
-    def start(self) -> Steps[None]:
-        """Open the storage; the last id says how far objects have been created."""
-        yield from super().start()
-        fid = last_id_fid(self.index)
-        if self.osd.exists(fid):
-            data = yield from self.osd.read(fid, 0, 8)
-            self.last_id = int.from_bytes(tobytes(data), "little")
-            self._unsorted = self.recovering
-        else:
-            tx = self.begin()
-            tx.create(fid, Attrs(mode=0o100644))
-            tx.write(fid, 0, bytes(8))
-            yield from tx.stop()
 
     def unmount(self) -> None:
         """The locks go with the parameters."""
@@ -132,6 +112,16 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """A client leaves."""
         yield from self.at(points.OST_DISCONNECT_NET)
         return super().disconnect(req)
+
+    @handles(OBD_PING)
+    def ping(self, req: ServerRequest) -> Steps[Message]:
+        """A sign of life; it is counted by NID."""
+        self.at_nid(req.peer).stats.tally("ping")
+        return super().ping(req)
+
+    def totals(self) -> Stats:
+        """The file stats."""
+        return self.stats
 
     def negotiate(
         self, export: Export, want: ObdConnectData, granted: ObdConnectData
@@ -189,141 +179,6 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """The value block of an object's extent locks (ofd_lvbo_update); ENOENT."""
         return lvb_of(self.osd.attrs(self._there(OstId(id=resource[0], seq=resource[1])))).pack()
 
-    def fid(self, oa: Obdo) -> Fid:
-        """The object that an obdo names; ENOENT where there is none."""
-        return self._there(oa.oi)
-
-    def _there(self, oi: OstId) -> Fid:
-        """An object that a crash may have taken is asked for again later (EINPROGRESS).
-
-        Its MDT has it made again as soon as it is back; Lustre says ENOENT in between, and what the
-        client had written is lost.
-        """
-        fid = object_fid(oi, self.index)
-        if not self.osd.exists(fid):
-            taken = self._unsorted and oi.seq == 0 and self.last_id < oi.id < 1 << 48
-            raise LustreError(errno.EINPROGRESS if taken else errno.ENOENT, f"object {oi.id}")
-        return fid
-
-    def hit(self, point: Point) -> Steps[bool]:
-        """Is a point hit that does something else than fail?"""
-        try:
-            yield from self.at(point)
-        except LustreError:
-            return True
-        return False
-
-    def changing(self, req: ServerRequest, oa: Obdo) -> Steps[Fid]:
-        """The object that a change is about.
-
-        A replay may be about one that a crash took, as it was made just before: it is made again
-        with all up to it (ofd_preprw_write), and the MDT sorts out later which of them are used.
-        """
-        most = self.last_id + OST_MAX_PRECREATE
-        if req.replay and oa.oi.seq == 0 and self.last_id < oa.oi.id <= most:
-            tx = self.osd.transaction()
-            self._make(tx, oa.oi.id)
-            yield from tx.stop()
-        return self.fid(oa)
-
-    # ---- creating and destroying
-
-    @handles(OST_CREATE)
-    def create(self, req: ServerRequest) -> Steps[Message]:
-        """Precreate up to an id, or destroy what is above one (ofd_create_hdl)."""
-        yield from self.at(points.OST_CREATE_NET)
-        yield from self.at(points.OST_PAUSE_CREATE)
-        yield from self.at(TGT_DELAY_PRECREATE)
-        oa: Obdo = req["ost_body"].oa
-        if oa.oi.seq != 0:
-            raise LustreError(errno.EINVAL, f"sequence {oa.oi.seq:#x}")
-        if oa.valid & OBD_MD_FLFLAGS and oa.flags & OBD_FL_DELORPHAN:
-            yield from self._destroy_orphans(req, oa.oi.id)
-        else:
-            yield from self._precreate(req, oa.oi.id)
-        reply = oa.replace(
-            oi=OstId(id=self.last_id, seq=0), valid=oa.valid | OBD_MD_FLID | OBD_MD_FLGROUP
-        )
-        self.stats.tally("create")
-        return req.reply(ost_body=OstBody(oa=reply))
-
-    def _precreate(self, req: ServerRequest, wanted: int) -> Steps[None]:
-        """Make the objects after the last id; fewer where there is no room for all."""
-        wanted = min(wanted, self.last_id + OST_MAX_PRECREATE)
-        if wanted <= self.last_id:
-            return
-        yield from self.at(points.OST_ENOINO)
-        statfs = self.osd.statfs()
-        if statfs.ffree == 0:
-            raise LustreError(errno.ENOSPC, f"{self.name} has no free inode")
-        wanted = min(wanted, self.last_id + statfs.ffree)
-        pending = 0
-        if not self.recovering:
-            count, pending = self.grants.create(
-                wanted - self.last_id, self.available(), statfs.blocks
-            )
-            wanted = self.last_id + count
-        tx = self.begin(req)
-        self._make(tx, wanted)
-        try:
-            yield from tx.stop()
-        finally:
-            self.grants.commit(self.grants.own, pending)
-
-    def _destroy_orphans(self, req: ServerRequest, used: int) -> Steps[None]:
-        """Destroy what was precreated and never used; ids are not used again (SKIP_ORPHAN).
-
-        What a crash of this OST took of the objects in use is made again, empty. Done at once: the
-        MDT uses later ids from now on, and would not ask for those between to be destroyed again.
-        """
-        if used > self.last_id:
-            yield from self._precreate(req, used)
-        if self.last_id - used > OST_MAX_PRECREATE:
-            tx = self.begin(req)
-            self._set_last_id(tx, self.last_id + 1)
-            yield from tx.stop()
-            self._unsorted = False
-            return
-        tx = self.begin(req)
-        for oid in range(used + 1, self.last_id + 1):
-            fid = object_fid(OstId(id=oid, seq=0), self.index)
-            if self.osd.exists(fid):
-                tx.destroy(fid)
-        self._set_last_id(tx, max(used, self.last_id))
-        yield from tx.stop(sync=True)
-        self._unsorted = False
-
-    def _make(self, tx: Tx, wanted: int) -> None:
-        """The objects behind the last id, up to `wanted`."""
-        for oid in range(self.last_id + 1, wanted + 1):
-            tx.create(object_fid(OstId(id=oid, seq=0), self.index), NEW_OBJECT)
-        self._set_last_id(tx, wanted)
-
-    def _set_last_id(self, tx: Tx, last_id: int) -> None:
-        self.last_id = last_id
-        tx.write(last_id_fid(self.index), 0, last_id.to_bytes(8, "little"))
-
-    @handles(OST_DESTROY)
-    def destroy(self, req: ServerRequest) -> Steps[Message]:
-        """Destroy an object, after its clients have thrown away what they cached of it."""
-        yield from self.at(points.OST_DESTROY_NET)
-        oa: Obdo = req["ost_body"].oa
-        if (yield from self.hit(points.OST_NODESTROY)):
-            return req.reply(ost_body=OstBody(oa=oa))
-        fid = self.fid(oa)
-        resource = ost_resource(oa.oi.id, oa.oi.seq)
-        lock = yield from self.ldlm.acquire(
-            resource, LCK_PW, extent=Extent(), flags=LDLM_FL_AST_DISCARD_DATA
-        )
-        try:
-            tx = self.begin(req)
-            tx.destroy(fid)
-            yield from tx.stop()
-        finally:
-            self.ldlm.release(lock)
-        self.stats.tally("destroy")
-        return req.reply(ost_body=OstBody(oa=oa))
-
     # ---- attributes
 
     @handles(OST_GETATTR)
@@ -332,7 +187,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         yield from self.at(points.OST_GETATTR_NET)
         oa: Obdo = req["ost_body"].oa
         attrs = self.osd.attrs(self.fid(oa))
-        self.stats.tally("getattr")
+        self.count(req, "getattr")
         told = describe(oa, attrs).replace(data_version=attrs.version)
         return req.reply(ost_body=OstBody(oa=told.replace(valid=told.valid | OBD_MD_FLDATAVERSION)))
 
@@ -352,7 +207,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
             tx = self.begin(req)
             tx.set_attrs(fid, **changes)
             yield from tx.stop()
-        self.stats.tally("setattr")
+        self.count(req, "setattr")
         return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
 
     @handles(OST_PUNCH)
@@ -380,7 +235,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         finally:
             if lock is not None:
                 self.ldlm.release(lock)
-        self.stats.tally("punch")
+        self.count(req, "punch")
         return req.reply(ost_body=OstBody(oa=describe(oa, self.osd.attrs(fid))))
 
     # ---- the whole target
@@ -397,7 +252,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         held = -(-(grants.tot_dirty + grants.tot_pending) // now.bsize)
         if req.export.granted(OBD_CONNECT_MDS):
             held += grants.own.granted // now.bsize
-        self.stats.tally("statfs")
+        self.count(req, "statfs")
         return req.reply(
             obd_statfs=ObdStatfs(
                 type=0xEF53,
@@ -418,7 +273,7 @@ class ObjectHandlers(SyncModes, Target, tree="obdfilter.{name}"):
         """Everything that was answered so far is on disk when this is answered."""
         yield from self.at(points.OST_SYNC_NET)
         yield from self.osd.sync()
-        self.stats.tally("sync")
+        self.count(req, "sync")
         return req.reply(ost_body=req["ost_body"])
 
     # ---- parameters
