@@ -29,6 +29,8 @@ class TargetInfo(msgspec.Struct, frozen=True):
     """The NID of the server it runs on: "10.0.0.3@tcp"; read it with `Nid.parse`."""
     failover: tuple[str, ...] = ()
     """NIDs of the servers that it may run on instead (mkfs.lustre --failnode)."""
+    service: bool = False
+    """`failover` names all servers that it may run on, and none comes first (--servicenode)."""
 
 
 class FsConfig(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ from labsim.wire.llog_flags import (
     CONFIG_T_PARAMS,
     CONFIG_T_RECOVER,
     LDD_F_IR_CAPABLE,
+    LDD_F_NO_PRIMNODE,
     LDD_F_OPC_READY,
     LDD_F_OPC_REG,
     LDD_F_SV_TYPE_MDT,
@@ -171,6 +172,10 @@ class Mgc(Component, tree="mgc.{name}"):
     ) -> Steps[MgsTargetInfo]:
         kind = LDD_F_SV_TYPE_MDT if info.kind == "mdt" else LDD_F_SV_TYPE_OST
         nids = (self.host.lnet.nid,)
+        if info.service:
+            kind |= LDD_F_NO_PRIMNODE
+            if str(Nid(nids[0])) not in info.failover:
+                raise LustreError(errno.EINVAL, f"this is no service node of {info.name}")
         told = MgsTargetInfo(
             lustre_ver=self.host.kit.traits.ocd_version, stripe_index=info.index,
             flags=opc | kind, nid_count=len(nids), instance=instance,

@@ -24,7 +24,16 @@ from labsim.runtime.memory import seldom_collecting
 from labsim.runtime.ports import Steps
 from labsim.scenario.handles import EHOSTDOWN, Handle
 from labsim.scenario.record import Archive
-from labsim.scenario.topology import DEFAULT_HZ, DEFAULT_TREE, DISK, EPOCH_NS, KITS, SHELL, Plan
+from labsim.scenario.topology import (
+    DEFAULT_HZ,
+    DEFAULT_TREE,
+    DISK,
+    EPOCH_NS,
+    KITS,
+    SHELL,
+    Failover,
+    Plan,
+)
 
 Runtime = Literal["sim", "live"]
 
@@ -35,8 +44,8 @@ class Cluster:
     `osts` are dealt out to the OSSs in turn (one each when not given). `client_trees`, `hz` and
     `mount` say what differs for the first clients. `params` are set as `lctl set_param -P` would.
     `overlays` are the overlay files (.py) of single nodes by name.
-    `capacity` is the size of each target's disk in bytes. `failover="pairs"` makes partners of the
-    servers (see topology.Plan). `mgc_requeue_timeout_min` is mgc's module parameter, in seconds.
+    `capacity` is the size of each target's disk in bytes. `failover="pairs"` or "service" makes
+    partners of the servers (see topology.Plan). `mgc_requeue_timeout_min` is mgc's module parameter, in seconds.
     With `record` what processes ask of the file system is noted in `archive`.
     `epoch` is the date (seconds since 1970) at which the run starts. `pcap` is a file for a capture
     of the network; a live cluster writes it when it closes. Simulated only: `link` names a
@@ -77,7 +86,7 @@ class Cluster:
         disk: str = DISK,
         capacity: int | None = None,
         pcap: str | None = None,
-        failover: Literal["", "pairs"] = "",
+        failover: Failover = "",
         mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS,
         mount_options: Sequence[str] = (),
         record: bool = False,

@@ -7,7 +7,7 @@ a file system.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
@@ -19,6 +19,7 @@ from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig, TargetInfo
 T = TypeVar("T")
 Role = Literal["client", "mds", "oss", "mgs"]
 Kind = Literal["mdt", "ost"]
+Failover = Literal["", "pairs", "service"]
 
 CLASSES: Mapping[str, str] = {
     "client": "labsim.nodes.client.client:Client",
@@ -87,8 +88,8 @@ class Topology(msgspec.Struct, frozen=True):
         index = sum(target.kind == "ost" for target in self.targets)
         info = target_of(self.fs.fsname, "ost", index, server.nid)
         paired = any(target.failover for target in self.targets)
-        partners = (address("oss", server.index ^ 1),) if paired else ()
-        return msgspec.structs.replace(info, failover=partners)
+        service = any(target.service for target in self.targets)
+        return moving(info, "oss", server.index, "service" if service else "pairs" if paired else "")
 
     def nids(self) -> dict[str, int]:
         """Each node's NID by its name."""
@@ -123,9 +124,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None = None
     overlays: Mapping[str, Sequence[str]] = {}
     """By node name: the files (.py) whose overlays are mixed in there."""
-    failover: Literal["", "pairs"] = ""
+    failover: Failover = ""
     """ "pairs": oss0 and oss1, oss2 and oss3 ... may serve each other's targets, and so may MDSs;
-    the last of an odd number gets a spare node without targets."""
+    the last of an odd number gets a spare node without targets. "service": the same, but targets
+    are made with --servicenode in place of --failnode: they may start on either the first time."""
     mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS
     mount_options: Sequence[str] = ()
     """What every client's mount -o is told."""
@@ -161,15 +163,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def _target(self, fsname: str, kind: Kind, index: int, server: int) -> TargetInfo:
         """One target, and where it may move."""
         role = "mds" if kind == "mdt" else "oss"
-        partners = (address(role, server ^ 1),) if self.failover else ()
         info = target_of(fsname, kind, index, address(role, server))
-        return msgspec.structs.replace(info, failover=partners)
+        return moving(info, role, server, self.failover)
 
     def _check(self, osts: int) -> None:
         if self.mds < 1 or self.oss < 1 or osts < 1 or self.clients < 0:
             raise InputError("a cluster needs at least one MDS, one OSS and one OST")
-        if self.failover not in ("", "pairs"):
-            raise InputError(f"'{self.failover}' is no kind of failover; there is pairs")
+        if self.failover not in get_args(Failover):
+            what = f"'{self.failover}' is no kind of failover; there are pairs and service"
+            raise InputError(what)
         if not 0 < len(self.fsname) <= 8 or not self.fsname.replace("_", "").isalnum():
             raise InputError(f"'{self.fsname}' is no file system name: up to 8 letters and digits")
         for what, given in (("trees", self.client_trees), ("HZ", self.hz), ("mounts", self.mount)):
@@ -204,6 +206,15 @@ def target_of(fsname: str, kind: Kind, index: int, nid: str) -> TargetInfo:
     """One target, named as Lustre does."""
     name = f"{fsname}-{kind.upper()}{index:04x}"
     return TargetInfo(name, f"{name}_UUID", kind, index, nid)
+
+
+def moving(info: TargetInfo, role: str, server: int, failover: str) -> TargetInfo:
+    """The target with the nodes that it may run on beside its own, or with all of them."""
+    if not failover:
+        return info
+    service, partner = failover == "service", address(role, server ^ 1)
+    nodes = (info.nid, partner) if service else (partner,)
+    return msgspec.structs.replace(info, failover=nodes, service=service)
 
 
 def _nth(values: Sequence[T], index: int, otherwise: T) -> T:

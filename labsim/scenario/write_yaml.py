@@ -22,7 +22,7 @@ def text_of(scenario: model.Scenario) -> str:
         f"labsim: {FORMAT}",
         f"title: {_quoted(scenario.title)}",
         f"cluster: {{clients: {len(cluster.clients)}, mds: {cluster.mds}, oss: {cluster.oss}, "
-        f"osts: {cluster.ost_count}{', failover: pairs' if cluster.failover else ''}}}",
+        f"osts: {cluster.ost_count}{f', failover: {cluster.failover}' if cluster.failover else ''}}}",
     ]
     if scenario.virtual_time:
         lines.append("virtual_time: true")

@@ -86,6 +86,30 @@ def test_a_disk_is_never_in_two_machines(cluster: Cluster) -> None:
     assert served(cluster, "oss1") == ["OST0000", "OST0001", "OST0003"]
 
 
+@pytest.mark.parametrize("kind", ["pairs", "service"])
+def test_a_target_starts_first_on_its_own_node_unless_it_has_service_nodes(kind: Any) -> None:
+    """The MGS refuses a --failnode that comes first; with --servicenode none of them does."""
+    with Cluster(clients=1, oss=2, failover=kind, mgc_requeue_timeout_min=0) as made:
+        info = made.topology.next_ost(made.node("oss0").spec)
+        assert info.failover == (("10.0.2.2@tcp",) if kind == "pairs" else
+                                 ("10.0.2.1@tcp", "10.0.2.2@tcp"))  # fmt: skip
+        if kind == "pairs":
+            with pytest.raises(LustreError, match="EADDRNOTAVAIL"):
+                made.run(made.node("oss1").add_target(info))
+            return
+        made.run(made.node("oss1").add_target(info))
+        log = said(made, "mgs", "lctl llog_print lustre-client")
+        mine = [line for line in log.splitlines() if "OST0002-osc" in line and "add_conn" in line]
+        assert [line.partition("node: ")[2].split(" ")[0] for line in mine] == [
+            "10.0.2.1@tcp", "10.0.2.2@tcp"]  # fmt: skip
+        made.run(made.env.timeout(5 * S))
+        shown = said(made, "c0", "lctl get_param -n osc.*OST0002*.import")
+        assert "failover_nids: [ 10.0.2.2@tcp, 10.0.2.1@tcp ]" in shown
+        assert "state: FULL" in shown
+        made.run(made.fail_over("oss0", "oss1"))
+        assert served(made, "oss1") == ["OST0000", "OST0001", "OST0002"]
+
+
 def test_what_may_not_be(sim: Cluster) -> None:
     with pytest.raises(InputError, match="no partner"):
         sim.run(sim.fail_over("oss0", "mds0"))
