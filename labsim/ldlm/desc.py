@@ -23,7 +23,7 @@ from labsim.wire.ldlm import (
 )
 from labsim.wire.message import Message
 
-EPROTO = 71
+EFAULT, EPROTO = 14, 71
 
 
 def describe(name: ResName, mode: int, policy: Policy, granted_mode: int = 0) -> LdlmLockDesc:
@@ -54,8 +54,10 @@ def name_of(desc: LdlmLockDesc) -> ResName:
 
 
 def policy_of(desc: LdlmLockDesc) -> Policy:
-    """The policy in a description; EPROTO where the type is unknown or nothing is covered."""
+    """The policy in a description; EFAULT for an unknown type, EPROTO where nothing is covered."""
     kind, data = desc.resource.type, desc.policy_data
+    if kind not in POLICIES:
+        raise LustreError(EFAULT, f"ldlm_resource_desc.lr_type: {kind}")
     policy: Policy | None = None
     if kind == LDLM_EXTENT and isinstance(data, LdlmExtent):
         policy = Extent(data.start, data.end, data.gid)

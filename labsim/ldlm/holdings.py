@@ -224,7 +224,6 @@ class Holdings(UnusedLocks):
             try:
                 yield from self.imp.call(Request(LDLM_CANCEL, dlm_req=cancelling(now)))
             except LustreError as error:
-                # ESTALE: dropped there before we asked. Anything else: the import's business.
                 self.host.trace.emit("ldlm.cancel_failed", self.name, error.errno, len(now))
 
     def wait_gone(self, locks: Iterable[ClientLock]) -> Steps[None]:

@@ -31,7 +31,7 @@ from labsim.wire.constants import (
     LDLM_FLOCK,
 )
 
-EAGAIN, EINVAL, EUSERS, ENOTCONN = 11, 22, 87, 107
+EAGAIN, EFAULT, EINVAL, EUSERS, ENOTCONN = 11, 14, 22, 87, 107
 
 KINDS: dict[int, type[Resource]] = {LDLM_EXTENT: ExtentResource, LDLM_FLOCK: FlockResource}
 """The resources of lock types that have rules of their own."""
@@ -125,9 +125,11 @@ class ServerNamespace(ServerFlocks):
         flags: int = 0,
         behalf: int = 0,
     ) -> ServerLock:
-        """A lock that is in no queue yet; EINVAL where mode or type do not fit the resource."""
-        if not valid_mode(mode) or not policy.valid:
-            raise LustreError(EINVAL, f"{self.name}: mode {mode} on {policy}")
+        """A lock that is in no queue yet; EFAULT for no mode, EINVAL for another type."""
+        if not valid_mode(mode):
+            raise LustreError(EFAULT, f"{self.name}: mode {mode}")
+        if not policy.valid:
+            raise LustreError(EINVAL, f"{self.name}: {policy}")
         if export is not None and export.closed:
             raise LustreError(ENOTCONN, f"{self.name}: the client has gone")
         found = self._resources.get(resource)

@@ -373,8 +373,10 @@ def test_cancels_of_unknown_or_foreign_locks_change_nothing() -> None:
     one, two = world.user(), world.user()
     lock = one.take(DIR, LCK_PR, bits=LOOKUP)
     handle = lock.server_handle
-    assert answer(world, two, LDLM_CANCEL, lock_count=1, lock_handle=(handle, 0)) == 116
-    assert answer(world, two, LDLM_CANCEL, lock_count=1, lock_handle=(12345, 0)) == 116
+    for unknown in (handle, 12345):
+        dlm_req = LdlmRequest(lock_count=1, lock_handle=(unknown, 0))
+        reply = world.run(two.imp.call(Request(LDLM_CANCEL, dlm_req=dlm_req)))
+        assert reply.status == 116, "LUSTRE_ESTALE is positive"
     assert answer(world, two, LDLM_CANCEL, lock_count=9, lock_handle=(12345, 0)) == 71
     assert world.granted() == [("c0", "PR", "0x1")]
 
@@ -388,7 +390,9 @@ def test_enqueues_that_make_no_sense_are_refused() -> None:
     good = describe(DIR, LCK_PR, Ibits(1))
     assert answer(world, user, LDLM_ENQUEUE, lock_desc=good, lock_handle=(0, 0)) == 22
     bad_mode = describe(DIR, LCK_PR | LCK_EX, Ibits(1))
-    assert answer(world, user, LDLM_ENQUEUE, lock_desc=bad_mode, lock_handle=(1, 0)) == 22
+    assert answer(world, user, LDLM_ENQUEUE, lock_desc=bad_mode, lock_handle=(1, 0)) == 14
+    bad_type = good.replace(resource=good.resource.replace(type=9))
+    assert answer(world, user, LDLM_ENQUEUE, lock_desc=bad_type, lock_handle=(1, 0)) == 14
     nothing = describe(DIR, LCK_PR, Ibits(0))
     assert answer(world, user, LDLM_ENQUEUE, lock_desc=nothing, lock_handle=(1, 0)) == 71
     reverse = describe(DIR, LCK_PR, Extent(9, 3))

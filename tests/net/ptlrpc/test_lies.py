@@ -120,6 +120,24 @@ def test_an_xid_that_was_replied_to_is_a_breach(world: World) -> None:
     assert status(world) == [0]  # the false last_xid was not believed
 
 
+def test_a_second_reply_to_one_request_finds_nobody(world: World) -> None:
+    lnet = world.client.lnet
+    arrived, take = [], lnet.receive
+
+    def receive(packet: Any) -> None:
+        arrived.append(packet)
+        take(packet)
+
+    port = next(port for port in world.fabric._ports.values() if port.nid == CLIENT)
+    port.receive = receive
+    world.run(world.imp.call(Request(OST_STATFS)))
+    dropped = lnet.counters.drop_count
+    for _ in range(2):
+        take(arrived[-1])
+    assert lnet.counters.drop_count == dropped + 2
+    assert world.run(world.imp.call(Request(OST_STATFS))).status == 0
+
+
 def test_an_opcode_that_this_target_does_not_know(world: World) -> None:
     assert status(world, change=body(opc=OST_GETATTR)) == [-524]
 
