@@ -31,7 +31,7 @@ from labsim.scenario.topology import (
     EPOCH_NS,
     KITS,
     SHELL,
-    Failover,
+    Partners,
     Plan,
 )
 
@@ -43,17 +43,16 @@ class Cluster:
 
     `osts` are dealt out to the OSSs in turn (one each when not given). `client_trees`, `hz` and
     `mount` say what differs for the first clients. `params` are set as `lctl set_param -P` would.
-    `overlays` are the overlay files (.py) of single nodes by name.
-    `capacity` is the size of each target's disk in bytes. `failover="pairs"` or "service" makes
-    partners of the servers (see topology.Plan). `mgc_requeue_timeout_min` is mgc's module parameter, in seconds.
-    With `record` what processes ask of the file system is noted in `archive`.
-    `epoch` is the date (seconds since 1970) at which the run starts. `pcap` is a file for a capture
-    of the network; a live cluster writes it when it closes. Simulated only: `link` names a
-    preset of `net.lnd_sim` or is a Link, `latency_ns` and `bandwidth` (bytes per second) replace
-    parts of it; `trace_keep` bounds the events that stay readable. Live only: `directory` keeps
-    the cluster's state after it has closed, `tcp` uses loopback TCP in place of Unix sockets; the
-    nodes share as many CPUs as there are clients (waking up another CPU costs more than a small RPC
-    does), or `cpus` of them.
+    `overlays` are the overlay files (.py) of single nodes by name. `capacity` is the size of each
+    target's disk in bytes. `failover="pairs"` or "service" makes partners of the servers (see
+    topology.Plan). `mgc_requeue_timeout_min` is mgc's module parameter, in seconds. With `record`
+    what processes ask of the file system is noted in `archive`. `epoch` is the date (seconds since
+    1970) at which the run starts. `pcap` is a file for a capture of the network; a live cluster
+    writes it when it closes. Simulated only: `link` names a preset of `net.lnd_sim` or is a Link,
+    `latency_ns` and `bandwidth` (bytes per second) replace parts of it; `trace_keep` bounds the
+    events that stay readable. Live only: `directory` keeps the cluster's state after it has closed,
+    `tcp` uses loopback TCP in place of Unix sockets; the nodes share as many CPUs as there are
+    clients (waking up another CPU costs more than a small RPC does), or `cpus` of them.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Cluster:
         disk: str = DISK,
         capacity: int | None = None,
         pcap: str | None = None,
-        failover: Failover = "",
+        failover: Partners = "",
         mgc_requeue_timeout_min: int = MGC_TIMEOUT_MIN_SECONDS,
         mount_options: Sequence[str] = (),
         record: bool = False,

@@ -12,7 +12,7 @@ import msgspec
 
 from labsim.base.errors import InputError
 from labsim.base.units import format_duration
-from labsim.scenario.topology import Failover
+from labsim.scenario.topology import Partners
 from labsim.trees.history import History
 
 UNDER_TEST = "under-test"
@@ -65,7 +65,7 @@ class ClusterSpec(Model, frozen=True, kw_only=True):
     hz: int = 1000
     options: list[str] = []
     """What the clients' mount -o is told: flock, localflock, noflock."""
-    failover: Failover = ""
+    failover: Partners = ""
     """pairs: oss0 and oss1, mds0 and mds1 ... may serve each other's targets; who has no partner
     gets a spare node without targets. service: the same, with targets that were made with
     --servicenode and not with --failnode."""

@@ -19,7 +19,7 @@ from labsim.nodes.config import MGC_TIMEOUT_MIN_SECONDS, FsConfig, TargetInfo
 T = TypeVar("T")
 Role = Literal["client", "mds", "oss", "mgs"]
 Kind = Literal["mdt", "ost"]
-Failover = Literal["", "pairs", "service"]
+Partners = Literal["", "pairs", "service"]
 
 CLASSES: Mapping[str, str] = {
     "client": "labsim.nodes.client.client:Client",
@@ -89,7 +89,8 @@ class Topology(msgspec.Struct, frozen=True):
         info = target_of(self.fs.fsname, "ost", index, server.nid)
         paired = any(target.failover for target in self.targets)
         service = any(target.service for target in self.targets)
-        return moving(info, "oss", server.index, "service" if service else "pairs" if paired else "")
+        kind = "service" if service else "pairs" if paired else ""
+        return moving(info, "oss", server.index, kind)
 
     def nids(self) -> dict[str, int]:
         """Each node's NID by its name."""
@@ -124,7 +125,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None = None
     overlays: Mapping[str, Sequence[str]] = {}
     """By node name: the files (.py) whose overlays are mixed in there."""
-    failover: Failover = ""
+    failover: Partners = ""
     """ "pairs": oss0 and oss1, oss2 and oss3 ... may serve each other's targets, and so may MDSs;
     the last of an odd number gets a spare node without targets. "service": the same, but targets
     are made with --servicenode in place of --failnode: they may start on either the first time."""
@@ -169,7 +170,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def _check(self, osts: int) -> None:
         if self.mds < 1 or self.oss < 1 or osts < 1 or self.clients < 0:
             raise InputError("a cluster needs at least one MDS, one OSS and one OST")
-        if self.failover not in get_args(Failover):
+        if self.failover not in get_args(Partners):
             what = f"'{self.failover}' is no kind of failover; there are pairs and service"
             raise InputError(what)
         if not 0 < len(self.fsname) <= 8 or not self.fsname.replace("_", "").isalnum():

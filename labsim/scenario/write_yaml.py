@@ -18,11 +18,12 @@ from labsim.scenario.reader import FORMAT
 def text_of(scenario: model.Scenario) -> str:
     """The file's text."""
     cluster = scenario.cluster
+    partners = f", failover: {cluster.failover}" if cluster.failover else ""
     lines = [
         f"labsim: {FORMAT}",
         f"title: {_quoted(scenario.title)}",
         f"cluster: {{clients: {len(cluster.clients)}, mds: {cluster.mds}, oss: {cluster.oss}, "
-        f"osts: {cluster.ost_count}{f', failover: {cluster.failover}' if cluster.failover else ''}}}",
+        f"osts: {cluster.ost_count}{partners}}}",
     ]
     if scenario.virtual_time:
         lines.append("virtual_time: true")
