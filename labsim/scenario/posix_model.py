@@ -18,7 +18,7 @@ from labsim.scenario.blind import Blindness
 from labsim.scenario.posix_answers import CHANGES, DOUBTFUL, World, paths_of, resolve
 from labsim.scenario.posix_calls import perform
 from labsim.scenario.posix_data import perhaps
-from labsim.scenario.posix_names import look, sized
+from labsim.scenario.posix_names import attributes, look, sized
 from labsim.scenario.posix_reach import Reach
 from labsim.scenario.posix_state import NOTHING, Found, State
 from labsim.scenario.record import NEVER, Call, Note
@@ -27,7 +27,6 @@ MOST_STATES = (128, 2048)
 """So many states are kept at each level of care; with more, the answer may be that nobody knows."""
 
 BEGIN, NOTE, END = range(3)
-Partials = tuple[tuple[int, tuple[Found, ...]], ...]
 Event = tuple[int, int, int, int, Call | Note]
 
 
@@ -42,6 +41,14 @@ class Undecided(Exception):
     """There were too many states to be sure."""
 
 
+class Look(NamedTuple):
+    """What the paths of a call led to; a stat may have its attributes from then, or from later."""
+
+    number: int
+    found: tuple[Found, ...]
+    attributes: bool
+
+
 class Config(NamedTuple):
     """One way in which things may have gone: the state, and who of those under way is done.
 
@@ -50,7 +57,7 @@ class Config(NamedTuple):
 
     state: State
     done: frozenset[int] = frozenset()
-    looked: Partials = ()
+    looked: tuple[Look, ...] = ()
 
 
 def merged(calls: Iterable[Call]) -> list[Call]:
@@ -172,7 +179,7 @@ class _Search:
 
     def _meeting(self, config: Config, call: Call) -> list[Call]:
         """The calls under way that may meet a call, or one that does so, and the call."""
-        looked = dict(config.looked)
+        looked = {one.number: one.found for one in config.looked}
         apart = [one for one in self.live.values() if one.number not in config.done]
         reach = {
             one.number: Reach.of(config.state, one, looked.get(one.number, ())) for one in apart
@@ -186,12 +193,12 @@ class _Search:
 
     def _steps(self, config: Config, call: Call) -> Iterator[Config]:
         """The config after a call has acted, where its answer allows that."""
-        looked = dict(config.looked)
-        choices = [None, *([looked[call.number]] if call.number in looked else [])]
-        for earlier in choices:
+        for earlier in (None, *(one for one in config.looked if one.number == call.number)):
             state = config.state.fork()
-            found = resolve(state, call) if earlier is None else list(earlier)
+            found = resolve(state, call) if earlier is None else list(earlier.found)
             if earlier and call.name == "stat" and not call.errno and found[0].inode > NOTHING:
+                if not earlier.attributes and attributes(state, call, found):
+                    continue
                 if sized(state, call, found[0].inode):
                     continue
             elif self._doubtful(call):
@@ -199,20 +206,21 @@ class _Search:
                     continue
             elif perform(state, call, found, self.world):
                 continue
-            rest = tuple(one for one in config.looked if one[0] != call.number)
+            rest = tuple(one for one in config.looked if one.number != call.number)
             yield Config(state, config.done | {call.number}, rest)
 
     def _looks(self, config: Config, calls: Iterable[Call]) -> Iterator[Config]:
         """The config after one of the calls has looked its paths up."""
         for call in calls:
-            known = {number for number, _ in config.looked}
+            known = {one.number for one in config.looked}
             if call.number in config.done or call.number in known or not paths_of(call):
                 continue
             state = config.state.fork()
             found = resolve(state, call)
             if look(state, call, found):
                 continue
-            looked = (*config.looked, (call.number, tuple(found)))
+            one = Look(call.number, tuple(found), not attributes(state, call, found))
+            looked = (*config.looked, one)
             yield config._replace(state=state, looked=tuple(sorted(looked)))
 
     def _acted(self, state: State, call: Call, found: list[Found]) -> str:
@@ -243,7 +251,7 @@ class _Search:
     def _distinct(self, configs: Iterable[Config]) -> list[Config]:
         """The configs that say more than another: one that waits for a doubtful call has both."""
         never = frozenset(one.number for one in self.live.values() if self._doubtful(one))
-        found: dict[tuple[State, Partials], list[frozenset[int]]] = {}
+        found: dict[tuple[State, tuple[Look, ...]], list[frozenset[int]]] = {}
         for config in configs:
             looked = self._elsewhere(config) if config.looked else ()
             done = found.setdefault((config.state, looked), [])
@@ -252,16 +260,19 @@ class _Search:
                 done.append(config.done)
         return [Config(key[0], one, key[1]) for key, done in found.items() for one in done]
 
-    def _elsewhere(self, config: Config) -> Partials:
+    def _elsewhere(self, config: Config) -> tuple[Look, ...]:
         """The looks that would find something else now."""
-        return tuple(
-            (number, found)
-            for number, found in config.looked
-            if number in self.live
-            and (
-                tuple(resolve(config.state, self.live[number])) != found
-                or look(config.state.fork(), self.live[number], list(found))
-            )
+        return tuple(one for one in config.looked if self._differs(config, one))
+
+    def _differs(self, config: Config, earlier: Look) -> bool:
+        call = self.live.get(earlier.number)
+        if call is None:
+            return False
+        found, state = list(earlier.found), config.state.fork()
+        return (
+            resolve(state, call) != found
+            or bool(look(state, call, found))
+            or (earlier.attributes and bool(attributes(state, call, found)))
         )
 
     def _expected(self, call: Call) -> str:

@@ -345,11 +345,16 @@ def fstat(state: State, call: Call, found: list[Found], world: World) -> str:
 
 
 def look(state: State, call: Call, found: list[Found]) -> str:
+    """Which inode a stat is about; it may ask for its attributes later (`attributes`, `sized`)."""
+    if call.name != "stat" or call.errno or found[0].inode <= NOTHING:
+        return ""
+    return "" if state.is_fid(found[0].inode, call.fid) else "another inode"
+
+
+def attributes(state: State, call: Call, found: list[Found]) -> str:
     """What a stat has from the MDT; the size it asks the OSTs for afterwards (`sized`)."""
     if call.name != "stat" or call.errno or found[0].inode <= NOTHING:
         return ""
-    if not state.is_fid(found[0].inode, call.fid):
-        return "another inode"
     return _named(state, call, found[0].inode)
 
 

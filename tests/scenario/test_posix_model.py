@@ -410,6 +410,18 @@ def test_what_a_killed_client_did_may_be_lost_with_its_server(
     assert (h.wrong == "") is lost
 
 
+@pytest.mark.parametrize(("began", "wrong"), [(4, ""), (9, "stat: expected ENOENT")])
+def test_a_stat_may_find_a_file_and_see_it_without_links_right_after(
+    began: int, wrong: str
+) -> None:
+    h = History()
+    h.open("/f", at=(1, 2))
+    h.call("unlink", "/f", on="c1", at=(3, 8))
+    value, fid = attributes(nlink=0), "[0x1:0x1:0x0]"
+    h.call("stat", "/f", on="c2", at=(began, began + 2), value=value, fid=fid)
+    assert h.wrong == wrong
+
+
 def test_a_name_that_may_be_lost_is_found_by_a_call_without_a_fid_first() -> None:
     h = History()
     h.open("/f", at=(15, 16))
