@@ -10,12 +10,14 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, TypeAlias
 
+from labsim.base.members import plain_members
 from labsim.base.payload import Payload
 from labsim.ldlm.policy import Policy
 from labsim.ldlm.resource import Lock, ResName
 from labsim.runtime.ports import Steps
 
 
+@plain_members
 class LockState(IntEnum):
     """The life of a client's lock."""
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from enum import IntEnum
 
 from labsim.base.errors import ProtocolError
+from labsim.base.members import plain_members
 from labsim.wire.constants import MSG_CONNECT_RECONNECT, MSG_CONNECT_RECOVERING
 
 
+@plain_members
 class State(IntEnum):
     """LUSTRE_IMP_*, with Lustre's numbers."""
 
