@@ -7,7 +7,7 @@ never made whole: its checksum is computed block by block, and kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from zlib import adler32, crc32
 
@@ -87,8 +87,17 @@ def _extend(kind: int) -> tuple[int, Callable[[int, bytes | bytearray | memoryvi
 
 
 def _crc32c(value: int, data: bytes | bytearray | memoryview) -> int:
-    more: int = google_crc32c.extend(value, bytes(data))
-    return more
+    """The library takes nothing but bytes: others are copied, in blocks that stay in a cache."""
+    blocks = (data,) if isinstance(data, bytes) else _blocks(data)
+    for block in blocks:
+        value = google_crc32c.extend(value, block)
+    return value
+
+
+def _blocks(data: bytearray | memoryview) -> Iterator[bytes]:
+    view = memoryview(data)
+    for at in range(0, len(view), _BLOCK):
+        yield bytes(view[at : at + _BLOCK])
 
 
 def _finish(kind: int, value: int) -> int:
