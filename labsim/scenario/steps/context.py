@@ -160,7 +160,7 @@ def write_all(
     vfs: Any, file: Any, data: Payload, offset: int | None = None
 ) -> Generator[Any, Any, None]:
     """Write, and what was not taken again, until all is or a call says why not (full_write)."""
-    done = 0
-    while done < len(data):
-        at = None if offset is None else offset + done
-        done += yield from vfs.write(file, piece(data, done, len(data)), at)
+    done, length = 0, len(data)
+    while done < length:
+        rest = piece(data, done, length) if done else data
+        done += yield from vfs.write(file, rest, None if offset is None else offset + done)

@@ -240,27 +240,31 @@ class _Dd:
 
     def _copy(self, reader: Any, writer: Any) -> Step:
         vfs, at, to = self.ctx.vfs, self.skip * self.block, self.seek * self.block
-        append = "append" in self.oflag
+        append, generated = "append" in self.oflag, isinstance(reader, Device)
+        reading, writing = (
+            f"error {what} {quote(name)}"
+            for what, name in (("reading", self.source), ("writing", self.target))
+        )
         while self.count is None or self.full + self.part < self.count:
-            if isinstance(reader, Device):
+            if generated:
                 data = reader.read(self.block)
             else:
-                self.doing = f"error reading {quote(self.source)}"
+                self.doing = reading
                 data = yield from vfs.read(reader, self.block, at)
-            if not len(data):
+            length = len(data)
+            if not length:
                 return
-            self.doing = f"error writing {quote(self.target)}"
+            self.doing = writing
             if writer is None:
                 self.ctx.out(data)
             elif not isinstance(writer, Device):
                 yield from write_all(vfs, writer, data, None if append else to)
-            at, to = at + len(data), to + len(data)
-            self.moved += len(data)
-            self.full, self.part = (
-                (self.full + 1, self.part)
-                if len(data) == self.block
-                else (self.full, self.part + 1)
-            )
+            at, to = at + length, to + length
+            self.moved += length
+            if length == self.block:
+                self.full += 1
+            else:
+                self.part += 1
 
     def summary(self, took_ns: int) -> str:
         """The three lines on standard error."""
