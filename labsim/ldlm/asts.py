@@ -103,7 +103,7 @@ class Asts(Namespace):
         if lock.export is None:
             self.on_wanted(lock)
             return
-        if lock.asked:
+        if lock.asked or lock.export.closed:
             return
         lock.asked = True
         if lock.handed:
@@ -223,15 +223,15 @@ class Asts(Namespace):
 
         Who says that it knows no such connection has booted: it is evicted at once.
         """
-        if lock.gone:
+        export = lock.export
+        assert export is not None
+        if lock.gone or export.closed:
             return False
         if error.errno not in UNREACHABLE:
             self.remove(lock)  # the client has given it up, and its cancel may be on the way
             return False
         if error.errno == ETIMEDOUT and self.env.now < limit_ns:
             return True
-        export = lock.export
-        assert export is not None
         self._expired_count += 1
         self.host.trace.emit("ldlm.undelivered", self.name, export.client_uuid, lock.cookie)
         export.evict("lock callback was not answered")
@@ -241,6 +241,8 @@ class Asts(Namespace):
 
     def glimpse(self, lock: ServerLock) -> Steps[OstLvb | None]:
         """Ask the holder of a write lock for size and times; None where it has nothing to say."""
+        if not lock.concerns_client:
+            return None
         if (yield from self._forgotten(points.LDLM_SRV_GL_AST)):
             return None
         desc = describe(lock.resource.name, lock.mode, lock.policy, lock.mode)

@@ -358,8 +358,26 @@ class ServerNamespace(ServerFlocks):
             self.tell_granted(lock, waiter is not None)
 
     def _client_gone(self, export: Export) -> None:
-        """Disconnected or evicted: all of its locks go at once, then the others move up."""
+        """Disconnected or evicted: all of its locks go at once, then the others move up.
+
+        What an evicted one was granted is nobody's until the eviction is on disk: after a restart
+        it could have it still.
+        """
         locks = list(self._clients.pop(export.cookie, {}).values())
+        if export.forgetting is None:
+            self._free(locks)
+            return
+        self._free([lock for lock in locks if not lock.granted])
+        for lock in locks:
+            self.calm(lock)
+        self.env.process(self._free_later(export.forgetting, locks))
+
+    def _free_later(self, forgotten: Any, locks: list[ServerLock]) -> Steps[None]:
+        yield forgotten
+        yield from self.at(points.LDLM_BL_EVICT)
+        self._free([lock for lock in locks if not lock.gone])
+
+    def _free(self, locks: list[ServerLock]) -> None:
         for lock in locks:
             self.forget(lock)
         resources = {lock.resource.name: lock.resource for lock in locks}

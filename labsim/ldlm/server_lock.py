@@ -71,9 +71,9 @@ class ServerLock(Lock):
     @property
     def concerns_client(self) -> bool:
         """Is there something to tell its client?"""
-        if not self.gone:
-            return True
-        return self.outlived and self.export is not None and not self.export.closed
+        if self.export is None or self.export.closed:
+            return False
+        return self.outlived or not self.gone
 
     @property
     def client_key(self) -> int:

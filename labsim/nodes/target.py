@@ -77,8 +77,8 @@ class Target(RecoveryFiles, Handlers):
         self._recovery: Recovery | None = None
         self._on_close = (self._gone,)
         self._connecting: dict[str, None] = {}
-        self._evictions = 0
-        """Those under way to the disk; until then no change is answered that relies on them."""
+        self._forgetting: dict[Export, Any] = {}
+        """Whose eviction is on its way to the disk, and what brings it there."""
 
     # ---- life
 
@@ -125,8 +125,11 @@ class Target(RecoveryFiles, Handlers):
     def _recovered(self) -> Steps[None]:
         """Recovery ends: normal service may begin as soon as this returns.
 
-        On a disk that fails too: then every change will be told so.
+        Who was evicted in it is so for good then: it has no locks that would be kept from others.
+        On a disk that fails service begins too: then every change will be told so.
         """
+        if self._forgetting:
+            yield self.host.env.all_of(list(self._forgetting.values()))
         try:
             yield from self._new_epoch()
         except LustreError as error:
@@ -264,14 +267,16 @@ class Target(RecoveryFiles, Handlers):
             replies = [*export.replies.values(), *([export.released] if export.released else [])]
             for reply in replies:
                 self.free_reply(reply)
-            self._evictions += export.evicted
-            self.host.env.process(self._free_slot(export))
+            freeing = self.host.env.process(self._free_slot(export))
+            if export.evicted:
+                export.forgetting = self._forgetting[export] = freeing
 
     def _free_slot(self, export: Export) -> Steps[None]:
         """A client is not known any more; that it was evicted must not be forgotten by a restart.
 
-        Else it would replay what others have changed since they got its locks; Lustre leaves that
-        to the next commit (tgt_client_del).
+        Else it would come back with locks that others have got since, and with what it did under
+        them. Nobody gets them before (ServerNamespace); Lustre cancels them at once, in a thread of
+        its own, and leaves the slot to the next commit (tgt_client_del).
         """
         try:
             yield from self.at(tgt.TGT_CLIENT_DEL)
@@ -281,7 +286,7 @@ class Target(RecoveryFiles, Handlers):
         except LustreError as error:
             self.host.trace.emit("target.sick", self.name, error.errno)
         finally:
-            self._evictions -= export.evicted
+            self._forgetting.pop(export, None)
 
     @handles(MDS_DISCONNECT, OST_DISCONNECT)
     def disconnect(self, req: ServerRequest) -> Message:
@@ -307,7 +312,7 @@ class Target(RecoveryFiles, Handlers):
         durable at once: nobody would replay it (tgt_last_rcvd_update).
         """
         tx = self.osd.transaction()
-        if req is not None and (req.export.unsafe or req.export.light or self._evictions):
+        if req is not None and (req.export.unsafe or req.export.light):
             tx.sync = True
         tx.before_join(lambda: self._number(tx, req, changed))
         return tx

@@ -37,7 +37,7 @@ from labsim.wire.opcodes import (
     OBD_PING,
 )
 
-from .rig import World
+from .rig import S, World
 
 DIR, FILE = fid_resource(Fid(0x200000401, 1)), fid_resource(Fid(0x200000401, 2))
 LOOKUP, UPDATE = MDS_INODELOCK_LOOKUP, MDS_INODELOCK_UPDATE
@@ -438,3 +438,25 @@ def test_two_runs_are_alike() -> None:
         return world.trace.hexdigest()
 
     assert once() == once()
+
+
+def test_what_an_evicted_client_had_is_kept_from_others_until_the_disk_knows() -> None:
+    world = World()
+    one, two = world.user(), world.user()
+    export = next(iter(world.target.exports))
+
+    def saving(gone: Any) -> None:
+        gone.forgetting = world.env.timeout(5 * S)
+
+    export.on_close = (saving, *export.on_close)
+    one.take(DIR, LCK_EX, bits=LOOKUP)
+    waiting = world.start(two.lock(DIR, LCK_EX, bits=LOOKUP))
+    world.wait(1)
+    before = world.sent(LDLM_BL_CALLBACK)
+    export.evict("for the test")
+    third = world.start(world.user().lock(DIR, LCK_PR, bits=LOOKUP))
+    world.wait(4)
+    assert not waiting.triggered and not third.triggered
+    assert world.sent(LDLM_BL_CALLBACK) == before
+    world.wait(2)
+    assert waiting.triggered

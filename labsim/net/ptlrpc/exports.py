@@ -89,9 +89,9 @@ class Export:
 
     __slots__ = (
         "_lock_times", "client_uuid", "closed", "conn_cnt", "connect_data", "cookie", "era",
-        "evicted", "last_committed", "last_heard_ns", "last_xid", "nid", "on_close", "part",
-        "released", "released_by_tag", "released_by_xid", "replies", "replies_max", "reverse",
-        "rpc", "running", "slot", "target", "unaware", "unsafe",
+        "evicted", "forgetting", "last_committed", "last_heard_ns", "last_xid", "nid", "on_close",
+        "part", "released", "released_by_tag", "released_by_xid", "replies", "replies_max",
+        "reverse", "rpc", "running", "slot", "target", "unaware", "unsafe",
     )  # fmt: skip
     ordered = True
     """Its requests come in the order of their xids."""
@@ -127,6 +127,8 @@ class Export:
         self.part: Part | None = None
         """Its part in the recovery of its target, while that lasts."""
         self.closed = self.evicted = False
+        self.forgetting: Any = None
+        """The process that puts its eviction on disk; what it held is kept from others so long."""
         self.on_close: tuple[Callable[[Export], None], ...] = ()
         self.reverse: Reverse | None = None
         self._lock_times: Estimate | None = None
