@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from sys import maxsize
 from typing import TypeAlias
 
 _PERIOD = 4096
@@ -60,9 +61,9 @@ class Fill:
         """The real bytes."""
         if self.seed == 0:
             return _zeros(self.length) if self.length <= _CACHED else bytes(self.length)
-        block = _pattern(self.seed)
         need = self.offset + self.length
-        return (block * (need // len(block) + 1))[self.offset : need]
+        blocks = _pattern(self.seed) * -(-need // _BLOCK)
+        return blocks if self.length == len(blocks) else blocks[self.offset : need]
 
     def continues(self, other: Fill) -> bool:
         """True when `other` directly after this one is the same pattern going on."""
@@ -135,11 +136,26 @@ def tobytes(payload: Payload) -> bytes:
 
 def piece(payload: Payload, start: int, stop: int) -> Payload:
     """Bytes `start` to `stop` without copying where that can be."""
+    if isinstance(payload, bytearray):
+        return memoryview(payload)[start:stop]
     if start == 0 and stop >= len(payload):
         return payload
-    if isinstance(payload, (bytes, bytearray)):
+    if isinstance(payload, bytes):
         return memoryview(payload)[start:stop]
     return payload[start:stop]
+
+
+@lru_cache(maxsize=1024)
+def _endless(seed: int, offset: int) -> Fill:
+    return Fill(maxsize, seed, offset)
+
+
+def pattern(fill: Fill, position: int) -> Fill:
+    """The pattern that shows `fill` from `position` on, and goes on to both sides.
+
+    It is the same object for all fills that fit together.
+    """
+    return _endless(fill.seed, (fill.offset - position) % _PERIOD if fill.seed else 0)
 
 
 def join(parts: Iterable[Payload]) -> Payload:

@@ -29,9 +29,9 @@ class Counter:
 
     def add(self, value: int) -> None:
         """Count one sample of that value."""
-        if not self.samples or value < self.low:
+        self.high = value if value > self.high else self.high
+        if value < self.low or not self.samples:
             self.low = value
-        self.high = max(self.high, value)
         self.samples += 1
         self.total += value
         self.squares += value * value
@@ -63,7 +63,10 @@ class Stats:
 
     def add(self, name: str, value: int, unit: str = "usec") -> None:
         """Count one sample with a value: bytes, microseconds, queue lengths."""
-        self._counter(name, unit, BYTES if unit == "bytes" else VALUE).add(value)
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counter(name, unit, BYTES if unit == "bytes" else VALUE)
+        counter.add(value)
 
     def _counter(self, name: str, unit: str, keeps: int) -> Counter:
         counter = self._counters.get(name)

@@ -35,7 +35,7 @@ def test_reads_share_and_writes_do_not() -> None:
     assert said == [
         "r1+", "r2+", "far+", "far-", "r1-", "r2-", "w+", "w-", "r3+", "r3-", "whole+", "whole-"
     ]  # fmt: skip
-    assert not ranges
+    assert not ranges.held
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,7 +58,7 @@ def test_nobody_meets_who_excludes_him(seed: int) -> None:
             ranges.give(held)
 
     env.run(env.all_of([env.process(call()) for _ in range(12)]))
-    assert not ranges
+    assert not ranges.held
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

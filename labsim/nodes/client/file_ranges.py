@@ -36,19 +36,16 @@ class Held:
 class FileRanges:
     """The calls on one file that may have to wait, in order of arrival. Empty: nobody is busy."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("held",)
 
     def __init__(self) -> None:
-        self._held: list[Held] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._held)
+        self.held: list[Held] = []
 
     def take(self, env: Env, start: int, end: int, exclusive: bool) -> Steps[Held]:
         """Wait until nobody who came before stands in the way."""
         mine = Held(start, end, exclusive)
-        blocked = any(mine.excludes(other) for other in self._held)
-        self._held.append(mine)
+        blocked = any(mine.excludes(other) for other in self.held)
+        self.held.append(mine)
         if blocked:
             mine.event = env.event()
             try:
@@ -60,10 +57,10 @@ class FileRanges:
 
     def give(self, mine: Held) -> None:
         """Done; those go on who waited only for this."""
-        self._held.remove(mine)
-        for number, other in enumerate(self._held):
+        self.held.remove(mine)
+        for number, other in enumerate(self.held):
             if other.event is None:
                 continue
-            if not any(other.excludes(before) for before in self._held[:number]):
+            if not any(other.excludes(before) for before in self.held[:number]):
                 event, other.event = other.event, None
                 event.succeed()

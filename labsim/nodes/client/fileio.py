@@ -36,7 +36,7 @@ class FileData(FileWrites):
     def put(self, inode: Inode, offset: int, payload: Payload) -> bool:
         """Write into the cache under a lock that is here; False: nothing done, use `write`."""
         state = inode.data
-        if state is None or state.ea != inode.layout or state.ranges:
+        if state is None or state.ea != inode.layout or state.ranges.held:
             return False
         end = offset + len(payload)
         count = state.count
@@ -53,14 +53,14 @@ class FileData(FileWrites):
             at = block // count * size + offset % size
             if not obj.put(at, at + end - offset, payload):
                 return False
-        inode.size = max(inode.size, end)
+        inode.size = end if end > inode.size else inode.size
         inode.mtime = inode.ctime = obj.mtime
         return True
 
     def get(self, inode: Inode, offset: int, length: int, reader: Any) -> Payload | None:
         """Read from the cache if all of it is there (fast_read); None: use `read`."""
         state = inode.data
-        if state is None or state.ea != inode.layout or state.ranges:
+        if state is None or state.ea != inode.layout or state.ranges.held:
             return None
         at, count = offset, state.count
         if count == 1:
@@ -197,7 +197,7 @@ class FileData(FileWrites):
     def drop(self, inode: Inode) -> Steps[bool]:
         """Forget clean pages; True where nothing of the inode is left that must be kept."""
         state = inode.data
-        clean = state is None or not state.ranges
+        clean = state is None or not state.ranges.held
         for one in state.objects if state is not None else ():
             if one is None:
                 continue

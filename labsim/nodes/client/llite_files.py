@@ -168,10 +168,6 @@ class Files:
         wrote: tuple[int, int] = yield from self.data.write(inode, offset, payload, direct)
         return wrote
 
-    def was_written(self, length: int) -> None:
-        """Count a write."""
-        self.stats.add("write_bytes", length, "bytes")
-
     def fsync(self, inode: Inode) -> Steps[None]:
         """Data to the OSTs and metadata to the MDT, both on disk when this returns."""
         started_ns = self.env.now

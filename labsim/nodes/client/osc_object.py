@@ -16,13 +16,14 @@ from typing import Any
 
 from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
-from labsim.base.payload import Chain, Fill, Payload, join, piece, tobytes
+from labsim.base.payload import Chain, Fill, Payload, join, pattern, piece, tobytes
 from labsim.base.units import MIB
 from labsim.fast import ExtentMap
 from labsim.ldlm.client_lock import ClientLock, LockState
 from labsim.ldlm.resource import ResName, ost_resource
 from labsim.nodes.client.dirty import PAGE_LAST, PAGE_SHIFT, Dirty, DirtyExtent
 from labsim.nodes.client.page_lru import WINDOW_SHIFT, PageLru
+from labsim.nodes.client.tail import Tail
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     LCK_GROUP,
@@ -48,8 +49,8 @@ class OscObject:
     """
 
     __slots__ = (
-        "_active", "_lock", "async_rc", "atime", "blocks", "bytes", "ctime", "dirty", "doomed",
-        "error", "fetches", "fid", "force_sync", "gone", "job", "lru", "min_xid", "mtime",
+        "_active", "_lock", "_tail", "async_rc", "atime", "blocks", "bytes", "ctime", "dirty",
+        "doomed", "error", "fetches", "fid", "force_sync", "gone", "job", "lru", "min_xid", "mtime",
         "number", "oi", "osc", "readers", "resource", "size", "users", "windows",
     )  # fmt: skip
 
@@ -81,6 +82,7 @@ class OscObject:
         self.gone = False
         self._lock: ClientLock | None = None
         self._active: DirtyExtent | None = None
+        self._tail = Tail()
 
     # ---- size and times
 
@@ -219,10 +221,13 @@ class OscObject:
 
     def _keep(self, at: int, end: int, payload: Payload) -> None:
         """Cache what was written, and what that says of the object."""
-        if isinstance(payload, (bytearray, memoryview)):
-            payload = bytes(payload)
-        self.store(at, end, payload)
-        self.size = max(self.size, end)
+        if isinstance(payload, (Fill, Chain)) or (end - at >= SMALL and type(payload) is bytes):
+            self.store(at, end, payload)
+        else:
+            tail = self._tail
+            offset = tail.put(at, payload)
+            self.store(at, end, tail.buffer, offset)
+        self.size = end if end > self.size else self.size
         now = self.osc.host.clock.seconds()
         if now != self.mtime:
             self.mtime = now
@@ -239,20 +244,23 @@ class OscObject:
 
     def store(self, at: int, end: int, payload: Payload, offset: int = 0) -> None:
         """[at, end) are these bytes."""
-        kept = self.bytes
-        before = kept.total
         if isinstance(payload, Chain):
             low, whole = at, payload[offset : offset + end - at]
             for part in whole.pieces if isinstance(whole, Chain) else (whole,):
-                kept.insert(low, low + len(part), part)
+                self.store(low, low + len(part), part)
                 low += len(part)
-        else:
-            kept.insert(at, end, payload, offset)
-        self.lru.used += kept.total - before
-        self.lru.touch(self, at >> WINDOW_SHIFT)
-        if (end - 1) >> WINDOW_SHIFT != at >> WINDOW_SHIFT:
-            for window in range((at >> WINDOW_SHIFT) + 1, ((end - 1) >> WINDOW_SHIFT) + 1):
-                self.lru.touch(self, window)
+            return
+        if isinstance(payload, Fill):
+            payload, offset = pattern(payload, at - offset), at
+        kept, lru = self.bytes, self.lru
+        before = kept.total
+        kept.insert(at, end, payload, offset)
+        lru.used += kept.total - before
+        window, last = at >> WINDOW_SHIFT, end - 1 >> WINDOW_SHIFT
+        lru.touch(self, window)
+        while window < last:
+            window += 1
+            lru.touch(self, window)
 
     def fill(self, at: int, end: int, payload: Payload) -> None:
         """What was read of [at, end): where newer bytes were written meanwhile, those stay."""

@@ -50,8 +50,8 @@ class PageLru:
 
     def touch(self, owner: Any, window: int) -> None:
         """Somebody uses a window of an object."""
-        newest = self._newest
-        if newest[0] is not owner or newest[1] != window:
+        last_owner, last_window = self._newest
+        if last_window != window or last_owner is not owner:
             self._newest = (owner, window)
             key = (owner.number, window)
             self._windows[key] = owner

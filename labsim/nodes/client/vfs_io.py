@@ -116,7 +116,7 @@ class IoCalls:
         else:
             start, end = yield from self._write(file, at, payload)
             length = end - start
-        llite.was_written(length)
+        llite.stats.add("write_bytes", length, "bytes")
         if llite.rw_stats is not None:
             llite.rw_stats.tally(self.pid, file, end - length, length, True)
         if offset is None:

@@ -76,11 +76,8 @@ class Writeback(Component):
             not self._waiters
             and not obj.force_sync
             and not self.host.faults.is_armed(points.OSC_NO_GRANT)
-            and self._room_for(pages, grant)
+            and self.grant.reserve(pages, grant, self.max_dirty_bytes)
         )
-
-    def _room_for(self, pages: int, grant: int) -> bool:
-        return self.grant.reserve(pages, grant, self.max_dirty_bytes)
 
     def enter_cache(self, obj: OscObject, need: Need) -> Steps[bool]:
         """As `may_dirty`, but wait for room; False where there will be none (osc_enter_cache).
@@ -94,7 +91,7 @@ class Writeback(Component):
             yield from self.host.faults.visit(points.OSC_NO_GRANT)
         except LustreError:
             return False
-        if not self._waiters and self._room_for(*need):
+        if not self._waiters and self.grant.reserve(*need, self.max_dirty_bytes):
             return True
         while self.grant.dirty:
             event = self.host.env.event()
@@ -109,7 +106,7 @@ class Writeback(Component):
         waiters, grant = self._waiters, self.grant
         while waiters:
             need, event = waiters[0]
-            room = self._room_for(*need)
+            room = grant.reserve(*need, self.max_dirty_bytes)
             if not room and grant.dirty:
                 return
             del waiters[0]
