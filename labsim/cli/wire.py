@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from labsim.base.errors import InputError, ProtocolError
+from labsim.base.units import NS_PER_S
 from labsim.cli.common import json_option, print_json, write
+from labsim.cli.wire_words import errno_of, said
 
 KINDS = ("structs", "formats", "numbers", "operations")
 
@@ -53,7 +55,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def _list_structs() -> tuple[list[str], list[list[Any]]]:
     from labsim.wire import describe
 
-    rows = [[s.name, s.size, s.kind, s.module, s.about] for s in describe.structs().values()]
+    rows = [
+        [s.name, s.size, s.kind, s.module, s.about.partition(". ")[0].removesuffix(".")]
+        for s in describe.structs().values()
+    ]
     return ["name", "bytes", "kind", "module", "about"], rows
 
 
@@ -220,13 +225,20 @@ def decode(what: str, struct: str | None, fields: bool, everything: bool, as_jso
 
 def _one_line(line: dict[str, Any]) -> str:
     """A message in a line: who, what, how it went."""
-    said = []
+    words = []
     if "frame" in line:
-        said = [f"{line['frame']} {line['time']} {line['from']} > {line['to']} {line['kind']}"]
+        words = [f"{line['frame']} {line['time']} {line['from']} > {line['to']} {line['kind']}"]
     shown = {"struct": "", "operation": "", "what": "", "status": "status ", "format": "as "}
-    shown |= {"match": "match ", "transno": "transno ", "bytes": "bytes ", "error": "error: "}
-    said += [f"{word}{line[key]}" for key, word in shown.items() if line.get(key, "") != ""]
-    return " ".join(said)
+    shown |= {"portal": "portal ", "match": "match ", "transno": "transno ", "bytes": "bytes "}
+    shown |= {"error": "error: "}
+    if line.get("format") == line.get("operation"):
+        del shown["format"]
+    told = line | {"status": errno_of(line.get("status", ""))}
+    if "operation" in line and "match" in line:
+        shown["match"] = "xid "
+        told["match"] = int(line["match"], 16)
+    words += [f"{word}{told[key]}" for key, word in shown.items() if told.get(key, "") != ""]
+    return " ".join(words)
 
 
 def _tree(value: Any, indent: str) -> None:
@@ -236,7 +248,7 @@ def _tree(value: Any, indent: str) -> None:
             click.echo(f"{indent}{key}:")
             _tree(one, indent + "    ")
         else:
-            click.echo(f"{indent}{key}: {one}")
+            click.echo(f"{indent}{key}: {said(str(key), one)}")
 
 
 def _flat(value: Any) -> bool:
@@ -260,12 +272,13 @@ def _digits(text: str) -> bytes:
 
 def _from_capture(path: str, everything: bool) -> Iterator[dict[str, Any]]:
     from labsim.net import lnet, pcap_read
+    from labsim.wire import opcodes as op
 
     for seen in pcap_read.read(path):
         packet = seen.packet
         line = {
             "frame": seen.number,
-            "time": f"{seen.time_ns / 1e9:.9f}",
+            "time": f"{seen.time_ns // NS_PER_S}.{seen.time_ns % NS_PER_S:09d}",
             "from": str(seen.src),
             "to": str(seen.dst),
             "kind": lnet.KIND_NAMES[packet.kind],
@@ -274,7 +287,8 @@ def _from_capture(path: str, everything: bool) -> Iterator[dict[str, Any]]:
         if seen.message is not None:
             line |= _message(seen.message, everything)
         else:
-            line |= {"bytes": packet.length, "error": seen.error}
+            portal = op.portal_name(packet.portal) if packet.kind in (lnet.PUT, lnet.GET) else ""
+            line |= {"portal": portal, "bytes": packet.length, "error": seen.error}
         yield line
 
 

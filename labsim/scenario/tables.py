@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -29,8 +30,15 @@ def empty(head: Iterable[str]) -> Table:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A plain table."""
+    """A plain table; in a pipe without blanks at the ends of its lines."""
     table = empty(head)
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    screen = console()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    with screen.capture() as printed:
+        screen.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())

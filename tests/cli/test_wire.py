@@ -10,6 +10,7 @@ import pytest
 
 from labsim.base.ids import Fid
 from labsim.cli import invoke
+from labsim.cli.wire_words import errno_of, said
 from labsim.scenario import load, runner
 from labsim.wire import describe
 from labsim.wire.formats import FORMATS
@@ -134,3 +135,24 @@ def test_a_capture_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert operations.count("MDS_CONNECT") == 1
     assert "MDS_REINT" in operations
     assert "as MDS_REINT_SETXATTR" in run(capsys, "decode", str(path))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("pb_opc", 101, "101 (LDLM_ENQUEUE)"), ("pb_type", 4712, "4712 (PTL_RPC_MSG_ERR)"),
+        ("pb_handle", 0x2A528049, "0x2a528049"), ("cr_mode", 0o100644, "0100644"),
+        ("l_req_mode", 8, "8 (LCK_CW)"), ("opc", 3, "3 (IT_OPEN|IT_CREAT)"),
+        ("lr_name", [0x200000401, 1, 0, 0], "[0x200000401, 1, 0, 0]"),
+        ("cr_suppgid1", 0xFFFFFFFF, "-1"), ("cr_cap", 0xFFFFFFFF, "0xffffffff"),
+        ("pb_transno", 4294967297, "4294967297"), ("pb_opc", 9999, "9999 (9999)"),
+    ],
+)  # fmt: skip
+def test_values_are_printed_as_lustre_prints_them(field: str, value: Any, text: str) -> None:
+    assert said(field, value) == text
+
+
+def test_a_status_is_printed_with_its_errno() -> None:
+    assert [errno_of(status) for status in (0, 301, -2, -524, "")] == [
+        "0", "301", "-2 (ENOENT)", "-524 (ENOTSUPP)", "",
+    ]  # fmt: skip
