@@ -185,7 +185,7 @@ LIES = (
     Lie("an unknown target", "target_handle_connect", [-errno.ENODEV], request=connect),
     Lie("a FID that is no file's", "tgt_mdt_body_unpack", [-errno.ENOENT],
         request=getattr_of(Fid(0x200000401, 7, 0))),
-    Lie("a handle that is not open", "mdt_close", [-errno.ESTALE], request=close),
+    Lie("a handle that is not open", "mdt_close", [0], request=close),
     Lie("a lock of an unknown type", "ldlm_handle_enqueue0", [-errno.EFAULT],
         request=lock_request(LDLM_ENQUEUE, lock_desc=desc(kind=9), lock_handle=(5, 0))),
     Lie("a lock of two modes", "ldlm_handle_enqueue0", [-errno.EFAULT],
