@@ -178,6 +178,10 @@ def _local(ctx: Context, name: str) -> bool:
     return True
 
 
+UNKNOWN = "-?????????"
+"""The mode of a file that ls has found and cannot look at."""
+
+
 class _Listing:
     """How one ls prints its rows."""
 
@@ -194,7 +198,7 @@ class _Listing:
         rows = [(name, found[name]) for name in (".", "..") if name in shown]
         rows += [(name, found[name]) for name, *_ in entries if name in shown]
         if self.long:
-            self.ctx.out(f"total {sum(row.blocks for _, row in rows) // 2}\n")
+            self.ctx.out(f"total {sum(row.blocks for _, row in rows if row) // 2}\n")
         yield from self.rows(rows, lambda name: name if folder == "." else join(folder, name))
         return [
             join(folder, name) for name, kind, *_ in entries if kind == st.S_IFDIR and name in shown
@@ -214,11 +218,20 @@ class _Listing:
                 if name.startswith(".") and not (dots if name in {".", ".."} else hidden):
                     continue
                 path = join(folder, name) if folder != "." else name
-                looks = self.long or self.inode
-                found[name] = (yield from vfs.stat(path, follow=False)) if looks else None
+                found[name] = yield from self._stat(path)
         finally:
             yield from vfs.close(file)
         return in_order(entries), found
+
+    def _stat(self, path: str) -> Step:
+        """What is shown of an entry; None where nothing is, or it cannot be looked at."""
+        if not (self.long or self.inode):
+            return None
+        try:
+            return (yield from self.ctx.vfs.stat(path, follow=False))
+        except LustreError as error:
+            self.ctx.fail(f"ls: cannot access {quote(path)}", error)
+            return None
 
     def rows(self, rows: list[tuple[str, Any]], path_of: Callable[[str], str]) -> Step:
         cells = []
@@ -234,6 +247,9 @@ class _Listing:
             self.ctx.out(" ".join([*padded, row[-1]]) + "\n")
 
     def _cells(self, name: str, found: Any, path_of: Callable[[str], str]) -> Step:
+        if found is None:
+            ino, rest = ["?"] * self.inode, [UNKNOWN, *"????", "?".rjust(12)]
+            return [*ino, *(rest if self.long else ()), name]
         cells = [str(found.ino)] if self.inode else []
         if self.long:
             now = self.ctx.now_ns() // 1_000_000_000
