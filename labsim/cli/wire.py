@@ -89,7 +89,8 @@ def _list_operations() -> tuple[list[str], list[list[Any]]]:
 
     rows = []
     for code, route in sorted(op.ROUTES.items()):
-        portal = op.portal_name(route.request_portal) if route.request_portal else "the import's"
+        portals = op.CHOSEN_PORTALS.get(code, (route.request_portal,))
+        portal = " or ".join([op.portal_name(one) for one in portals if one]) or "the import's"
         fmt = OPCODES.get(code)
         rows.append([code, op.opcode_name(code), portal, fmt.name if fmt else "by what it carries"])
     return ["code", "operation", "portal", "format"], rows

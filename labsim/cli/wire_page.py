@@ -75,7 +75,7 @@ def _operations() -> Iterator[str]:
             [
                 code,
                 opcodes.opcode_name(code),
-                _portal(route.request_portal),
+                _portal(*opcodes.CHOSEN_PORTALS.get(code, (route.request_portal,))),
                 _portal(route.reply_portal),
                 fmt.name if fmt is not None else "by what it carries",
             ]
@@ -83,8 +83,9 @@ def _operations() -> Iterator[str]:
     yield _table(["code", "operation", "request portal", "reply portal", "format"], rows)
 
 
-def _portal(number: int) -> str:
-    return f"{opcodes.portal_name(number)} ({number})" if number else "the import's"
+def _portal(*numbers: int) -> str:
+    named = [f"{opcodes.portal_name(number)} ({number})" for number in numbers if number]
+    return " or ".join(named) or "the import's"
 
 
 def _formats() -> Iterator[str]:

@@ -171,6 +171,11 @@ IMPORT_PORTALS: dict[str, tuple[int, int]] = {
 }
 """The default request and reply portal of each kind of import."""
 
+CHOSEN_PORTALS: dict[int, tuple[int, ...]] = {
+    SEQ_QUERY: (SEQ_METADATA_PORTAL, SEQ_CONTROLLER_PORTAL)
+}
+"""Where the caller says which portal a request goes to: to any MDT, to MDT0000's controller."""
+
 ROUTES: dict[int, Route] = {
     MDS_CONNECT: Route(LUSTRE_OBD_VERSION, MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
     MDS_DISCONNECT: Route(LUSTRE_OBD_VERSION, MDS_REQUEST_PORTAL, MDC_REPLY_PORTAL),
