@@ -1,7 +1,7 @@
 """The bytes of LNet over TCP: socklnd's message prefix, the LNet header, the payload.
 
 Does not know sockets. Stands for `ksock_msg` (socklnd.h: type, checksum, two zero-copy cookies) and
-`lnet_hdr` (lnet/lnetst.h: NIDs, PIDs, type, payload length, and one of four 40-byte tails). Both
+`lnet_hdr` (lnet-types.h: NIDs, PIDs, type, payload length, and one of four 40-byte tails). Both
 are little endian here, as every host that runs Lustre today sends them. Decoding trusts nothing:
 whatever does not fit is a ProtocolError that says which field was wrong.
 """

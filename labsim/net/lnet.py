@@ -23,7 +23,7 @@ KIND_NAMES = ("ACK", "PUT", "GET", "REPLY")
 HEADER_SIZE = 96
 """Bytes in front of each payload: socklnd's prefix (24) and lnet_hdr (72)."""
 LNET_MTU = 1 << 20
-"""The largest payload of one message (lnet/lnet.h)."""
+"""The largest payload of one message (lnet-types.h)."""
 NO_HANDLE = (1 << 128) - 1
 """Both cookies LNET_WIRE_HANDLE_COOKIE_NONE: the sender of a PUT wants no ACK."""
 

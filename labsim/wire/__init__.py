@@ -1,7 +1,7 @@
 """The Lustre protocol, declared once: structs, message formats, numbers.
 
 Knows no connection and no operation's meaning. Stands for the headers that Lustre's parts share
-(lustre_idl.h, lib-types.h) and for ptlrpc/layout.c.
+(lustre_idl.h, lnet-types.h) and for ptlrpc/layout.c.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """LNet messages and their frames on a TCP socket.
 
-Does not know sockets or match entries. Stands for lnet/lib-types.h (lnet_hdr) and socklnd's
-ksock_msg (lnet/socklnd.h).
+Does not know sockets or match entries. Stands for lnet_hdr (lnet-types.h) and socklnd's
+ksock_msg (socklnd.h).
 """
 
 from typing import Annotated, TypeAlias

@@ -11,12 +11,10 @@ from typing import Any
 
 from labsim.base.payload import Payload, join, piece
 from labsim.base.units import NS_PER_S
+from labsim.net.lnet import LNET_MTU
 from labsim.net.ptlrpc import points
 from labsim.net.ptlrpc.request import Request
 from labsim.runtime.ports import Steps
-
-LNET_MTU = 1 << 20
-"""The most that one LNet message carries, in bytes (lnet-types.h)."""
 
 BULK_OPS_COUNT = 16
 """PTLRPC_BULK_OPS_COUNT: match bits reserved for one bulk, hence the steps of xids."""
