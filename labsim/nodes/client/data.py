@@ -94,6 +94,10 @@ class DataPath(Protocol):
         """Size, blocks and times as they are at this moment, on any client."""
         ...
 
+    def glimpse_ahead(self, inode: Inode) -> None:
+        """Ask for the size, so that it is known when somebody wants it; waits for nothing."""
+        ...
+
     def drop(self, inode: Inode) -> Steps[bool]:
         """Forget clean pages; True where nothing of the inode is left that must be kept."""
         ...

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from labsim.base.errors import LustreError
-from labsim.base.units import PAGE_SIZE
+from labsim.base.units import NS_PER_S, PAGE_SIZE
 from labsim.ldlm.client_lock import ClientLock
 from labsim.ldlm.policy import Extent
 from labsim.nodes.client import points
@@ -27,12 +27,18 @@ from labsim.wire.constants import (
     LDLM_FL_BLOCK_NOWAIT,
     LDLM_FL_DENY_ON_CONTENTION,
     LDLM_FL_HAS_INTENT,
+    LDLM_FL_SPECULATIVE,
     OBD_CONNECT_SRVLOCK,
     OBD_OBJECT_EOF,
 )
 from labsim.wire.ost import OstLvb
 
 EIO, ENODATA, EUSERS = 5, 61, 87
+
+GLIMPSED_NS = NS_PER_S
+"""Whoever was asked for its size so recently is not asked ahead (ll_agl_trigger)."""
+AHEAD = LDLM_FL_HAS_INTENT | LDLM_FL_BLOCK_NOWAIT | LDLM_FL_SPECULATIVE
+"""A glimpse that nobody waits for: the OST grants a lock, or does nothing at all."""
 
 EOF = OBD_OBJECT_EOF
 WHOLE = Extent(0, EOF)
@@ -41,7 +47,10 @@ WHOLE = Extent(0, EOF)
 class FileState:
     """The data path's part of an inode: its layout read, its objects as this client has them."""
 
-    __slots__ = ("count", "ea", "group", "group_grips", "layout", "objects", "ranges")
+    __slots__ = (
+        "count", "ea", "glimpsed_ns", "glimpsing", "group", "group_grips", "layout", "objects",
+        "ranges",
+    )  # fmt: skip
 
     def __init__(self, ea: bytes) -> None:
         self.ea = ea
@@ -52,6 +61,10 @@ class FileState:
         self.group = 0
         """The group that I/O on the file goes on in (LL_IOC_GROUP_LOCK); 0: none."""
         self.group_grips: list[Grip] = []
+        self.glimpsing = 0
+        """How many are asking for the size now (lli_glimpse_sem)."""
+        self.glimpsed_ns = -GLIMPSED_NS
+        """When somebody last did (lli_glimpse_time)."""
 
 
 class Grip(NamedTuple):
@@ -269,4 +282,35 @@ class FileLocks:
         finally:
             if lock is not None:
                 obj.osc.ldlm.put(lock)
+            self._unpin(obj)
+
+    def glimpse_ahead(self, inode: Inode) -> None:
+        """Ask the OSTs for locks that tell the size, where they are free (cl_agl)."""
+        state = self.state(inode)
+        now = self.env.now
+        if state.glimpsing or now - state.glimpsed_ns < GLIMPSED_NS:
+            return
+        state.glimpsed_ns = now
+        for number in range(state.count):
+            obj = self.object(inode, state, number)
+            if not obj.size_is_known():
+                obj.users += 1
+                self.env.process(self._look_ahead(obj))
+
+    def _look_ahead(self, obj: OscObject) -> Steps[None]:
+        """One object's: what an OST says without a lock is not used, its writers were not asked."""
+        ldlm = obj.osc.ldlm
+        try:
+            lock, _ = yield from ldlm.enqueue(
+                obj.resource, LCK_PR, extent=WHOLE, flags=AHEAD,
+                blocking=obj.blocking, glimpse=obj.glimpsed, data=obj,
+            )  # fmt: skip
+            if lock is not None:
+                try:
+                    obj.learn(lock)
+                finally:
+                    ldlm.put(lock)
+        except LustreError as error:
+            self.host.trace.emit("agl.failed", obj.osc.name, error.errno)
+        finally:
             self._unpin(obj)

@@ -147,7 +147,13 @@ class FileData(FileWrites):
         """How long the file is and when it changed, without taking the writer's lock away."""
         if not inode.layout:
             return Sizes(inode.size, inode.blocks, inode.mtime, inode.atime, inode.ctime)
-        return (yield from self.sizes(inode, self.state(inode)))
+        state = self.state(inode)
+        state.glimpsing += 1
+        try:
+            return (yield from self.sizes(inode, state))
+        finally:
+            state.glimpsing -= 1
+            state.glimpsed_ns = self.env.now
 
     # ---- writing back, forgetting
 

@@ -211,7 +211,7 @@ class Statahead:
         entry.answer(inode is not None)
         if inode is not None and inode.is_reg and inode.layout and self.llite.statahead_agl:
             try:
-                yield from self.llite.data.glimpse(inode)
+                self.llite.data.glimpse_ahead(inode)
             except LustreError as error:
                 self.llite.trace.emit("agl.failed", name, error.errno)
 

@@ -75,6 +75,31 @@ def test_without_agl_sizes_are_asked_for_one_by_one(far: World) -> None:
     assert "agl total: 0\n" in far.param("llite.*.statahead_stats")
 
 
+def test_sizes_are_asked_ahead_of_osts_only(far: World) -> None:
+    """The writers of files are not asked before somebody wants to know."""
+    for number in range(FILES):
+        far.make(f"d/f{number:03}", b"y" * (number + 1), client=1)
+    assert far.rpcs(list_long(far), "oss0")["LDLM_GL_CALLBACK"] == FILES
+    sizes, _ = timed(far, list_long(far))
+    assert sizes == {f"f{number:03}": number + 1 for number in range(FILES)}
+
+
+def test_what_was_glimpsed_just_now_is_not_asked_ahead(far: World) -> None:
+    data, vfs = far.nodes[0].llite.data, far.vfs[0]
+    far.make("d/f001", b"yy", client=1)
+    far.run(vfs.stat("d/f001"))
+    inode = far.run(vfs.open("d/f001", 0)).inode
+
+    def ahead() -> Any:
+        data.glimpse_ahead(inode)
+        yield far.env.timeout(100_000_000)
+
+    assert "LDLM_ENQUEUE" not in far.rpcs(ahead())
+    far.cluster.run(far.env.timeout(10**9))
+    assert far.rpcs(ahead())["LDLM_ENQUEUE"] == 1
+    assert "LDLM_ENQUEUE" not in far.rpcs(ahead())
+
+
 def test_only_who_begins_with_the_first_name_runs_ahead(far: World) -> None:
     far.run(list_long(far, {"f030", "f031"}))
     assert far.param("llite.*.statahead_stats").startswith("statahead total: 0\n")
