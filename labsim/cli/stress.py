@@ -24,8 +24,8 @@ LIVE_MINUTES = 2.0
 @click.option("--oss", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--calls", type=click.IntRange(1), default=60, show_default=True, help="Of a client.")
 @click.option("--troubles", type=click.IntRange(0), default=4, show_default=True, help="In a run.")
-@click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all "
-              "but client and failover; with --live: power and client.")  # fmt: skip
+@click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all; "
+              "with --live: power and client, which need no virtual time.")  # fmt: skip
 @click.option("--live", is_flag=True, help="Run on real processes, not simulated.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="With --live: how long "
               "things break; default: 2. The rest takes a minute or two.")  # fmt: skip
@@ -50,8 +50,10 @@ def command(
     """Run random calls of several clients while things break.
 
     A run is a seed: the same seed is the same run. The first that fails is made as small as it
-    gets and told. On real processes a seed is the same calls and troubles, not the same run. The
-    exit status is 0 when all runs were clean.
+    gets and told. What breaks: power (a server's), both (two servers'), client (a client's),
+    failover (targets move to a partner), partition, drop, answers (lost replies), duplicate,
+    reorder, delay, disk (slow, full, failing). On real processes a seed is the same calls and
+    troubles, not the same run. The exit status is 0 when all runs were clean.
     """
     from labsim.scenario import stress
     from labsim.scenario.nemesis import TROUBLES

@@ -146,7 +146,10 @@ class Acts:
 
     def _disk(self, step: model.Disk) -> Steps:
         self._disks[step.node] = None
-        yield self.cluster.node(step.node).disk_trouble(step.targets, step.state, step.delay_ns)
+        handle = self.cluster.node(step.node)
+        if self.cluster.archive is not None:
+            self.cluster.archive.disk(handle.spec, step.targets, step.state, self.env.now)
+        yield handle.disk_trouble(step.targets, step.state, step.delay_ns)
 
     def _clock(self, step: model.ClockJump) -> Steps:
         yield self.cluster.node(step.node).set_clock(step.by_ns)

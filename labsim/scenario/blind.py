@@ -7,10 +7,11 @@ client that does not come back in time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from labsim.base.units import NS_PER_S
+from labsim.scenario.posix_content import Place
 from labsim.scenario.record import NEVER, Call, Note
 
 COMMIT_NS = 10 * NS_PER_S
@@ -19,6 +20,7 @@ COMMIT_NS = 10 * NS_PER_S
 DATA_CALLS = frozenset({"read", "write", "truncate", "ftruncate", "stat", "fstat", "fsync"})
 """Calls that meet OSTs."""
 OWN_CALLS = frozenset({"close"})
+NEVER_ENDS = 1 << 62
 
 
 class Window(NamedTuple):
@@ -50,6 +52,7 @@ class Blindness:
             window for note in self.notes if note.what == "evicted"
             for window in self._windows(note, ordered)
         ]  # fmt: skip
+        self._sick = [self._sickness(note) for note in ordered if note.what == "disk eio"]
         self.notes += [
             Note(node=window.client, what="evicted", time_ns=time_ns, target=window.target)
             for window in self.windows for time_ns in self._losses(window)
@@ -78,35 +81,55 @@ class Blindness:
                 start = min(start, one.time_ns)
         return [Window(note.node, start, note.time_ns, note.target)]
 
-    def covers(self, call: Call) -> bool:
-        """Whether a call's client was blind while it ran, for a target that it needs."""
+    def _sickness(self, note: Note) -> Window:
+        """The time in which a target's disk fails, until it is started anew: for all clients.
+
+        What it then refuses may be done in its memory.
+        """
+        ends = [one.time_ns for one in self._kills
+                if one.target == note.target and one.time_ns > note.time_ns]  # fmt: skip
+        return Window("", note.time_ns, min(ends, default=NEVER_ENDS), note.target)
+
+    def covers(self, call: Call, place: Place) -> bool:
+        """Whether a call's client was blind while it ran, for a target that it needs.
+
+        `place` is where the data of its file is.
+        """
         ended = call.ended_ns if call.ended_ns != NEVER else call.begun_ns
-        for window in self.windows:
-            if window.client != call.client:
+        for window in (*self.windows, *self._sick):
+            if window.client not in (call.client, ""):
                 continue
             if ended < window.start_ns or call.begun_ns > window.end_ns:
                 continue
-            data = "-OST" in window.target
-            if (call.name in DATA_CALLS) if data else call.name not in OWN_CALLS:
+            index = ost_index(window.target)
+            if index is None and call.name not in OWN_CALLS:
+                return True
+            if index is not None and call.name in DATA_CALLS and place.on(index):
                 return True
         return False
 
-    def undone_since(self, note: Note) -> int | None:
-        """From when on what the client did may be undone; None where nothing may."""
+    def losses(self, note: Note) -> Iterator[tuple[str, int | None]]:
+        """What goes with a note: targets, and since when what the client did there may be undone.
+
+        None: nothing is, but what the client has not sent; without a target that is of all.
+        """
         if note.what == "killed":
-            since = [self._since(note, target, note.time_ns) for target in self._targets]
-        else:
-            start = min(
-                (w.start_ns for w in self.windows
-                 if w.client == note.node and w.target == note.target
-                 and w.start_ns <= note.time_ns <= w.end_ns),
-                default=note.time_ns,
-            )  # fmt: skip
-            since = [self._since(note, note.target, start)]
-        return min((one for one in since if one is not None), default=None)
+            yield "", None
+            for target in self._targets:
+                since = self._since(note, target, note.time_ns)
+                if since is not None:
+                    yield target, since
+            return
+        start = min(
+            (w.start_ns for w in self.windows
+             if w.client == note.node and w.target == note.target
+             and w.start_ns <= note.time_ns <= w.end_ns),
+            default=note.time_ns,
+        )  # fmt: skip
+        yield note.target, self._since(note, note.target, start)
 
     def _since(self, note: Note, target: str, blind_ns: int) -> int | None:
-        """The same for one target, of which the client may know nothing since `blind_ns`.
+        """Since when what a client did may be undone, that may know nothing since `blind_ns`.
 
         What a restarted server lost came back by replay only, and is not on disk at once: when it
         lost its power again, or before the replay was over, what came first is lost as well.
@@ -126,3 +149,9 @@ class Blindness:
             lost.append(kill)
             since = kill - COMMIT_NS
         return since if lost else None
+
+
+def ost_index(target: str) -> int | None:
+    """The index of an OST by its name; None for anything else."""
+    name = target.rpartition("-")[2]
+    return int(name[3:7], 16) if name.startswith("OST") else None

@@ -1,18 +1,19 @@
 """What goes wrong during a random run, as steps of a scenario.
 
-Does not know what the clients do. One thing breaks after the other, each for a while: power,
-partitions, lost, late, doubled and overtaking packets.
+Does not know what the clients do. One thing breaks after the other, each for a while: the power of
+servers and clients, partitions, lost, late, doubled and overtaking packets, disks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from labsim.base.units import NS_PER_MS, NS_PER_S, format_duration
 from labsim.scenario import model
 
+State = Literal["slow", "full", "eio"]
 Trouble = Callable[["Nemesis"], list[model.AnyStep]]
 
 
@@ -131,6 +132,24 @@ class Nemesis:
         node = self.rng.choice([*self.clients, *self.servers])
         return self._rule(f"delay {node} -> * {self._time()}")
 
+    def disk(self) -> list[model.AnyStep]:
+        """A server's disks are slow or full for a while, or fail: then its journals have ended.
+
+        A disk fails for less than a client goes on trying for (resend_count). An MDT's does not: a
+        close that it refuses is replayed by nobody, so that the file would be open for good.
+        """
+        node = self.rng.choice(self.servers)
+        states: tuple[State, ...] = ("slow", "full", "eio")
+        state = self.rng.choice(states if node.startswith("oss") else states[:2])
+        delay_ns = self.rng.choice((100, 1000, 5000)) * NS_PER_MS if state == "slow" else 0
+        told = f"{state} {format_duration(delay_ns)}" if delay_ns else state
+        anew = [model.Power(node=node, action="power-cycle")] if state == "eio" else []
+        return [
+            model.Disk(node=node, state=state, delay_ns=delay_ns, text=f"{node} {told}"),
+            self._pause(500, 10_000),
+            model.Disk(node=node, state="ok", text=f"{node} ok"), *anew,
+        ]  # fmt: skip
+
     def _time(self) -> str:
         return format_duration(self.rng.choice((1, 20, 300, 2000)) * NS_PER_MS)
 
@@ -154,6 +173,7 @@ TROUBLES: dict[str, Trouble] = {
     "duplicate": Nemesis.doubles,
     "reorder": Nemesis.disorder,
     "delay": Nemesis.lateness,
+    "disk": Nemesis.disk,
 }
 """By the name that `labsim stress --faults` has for each."""
 

@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from labsim.base.units import format_duration
-from labsim.scenario import posix_model
+from labsim.scenario import posix_locks, posix_model
 from labsim.scenario.posix_model import Violation
-from labsim.scenario.record import NEVER, Archive, Call, Note
+from labsim.scenario.record import LOCKS, NEVER, Archive, Call, Note
 
 UNEXPLAINED = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENODEV, errno.EHOSTDOWN}
 )
 """Errors that only a client that was evicted gets. ETIMEDOUT is none: an MDT answers it to a create
 while no OST has objects for it (osp_precreate_reserve)."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors that only a full disk explains."""
+NEVER_YET = 1 << 62
 
 SHOWN = 12
 """So many calls before the one that is wrong are told."""
@@ -29,24 +33,46 @@ SHOWN = 12
 def posix(archive: Archive) -> list[str]:
     """What the reference model does not explain, as a story; nothing where all is well."""
     calls, notes = posix_model.merged(archive.calls), archive.told()
-    violation = posix_model.check(calls, notes)
+    violation = posix_model.check([call for call in calls if call.name not in LOCKS], notes)
     if violation is None:
         return []
     return [story(violation, calls, notes)]
 
 
+def locks(archive: Archive) -> list[str]:
+    """Who had a file lock, or was refused one, that the others do not explain, as a story.
+
+    Of mounts that ask the MDT (option flock).
+    """
+    calls, notes = posix_model.merged(archive.calls), archive.told()
+    wrong = posix_locks.check(calls, notes)
+    if wrong is None:
+        return []
+    near = [call for call in calls if call.name in (*LOCKS, "close", "open")]
+    return [story(Violation(*wrong), near, notes)]
+
+
 def causes(archive: Archive) -> list[str]:
-    """Calls that failed as if something had happened to their client, though nothing had."""
+    """Calls that failed as if something had happened to their client or to a disk, and had not."""
     evicted: dict[str, int] = {}
+    failing = full = NEVER_YET
     for note in archive.told():
         if note.what in ("evicted", "evicts", "killed"):
             evicted[note.node] = min(note.time_ns, evicted.get(note.node, note.time_ns))
-    calls = posix_model.merged(archive.calls)
-    return [
-        f"causes: {told(call)}: its client was not evicted"
-        for call in calls
-        if call.errno in UNEXPLAINED and call.ended_ns < evicted.get(call.client, call.ended_ns + 1)
-    ]
+        elif note.what == "disk eio":
+            failing = min(failing, note.time_ns)
+        elif note.what == "disk full":
+            full = min(full, note.time_ns)
+    found = []
+    for call in posix_model.merged(archive.calls):
+        since = min(evicted.get(call.client, NEVER_YET), failing)
+        if call.errno in UNEXPLAINED and call.ended_ns < since:
+            found.append(f"causes: {told(call)}: its client was not evicted")
+        if call.errno in NO_ROOM and call.ended_ns < full:
+            found.append(f"causes: {told(call)}: no disk was full")
+        if call.errno == errno.EROFS and call.ended_ns < failing:
+            found.append(f"causes: {told(call)}: no disk failed")
+    return found
 
 
 def story(violation: Violation, calls: Sequence[Call], notes: Sequence[Note]) -> str:

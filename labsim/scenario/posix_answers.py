@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from labsim.scenario import posix_content as content
 from labsim.scenario.posix_state import NOTHING, UNSURE, Found, State
@@ -33,10 +34,21 @@ CHANGES = frozenset({
 
 
 class World:
-    """What calls need besides the state: the data of all writes, by the number of the call."""
+    """What calls need besides the state.
 
-    def __init__(self) -> None:
+    The data of all writes, by the number of the call, and where each file's data is, by its FID.
+    """
+
+    def __init__(self, calls: Iterable[Call] = ()) -> None:
         self.sources: dict[int, content.Source] = {}
+        self.places = {
+            call.fid: content.Place(call.place[0], tuple(call.place[1:]))
+            for call in calls if call.place
+        }  # fmt: skip
+
+    def place(self, fid: str) -> content.Place:
+        """Where a file's data is."""
+        return self.places.get(fid, content.ANYWHERE)
 
 
 def inode_number(call: Call) -> int:

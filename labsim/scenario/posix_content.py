@@ -17,6 +17,9 @@ HOLE = 0
 ANYTHING = -1
 """The candidate that reads as whatever it is: all was lost with a server and a client."""
 
+NOT_YET = 1 << 62
+"""When something was sent that may not have been."""
+
 PAGE = 4096
 """What is lost is lost by the page."""
 
@@ -37,7 +40,8 @@ Sources = Mapping[int, Source]
 class Range(NamedTuple):
     """Bytes start to end, what they may show, and what they go back to if `owner` is lost.
 
-    What is `sent` is at its OST: it is lost only with the OST's power and an owner not heard again.
+    What is at its OST since `sent_ns` is lost only with the OST's power, before it was on disk, and
+    an owner not heard again.
     """
 
     start: int
@@ -45,22 +49,63 @@ class Range(NamedTuple):
     shows: tuple[int, ...]
     owner: str = ""
     under: tuple[int, ...] = ()
-    sent: bool = False
+    sent_ns: int = NOT_YET
 
 
 class Content(NamedTuple):
     """A file's possible sizes, and its ranges in order; between them there are holes.
 
-    `lost` are sizes that come back when `owner` loses its cache; as with a range, if `sent`, only
-    when the OST does not hear of it again.
+    `lost` are sizes that come back when `owner` loses its cache; what was sent as with a range.
     """
 
     sizes: tuple[int, ...] = (0,)
     ranges: tuple[Range, ...] = ()
     owner: str = ""
     lost: tuple[int, ...] = ()
-    sent: bool = False
+    sent_ns: int = NOT_YET
 
+
+class Loss(NamedTuple):
+    """What a client has lost: its cache, and what it had sent since then to an OST that lost it.
+
+    `target` is the OST's index; None: of all OSTs.
+    """
+
+    client: str
+    target: int | None = None
+    since_ns: int = NOT_YET
+
+
+class Place(NamedTuple):
+    """Where a file's data is: bytes a stripe, and the index of each stripe's OST; or not known."""
+
+    stripe_size: int = 1
+    osts: tuple[int, ...] = ()
+
+    def on(self, target: int | None) -> bool:
+        """Whether anything of the file may be on an OST."""
+        return target is None or not self.osts or target in self.osts
+
+    def cut(self, one: Range) -> Iterator[Range]:
+        """A range in parts that are on one OST each."""
+        while len(set(self.osts)) > 1 and one.end < 1 << 62:
+            edge = (one.start // self.stripe_size + 1) * self.stripe_size
+            if one.end <= edge:
+                break
+            yield one._replace(end=edge)
+            one = one._replace(start=edge)
+        yield one
+
+    def ost(self, offset: int) -> int | None:
+        """The OST that a byte is on; None: any of several."""
+        if len(set(self.osts)) == 1:
+            return self.osts[0]
+        if not self.osts or offset >= 1 << 61:
+            return None
+        return self.osts[offset // self.stripe_size % len(self.osts)]
+
+
+ANYWHERE = Place()
 
 EMPTY = Content()
 UNKNOWN = Content((ANYTHING,), (Range(0, 1 << 63, (ANYTHING,)),))
@@ -142,7 +187,9 @@ def write(
     return _sized(content, grown, client, sure)._replace(ranges=_joined([*outside, *made]))
 
 
-def truncate(content: Content, size: int, client: str, sure: bool = True) -> Content:
+def truncate(
+    content: Content, size: int, client: str, at_ns: int, sure: bool = True
+) -> Content:
     """The content after a truncate of a client; the MDT and the OSTs know of it at once."""
     top = max(1 << 63, size)
     outside, inside = _cut(content.ranges, size, top)
@@ -150,8 +197,9 @@ def truncate(content: Content, size: int, client: str, sure: bool = True) -> Con
     for one in inside:
         kept = one.under if one.owner == client else ()
         shows = (HOLE,) if sure else union(one.shows, (HOLE,))
-        cut.append(Range(one.start, one.end, shows, client, union(one.shows, kept), sent=True))
-    after = _sized(content, (size,), client, sure)._replace(sent=True)
+        under = union(one.shows, kept)
+        cut.append(Range(one.start, one.end, shows, client, under, at_ns))
+    after = _sized(content, (size,), client, sure)._replace(sent_ns=at_ns)
     return after._replace(ranges=_joined([*outside, *cut]))
 
 
@@ -160,35 +208,41 @@ def _sized(content: Content, sizes: tuple[int, ...], client: str, sure: bool) ->
     if not sure:
         sizes = union(content.sizes, sizes)
     lost = union(content.sizes, kept)
-    return content._replace(sizes=union(sizes, ()), owner=client, lost=lost, sent=False)
+    return content._replace(sizes=union(sizes, ()), owner=client, lost=lost, sent_ns=NOT_YET)
 
 
-def lose(content: Content, client: str, power: bool = False) -> Content:
-    """The client's cache is gone: what it wrote and had not written back may be gone too.
+def lose(content: Content, loss: Loss, place: Place = ANYWHERE) -> Content:
+    """A client's cache is gone: what it wrote and had not written back may be gone too.
 
-    With `power` an OST has lost its own, and forgets also what the client had written back.
+    So may be what it had sent to an OST that lost its power before that was on disk.
     """
-    ranges = [
-        one._replace(shows=union(one.shows, one.under), owner="", under=(), sent=False)
-        if one.owner == client and (power or not one.sent)
-        else one
-        for one in content.ranges
-    ]
-    sizes = content.sizes
-    if content.owner == client and (power or not content.sent):
-        sizes = union(sizes, content.lost)
-        content = content._replace(owner="", lost=(), sent=False)
-    return content._replace(sizes=sizes, ranges=_joined(ranges))
+    if not place.on(loss.target):
+        return content
+    ranges = []
+    for whole in content.ranges:
+        if whole.owner != loss.client or whole.sent_ns < loss.since_ns:
+            ranges.append(whole)
+            continue
+        for one in place.cut(whole):
+            if loss.target is None or place.ost(one.start) in (None, loss.target):
+                one = Range(one.start, one.end, union(one.shows, one.under))
+            ranges.append(one)
+    if content.owner == loss.client and content.sent_ns >= loss.since_ns:
+        sizes = union(content.sizes, content.lost)
+        if len(set(place.osts)) > 1:  # what is left of the others may be in between
+            sizes = union(sizes, (one.end for one in ranges if one.end < max(sizes)))
+        content = Content(sizes)
+    return content._replace(ranges=_joined(ranges))
 
 
 def keep(content: Content, client: str) -> Content:
     """The client has written everything back."""
     ranges = [
-        one._replace(owner="", under=(), sent=False) if one.owner == client else one
+        one._replace(owner="", under=(), sent_ns=NOT_YET) if one.owner == client else one
         for one in content.ranges
     ]
     if content.owner == client:
-        content = content._replace(owner="", lost=(), sent=False)
+        content = content._replace(owner="", lost=(), sent_ns=NOT_YET)
     return content._replace(ranges=_joined(ranges))
 
 
@@ -203,7 +257,8 @@ class Seen(NamedTuple):
 
 
 def read(
-    content: Content, start: int, length: int, data: Payload, sources: Sources, client: str
+    content: Content, start: int, length: int, data: Payload, sources: Sources, client: str,
+    at_ns: int,
 ) -> Seen:
     """Compare what was read: `data` of at most `length` bytes from `start` on."""
     got = len(data)
@@ -220,9 +275,8 @@ def read(
         shows = _matching(one, part, sources)
         if not shows:
             return Seen(content, _difference(one, part, sources))
-        other = one.owner and one.owner != client
-        if other:
-            one = one._replace(sent=True)
+        if one.owner and one.owner != client and one.sent_ns == NOT_YET:
+            one = one._replace(sent_ns=at_ns)
         made.append(one._replace(shows=shows))
     return Seen(content._replace(sizes=sizes, ranges=_joined([*outside, *made])))
 

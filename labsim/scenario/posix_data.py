@@ -20,7 +20,7 @@ from labsim.scenario.posix_answers import (
     told,
 )
 from labsim.scenario.posix_state import NOTHING, UNSURE, Found, State
-from labsim.scenario.record import Call
+from labsim.scenario.record import NEVER, Call
 
 # ---- attributes
 
@@ -130,7 +130,8 @@ def truncate(state: State, call: Call, found: list[Found], world: World) -> str:
         return told(call, errno.EISDIR)
     if call.errno:
         return "expected success" if call.errno in CERTAIN else ""
-    state.change(inode, content=content.truncate(one.content, call.args[1], call.client))
+    after = content.truncate(one.content, call.args[1], call.client, call.ended_ns)
+    state.change(inode, content=after)
     return ""
 
 
@@ -140,7 +141,8 @@ def ftruncate(state: State, call: Call, found: list[Found], world: World) -> str
     if inode is None or call.errno:
         return ""
     held = state.inodes[inode].content
-    state.change(inode, content=content.truncate(held, call.args[0], call.client))
+    after = content.truncate(held, call.args[0], call.client, call.ended_ns)
+    state.change(inode, content=after)
     return ""
 
 
@@ -187,7 +189,9 @@ def read(state: State, call: Call, found: list[Found], world: World) -> str:
         return ""
     one = state.inodes[inode]
     length = call.args[2]
-    seen = content.read(one.content, call.at, length, call.data, world.sources, call.client)
+    seen = content.read(
+        one.content, call.at, length, call.data, world.sources, call.client, call.ended_ns
+    )
     if not seen.wrong:
         state.change(inode, content=seen.content)
     return seen.wrong
@@ -218,7 +222,8 @@ def perhaps(state: State, call: Call, world: World) -> bool:
     if call.name in ("fsync", "close"):
         inode = _data_inode(state, call)
         if inode is not None:
-            state.change(inode, content=content.lose(state.inodes[inode].content, call.client))
+            lost = content.lose(state.inodes[inode].content, content.Loss(call.client))
+            state.change(inode, content=lost)
         if call.name == "close":
             state.opened.pop((call.client, call.file), None)
         return True
@@ -250,5 +255,6 @@ def _perhaps_data(state: State, call: Call, inode: int, world: World) -> None:
             world.sources[call.number] = content.Source(call.at, call.data)
             changed = content.write(held, call.number, call.at, end, call.client, sure=False)
     else:
-        changed = content.truncate(held, call.args[-1], call.client, sure=False)
+        at_ns = call.ended_ns if call.ended_ns != NEVER else content.NOT_YET
+        changed = content.truncate(held, call.args[-1], call.client, at_ns, sure=False)
     state.change(inode, content=changed)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from labsim.scenario import posix_content as content
-from labsim.scenario.blind import Blindness
+from labsim.scenario.blind import Blindness, ost_index
 from labsim.scenario.posix_answers import CHANGES, DOUBTFUL, World, paths_of, resolve
 from labsim.scenario.posix_calls import perform
 from labsim.scenario.posix_data import perhaps
@@ -99,7 +99,7 @@ class _Search:
     ) -> None:
         self.level = level
         self.most = MOST_STATES[level]
-        self.world = World()
+        self.world = World(calls)
         self.configs = [Config(start.fork())]
         self.live: dict[int, Call] = {}
         self.calls = calls
@@ -151,7 +151,7 @@ class _Search:
         return (
             call.ended_ns == NEVER
             or call.errno in DOUBTFUL
-            or self.blind.covers(call)
+            or self.blind.covers(call, self.world.place(call.fid))
         )  # fmt: skip
 
     def _explained(self, config: Config, call: Call) -> Iterator[Config]:
@@ -285,14 +285,18 @@ class _Search:
         if note.what == "killed":
             for call in [one for one in self.live.values() if one.client == note.node]:
                 self._in_doubt(call)
-        since = self.blind.undone_since(note)
-        for config in self.configs:
-            for inode, one in list(config.state.inodes.items()):
-                if one.content.owner or one.content.ranges:
-                    lost = content.lose(one.content, note.node, since is not None)
-                    config.state.change(inode, content=lost)
-            if since is not None and "-OST" not in note.target:
-                self._forget(config.state, note.node, since, time_ns)
+        for target, since_ns in self.blind.losses(note):
+            for config in self.configs:
+                if "-MDT" in target:
+                    if since_ns is not None:
+                        self._forget(config.state, note.node, since_ns, time_ns)
+                    continue
+                lost_ns = content.NOT_YET if since_ns is None else since_ns
+                loss = content.Loss(note.node, ost_index(target), lost_ns)
+                for inode, one in list(config.state.inodes.items()):
+                    if one.content.owner or one.content.ranges:
+                        left = content.lose(one.content, loss, self.world.place(one.fid))
+                        config.state.change(inode, content=left)
 
     def _forget(self, state: State, client: str, since_ns: int, until_ns: int) -> None:
         """What a client did in that time is gone with a server, or is not."""

@@ -131,14 +131,15 @@ def open_(state: State, call: Call, found: list[Found], world: World) -> str:
     if call.errno:
         return f"expected success, '{where.name or '/'}' is there"
     if flags & os.O_TRUNC and one.kind in (st.S_IFREG, UNSURE):
-        state.change(inode, content=content.truncate(one.content, 0, call.client))
+        after = content.truncate(one.content, 0, call.client, call.ended_ns)
+        state.change(inode, content=after)
     return _opened(state, call, inode)
 
 
 def _opened(state: State, call: Call, inode: int) -> str:
     if not state.is_fid(inode, call.fid):
         return f"expected {state.inodes[inode].fid or 'another inode'}, opened {call.fid}"
-    state.opened[call.client, call.file] = inode
+    state.opened[call.client, call.file] = state.fids.get(call.fid, inode)
     return ""
 
 
@@ -259,12 +260,21 @@ def _unname_target(state: State, new: Found) -> None:
 
 
 def _rename_unsure(state: State, call: Call, old: Found, new: Found) -> str:
-    """One of the two is not known: after a success the new name is what the old one was."""
+    """One of the two is not known: after a success the new name is what the old one was.
+
+    Where both led to one inode, nothing was done: the old name may still be there.
+    """
     if call.errno:
         return ""
     moved = state.leads(old.parent, old.name)
+    over = state.leads(new.parent, new.name)
     _unname_target(state, new)
     state.drop(old.parent, old.name)
+    if over != NOTHING:
+        state.put(old.parent, old.name, UNSURE)
+        known = over if moved == UNSURE else moved
+        if known != UNSURE:
+            state.change(known, nlink=UNSURE)
     state.put(new.parent, new.name, moved)
     state.change(new.parent, nlink=UNSURE)
     state.change(old.parent, nlink=UNSURE)
@@ -353,7 +363,7 @@ def look(state: State, call: Call, found: list[Found]) -> str:
 
 def attributes(state: State, call: Call, found: list[Found]) -> str:
     """What a stat has from the MDT; the size it asks the OSTs for afterwards (`sized`)."""
-    if call.name != "stat" or call.errno or found[0].inode <= NOTHING:
+    if call.name != "stat" or call.value is None or found[0].inode <= NOTHING:
         return ""
     return _named(state, call, found[0].inode)
 

@@ -198,10 +198,13 @@ class State:
     # ---- what was seen
 
     def is_fid(self, inode: int, fid: str) -> bool:
-        """Note an inode's FID where it is new; False where it contradicts what was seen."""
-        known = self.inodes[inode].fid
-        if not fid or known:
-            return not fid or known == fid
+        """Note an inode's FID where it is new; False where it contradicts what was seen.
+
+        One that was found again without its FID may turn out to be one that was known before.
+        """
+        one = self.inodes[inode]
+        if not fid or one.fid:
+            return not fid or one.fid == fid
         if fid in self.fids:
             if not self.inodes[inode].again:
                 return False

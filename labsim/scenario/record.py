@@ -7,14 +7,15 @@ never ends may have happened or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from itertools import count
 from typing import Any, Protocol
 
 import msgspec
 
-from labsim.base.errors import LustreError
+from labsim.base.errors import LabsimError, LustreError
 from labsim.base.trace import Event
+from labsim.nodes.client.lov import parse
 
 FILES_OF_A_BOOT = 1_000_000
 """Keeps the numbers of open files apart that a client gave before and after it lost its power."""
@@ -37,8 +38,9 @@ PATHS = {
 
 Of symlink the link's own path is noted first, then what it says.
 """
-FILES = ("close", "read", "write", "fsync", "ftruncate", "fstat", "getdents")
-"""Calls on an open file that are noted."""
+LOCKS = ("fcntl", "flock")
+FILES = ("close", "read", "write", "fsync", "ftruncate", "fstat", "getdents", *LOCKS)
+"""Calls on an open file that are noted; those that lock it."""
 
 
 class Call(msgspec.Struct, kw_only=True, gc=False):
@@ -67,6 +69,8 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     at: int = 0
     end: int = 0
     data: Any = None
+    place: list[int] = []
+    """Of an open: the file's stripe size, and the index of each stripe's OST."""
 
 
 class Note(msgspec.Struct, kw_only=True, gc=False):
@@ -230,6 +234,7 @@ class _Process:
             if name == "open":
                 call.file = self._opened[value] = self._recorder.new_file()
                 call.fid = str(value.inode.fid)
+                call.place = _place(value.inode.layout)
             elif name == "stat":
                 call.fid = str(value.fid)
                 call.value = _stat(value)
@@ -254,6 +259,8 @@ class _Process:
                 call.data = rest[0]
         elif name == "ftruncate":
             call.args = [rest[0]]
+        elif name in LOCKS:
+            call.args = list(rest)
         self._recorder.begin(call)
 
         def answered(value: Any) -> None:
@@ -266,6 +273,8 @@ class _Process:
                 call.value = _stat(value)
             elif name == "getdents":
                 call.value = [[entry, kind] for entry, kind, _ in value]
+            elif name == "fcntl" and value is not None:
+                call.value = list(value)
 
         return (yield from self._ended(call, method(*args, **kwargs), answered))
 
@@ -287,6 +296,15 @@ class _Process:
         return value
 
 
+def _place(layout: bytes | None) -> list[int]:
+    """Where a file's data is, by its LOV EA; empty where that is not known or not so simple."""
+    try:
+        known = parse(layout or b"")
+    except LabsimError:
+        return []
+    return [known.stripe_size, *(stripe.index for stripe in known.stripes)]
+
+
 def _absolute(cwd: str, path: str) -> str:
     return path if path.startswith("/") else f"{cwd.rstrip('/')}/{path}"
 
@@ -306,14 +324,15 @@ class Archive:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.notes: list[Note] = []
-        self._uuids: dict[str, str] = {}
+        self._uuids: dict[str, tuple[str, int]] = {}
+        """Whose they are, and since when."""
         self._boots: dict[str, int] = {}
 
     def add(self, log: Log) -> None:
         """Take a log; what is noted of a client by its UUID gets its name."""
         for note in log.notes:
             if note.what == "uuid":
-                self._uuids[note.target] = note.node
+                self._uuids[note.target] = note.node, note.time_ns
         boots = self._boots
         for call in log.calls:
             call.file += boots.get(call.client, 0) * FILES_OF_A_BOOT if call.file else 0
@@ -333,9 +352,25 @@ class Archive:
             gone.target = info.name
             self.notes.append(gone)
 
+    def disk(self, spec: Any, targets: Sequence[str], state: str, time_ns: int) -> None:
+        """Disks of a server are in trouble ("full", "eio", ..) or well again."""
+        for info in spec.targets:
+            if not targets or info.name.rpartition("-")[2] in targets:
+                what = f"disk {state}"
+                told = Note(node=spec.name, what=what, time_ns=time_ns, place=next(_order))
+                told.target = info.name
+                self.notes.append(told)
+
     def told(self) -> list[Note]:
-        """All notes, with clients by name."""
-        return [
-            msgspec.structs.replace(note, node=self._uuids.get(note.node, note.node))
-            for note in self.notes
-        ]
+        """All notes, with clients by name.
+
+        What a server says of a client of before its last boot ("evicts") is about a dead one.
+        """
+        return [self._told(note) for note in self.notes]
+
+    def _told(self, note: Note) -> Note:
+        node, since_ns = self._uuids.get(note.node, (note.node, 0))
+        later = [ns for name, ns in self._uuids.values() if name == node and ns > since_ns]
+        dead = node != note.node and any(ns <= note.time_ns for ns in later)
+        what = "buries" if dead and note.what == "evicts" else note.what
+        return msgspec.structs.replace(note, node=node, what=what)

@@ -163,6 +163,8 @@ def _perform(
             cluster.run(runner.in_time())
             if made.expected == "pass" and cluster.archive is not None:
                 made.broken += oracle.posix(cluster.archive)
+                if "flock" in scenario.cluster.options:
+                    made.broken += oracle.locks(cluster.archive)
                 made.broken += oracle.causes(cluster.archive) if scenario.strict else []
         except AssertionError as error:
             error.add_note(f"at {cluster.env.now} ns, event {getattr(cluster.env, 'steps', '?')}")

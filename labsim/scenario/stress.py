@@ -17,12 +17,14 @@ from labsim.scenario.nemesis import QUIET_NS, TROUBLES, USUAL, Nemesis, Pace
 from labsim.scenario.workload import DIRECTORIES, Workload, everything, whatever
 
 FAILOVER = "failover"
-"""The kind of trouble that needs partners; a cluster has them if it is named."""
+"""The kind of trouble that needs partners; a cluster has them if it may come."""
 CLIENT = "client"
-ALL = tuple(kind for kind in TROUBLES if kind not in (FAILOVER, CLIENT))
-"""Every kind of trouble that any cluster may have."""
+ALL = tuple(TROUBLES)
+"""Every kind of trouble."""
 
 NAME = "stress/random"
+EXIT = "proc p exit"
+"""The end of a client's calls, so that nobody waits for a lock of its for good."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,10 +77,13 @@ def script(plan: Plan, seed: int) -> Script:
     """The random run of a seed, in parts."""
     cluster = model.ClusterSpec(
         clients=[model.ClientSpec(tree=model.REFERENCE_TREE)] * plan.clients, oss=plan.oss,
-        osts=plan.osts, failover="pairs" if FAILOVER in plan.faults else "",
+        osts=plan.osts, failover="pairs" if FAILOVER in plan.faults else "", options=["flock"],
     )  # fmt: skip
     names = [f"c{number}" for number in range(plan.clients)]
-    work = {name: Workload(name, Random(f"{seed}:{name}")).steps(plan.calls) for name in names}
+    work = {
+        name: Workload(name, Random(f"{seed}:{name}"), not plan.for_ns).steps(plan.calls)
+        for name in names
+    }
     pace = LIVE_PACE if plan.live else USUAL
     nemesis = Nemesis(cluster, Random(f"{seed}:nemesis"), pace)
     troubles = nemesis.troubles(plan.faults, plan.troubles)
@@ -96,7 +101,7 @@ def assembled(parts: Script, title: str) -> model.Scenario:
     """A scenario of all parts at once, and a look at everything afterwards."""
     sequences = [
         model.Sequence(
-            steps=[step for call in calls for step in call],
+            steps=[*(step for call in calls for step in call), whatever(name, EXIT)],
             background=name,
             for_ns=parts.for_ns,
         )
@@ -113,7 +118,8 @@ def assembled(parts: Script, title: str) -> model.Scenario:
         steps.insert(0, model.Command(node="mgs", text=LIVE_TIMEOUT))
     steps += sequences
     steps += [model.Wait(background=one.background) for one in sequences]
-    steps += [whatever(name, "proc p exit") for name, calls in parts.clients.items() if calls]
+    if parts.for_ns:
+        steps += [whatever(name, EXIT) for name, calls in parts.clients.items() if calls]
     if broken:
         steps += [
             model.Net(text="heal", action="heal"),

@@ -32,11 +32,15 @@ def whatever(node: str, text: str) -> model.Command:
 class Workload:
     """The calls of one client: `steps` makes so many."""
 
-    def __init__(self, client: str, rng: Random) -> None:
+    def __init__(self, client: str, rng: Random, waits: bool = True) -> None:
         self.client = client
         self.rng = rng
+        self.waits = waits
+        """It may wait for file locks: all clients get to the end of their calls."""
         self.opened: dict[str, str] = {}
         """Open files by path, as far as all went well, and their flags."""
+        self.locked: dict[str, set[str]] = {}
+        """Calls that may have locked an open file, by its path."""
         self._seed = rng.randrange(1 << 20) * 1000
 
     def steps(self, count: int) -> list[list[model.AnyStep]]:
@@ -96,6 +100,7 @@ class Workload:
         if "O_TRUNC" in flags:
             flags = flags.replace("O_RDONLY", "O_RDWR")
         made = [f"proc p close {path}"] if path in self.opened else []
+        self.locked.pop(path, None)
         self.opened[path] = flags
         return [*made, f"proc p open {path} {flags}"]
 
@@ -105,6 +110,7 @@ class Workload:
         if path is None:
             return self.open()
         del self.opened[path]
+        self.locked.pop(path, None)
         return [f"proc p close {path}"]
 
     def write(self) -> list[str]:
@@ -134,6 +140,48 @@ class Workload:
         if path is None:
             return self.open()
         return [f"proc p truncate {path} {self.rng.randrange(LARGEST)}"]
+
+    # ---- locks on open files
+
+    def fcntl(self) -> list[str]:
+        """Lock bytes of a file, or let go of them.
+
+        A process that has a lock of flock(2) does not wait: it would wait for itself, or for one
+        that waits for it, which no server finds, since each open file is an owner of its own.
+        """
+        path, rng = self._open_file(), self.rng
+        if path is None:
+            return self.open()
+        kind = rng.choice(("F_RDLCK", "F_WRLCK", "F_WRLCK", "F_UNLCK"))
+        where = rng.choice(("", " 0 10", " 5 10", f" {rng.randrange(30)} {rng.randrange(9)}"))
+        flocked = any("flock" in calls for calls in self.locked.values())
+        call = "setlkw" if self.waits and not flocked and rng.random() < 0.6 else "setlk"
+        if kind == "F_UNLCK" and not where:
+            self.locked.get(path, set()).discard("fcntl")
+        else:
+            self.locked.setdefault(path, set()).add("fcntl")
+        return [f"proc p {call} {path} {kind}{where}"]
+
+    def flock(self) -> list[str]:
+        """Lock a whole file, or let go of it; wait only with no lock at all (see `fcntl`)."""
+        path, rng = self._open_file(), self.rng
+        if path is None:
+            return self.open()
+        kind = rng.choice(("LOCK_SH", "LOCK_EX", "LOCK_UN"))
+        free = not any(self.locked.values())
+        if kind == "LOCK_UN":
+            self.locked.get(path, set()).discard("flock")
+        else:
+            self.locked.setdefault(path, set()).add("flock")
+        wait = "" if kind == "LOCK_UN" or (self.waits and free) else "|LOCK_NB"
+        return [f"proc p flock {path} {kind}{wait}"]
+
+    def getlk(self) -> list[str]:
+        """Ask who has bytes of a file locked."""
+        path = self._open_file()
+        if path is None:
+            return self.open()
+        return [f"proc p getlk {path} {self.rng.choice(('F_RDLCK', 'F_WRLCK'))} 0 20"]
 
     # ---- calls by path
 
@@ -193,7 +241,8 @@ WEIGHTS: tuple[tuple[Callable[[Workload], list[str]], int], ...] = (
     (Workload.fsync, 4), (Workload.ftruncate, 3), (Workload.truncate, 3), (Workload.unlink, 5),
     (Workload.rename, 5), (Workload.link, 4), (Workload.mkdir, 2), (Workload.rmdir, 2),
     (Workload.stat, 8), (Workload.readdir, 3), (Workload.chmod, 2), (Workload.setxattr, 3),
-    (Workload.getxattr, 3), (Workload.removexattr, 1),
+    (Workload.getxattr, 3), (Workload.removexattr, 1), (Workload.fcntl, 5), (Workload.flock, 3),
+    (Workload.getlk, 1),
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A scenario that a program made, as the file that a person would have written.
 
-Knows the steps of random runs only: commands, waits, net, power, sequences. What `load` reads of
-the text is the scenario again.
+Knows the steps of random runs only: commands, waits, net, disks, power, sequences. What `load`
+reads of the text is the scenario again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ def text_of(scenario: model.Scenario) -> str:
     """The file's text."""
     cluster = scenario.cluster
     partners = f", failover: {cluster.failover}" if cluster.failover else ""
+    options = f", options: [{', '.join(cluster.options)}]" if cluster.options else ""
     lines = [
         f"labsim: {FORMAT}",
         f"title: {_quoted(scenario.title)}",
         f"cluster: {{clients: {len(cluster.clients)}, mds: {cluster.mds}, oss: {cluster.oss}, "
-        f"osts: {cluster.ost_count}{partners}}}",
+        f"osts: {cluster.ost_count}{partners}{options}}}",
     ]
     if scenario.virtual_time:
         lines.append("virtual_time: true")
@@ -45,6 +46,8 @@ def _step(step: Any, margin: str) -> list[str]:
         return [f"{margin}- {step.node}: {step.action}"]
     if isinstance(step, model.Failover):
         return [f"{margin}- fail: {step.text}"]
+    if isinstance(step, model.Disk):
+        return [f"{margin}- disk: {step.text}"]
     if isinstance(step, model.Net):
         return [f"{margin}- net: {_quoted(step.text)}"]
     assert isinstance(step, model.Wait), step

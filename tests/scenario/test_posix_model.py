@@ -243,10 +243,11 @@ def test_a_write_that_failed_is_there_in_part_or_not_at_all() -> None:
 
 def test_a_write_and_a_truncate_in_doubt_are_two_things() -> None:
     held = posix_content.write(Content(), 1, 0, 4, "c0", sure=False)
-    held = posix_content.lose(posix_content.truncate(held, 1, "c0", sure=False), "c0", power=True)
+    held = posix_content.truncate(held, 1, "c0", SECOND, sure=False)
+    held = posix_content.lose(held, posix_content.Loss("c0", since_ns=0))
     for data in (b"aaaa", b"a\0\0\0", b"\0\0\0\0"):
-        assert not posix_content.read(held, 0, 4, data, {1: Source(0, b"aaaa")}, "c1").wrong
-    assert posix_content.read(held, 0, 4, b"aa\0\0", {1: Source(0, b"aaaa")}, "c1").wrong
+        assert not posix_content.read(held, 0, 4, data, {1: Source(0, b"aaaa")}, "c1", SECOND).wrong
+    assert posix_content.read(held, 0, 4, b"aa\0\0", {1: Source(0, b"aaaa")}, "c1", SECOND).wrong
 
 
 def test_what_an_evicted_client_had_not_written_back_may_be_lost() -> None:
@@ -422,6 +423,23 @@ def test_a_stat_may_find_a_file_and_see_it_without_links_right_after(
     assert h.wrong == wrong
 
 
+@pytest.mark.parametrize("source", ["/d/f", "/f"])
+def test_a_rename_of_a_name_that_may_be_lost_may_do_nothing(source: str) -> None:
+    """Between two names of one file it leaves both."""
+    h = History()
+    target = {"/d/f": "/f", "/f": "/d/f"}[source]
+    h.call("mkdir", "/d", 0o777, at=(1, 2), on="c1")
+    h.open("/f", at=(3, 4), on="c1")
+    h.call("link", "/f", "/d/f", at=(15, 16))
+    h.note("power-off", 17, "mds0", "lustre-MDT0000")
+    h.note("killed", 20, target="")
+    h.call("rename", source, target, on="c1")
+    stat = {"on": "c2", "value": attributes(nlink=2), "fid": "[0x1:0x1:0x0]"}
+    h.call("stat", target, **stat)
+    h.call("stat", source, **stat)
+    assert h.wrong == ""
+
+
 def test_a_name_that_may_be_lost_is_found_by_a_call_without_a_fid_first() -> None:
     h = History()
     h.open("/f", at=(15, 16))
@@ -474,7 +492,7 @@ def test_what_fails_has_a_cause() -> None:
 def test_patterns_are_compared_without_making_them() -> None:
     sources = {3: Source(100, Fill(1 << 40, 7))}
     held = posix_content.write(Content(), 3, 100, 100 + (1 << 40), "c0")
-    seen = posix_content.read(held, 100, 1 << 40, Fill(1 << 40, 7), sources, "c0")
+    seen = posix_content.read(held, 100, 1 << 40, Fill(1 << 40, 7), sources, "c0", SECOND)
     assert seen.wrong == ""
     assert seen.content == held
 
@@ -485,7 +503,7 @@ def test_ranges_are_cut_and_joined() -> None:
     assert [(one.start, one.end, one.shows) for one in held.ranges] == [
         (0, 4, (1,)), (4, 6, (2,)), (6, 10, (1,)),
     ]  # fmt: skip
-    held = posix_content.truncate(held, 5, "c0")
+    held = posix_content.truncate(held, 5, "c0", SECOND)
     assert held.sizes == (5,)
     assert [(one.start, one.end, one.shows) for one in held.ranges] == [
         (0, 4, (1,)), (4, 5, (2,)), (5, 6, (0,)), (6, 10, (0,)),

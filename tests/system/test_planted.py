@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from labsim.ldlm.extent import ExtentResource
+from labsim.ldlm.flock import FlockResource
 from labsim.ldlm.resource import Resource
 from labsim.net.ptlrpc.recovery import Waiting
 from labsim.nodes.client.grant import GrantAccount
@@ -25,6 +26,11 @@ def lock_compatibility(patch: pytest.MonkeyPatch) -> None:
     """A server grants whatever it is asked for."""
     for kind in (Resource, ExtentResource):
         patch.setattr(kind, "may_grant", lambda *_: True)
+
+
+def file_locks(patch: pytest.MonkeyPatch) -> None:
+    """An MDT sees no file lock in the way of another."""
+    patch.setattr(FlockResource, "conflicting", lambda *_: iter(()))
 
 
 def cancel_flush(patch: pytest.MonkeyPatch) -> None:
@@ -83,6 +89,7 @@ class Show(NamedTuple):
 
 SHOWS = (
     Show(lock_compatibility, (), range(1, 4)),
+    Show(file_locks, (), range(1, 4)),
     Show(cancel_flush, (), range(1, 4)),
     Show(grant_return, (), range(1, 4)),
     Show(resend_check, ("answers",), range(2, 8), 100, 12),

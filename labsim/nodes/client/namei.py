@@ -146,6 +146,7 @@ class Namei:
         intent = yield from mdc.open_intent(parent, "", inode.fid, flags, 0, cred, eadata)
         if intent.negative and intent.status >= 0:
             self.release(intent)
+            self.remove(dentry)
             raise LustreError(ESTALE)
         self.check(intent)
         self.take(intent.reply)

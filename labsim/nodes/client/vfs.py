@@ -42,7 +42,7 @@ from labsim.nodes.client.vfs_xattrs import XattrCalls
 from labsim.nodes.client.walk import Last, Links, Walker
 from labsim.runtime.ports import Steps
 
-ENOENT, EACCES, EEXIST, ENOTDIR, EISDIR, ENXIO, ELOOP = 2, 13, 17, 20, 21, 6, 40
+ENOENT, EACCES, EEXIST, ENOTDIR, EISDIR, ENXIO, ELOOP, ESTALE = 2, 13, 17, 20, 21, 6, 40, 116
 
 
 class File:
@@ -134,8 +134,22 @@ class Vfs(LockCalls, IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
     # ---- open
 
     def open(self, path: str, flags: int = O_RDONLY, mode: int = 0o666) -> Steps[File]:
-        """System call open: flags are Linux's O_*; `mode` is for a new file, less the umask."""
+        """System call open: flags are Linux's O_*; `mode` is for a new file, less the umask.
+
+        What was found in the cache and is gone when it is opened is looked for once more, as in
+        do_filp_open.
+        """
         started_ns = self.llite.env.now
+        try:
+            file = yield from self._open(path, flags, mode)
+        except LustreError as error:
+            if error.errno != ESTALE:
+                raise
+            file = yield from self._open(path, flags, mode)
+        self.llite.tally("open", started_ns)
+        return file
+
+    def _open(self, path: str, flags: int, mode: int) -> Steps[File]:
         links = Links()
         at: Dentry | None = None
         while True:
@@ -160,7 +174,6 @@ class Vfs(LockCalls, IoCalls, NameCalls, AttrCalls, XattrCalls, StripeCalls):
         except LustreError:
             yield from self._abandon(file)
             raise
-        self.llite.tally("open", started_ns)
         return file
 
     def _follows(self, flags: int, last: Last) -> bool:
