@@ -128,6 +128,10 @@ class Counters:
     )
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin to count anew."""
         self.send_count = 0
         self.send_length = 0
         self.recv_count = 0

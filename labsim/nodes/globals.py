@@ -127,6 +127,19 @@ class Globals(DebugFiles, tree=""):
         mounted = self.mounted
         return mounted.rule(self.declared[attr]).style if mounted is not None else ""
 
+    @Param.computed(file="stats", access="rw", help="what LNet has sent, received and dropped")
+    def lnet_stats(self) -> str:
+        """Messages now, at most, failed; sent, received, routed, dropped; then their bytes."""
+        seen = self.host.lnet.counters
+        return (
+            f"0 0 0 {seen.send_count} {seen.recv_count} 0 {seen.drop_count} "
+            f"{seen.send_length} {seen.recv_length} 0 {seen.drop_length}"
+        )
+
+    def store_stats(self, text: str) -> None:
+        """Any write clears them."""
+        self.host.lnet.counters.clear()
+
     # ---- fault injection
 
     def set_fail_loc(self, value: int) -> None:

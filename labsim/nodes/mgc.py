@@ -12,7 +12,6 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from labsim.base.component import Component
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.ids import Nid
 from labsim.base.params import Param
@@ -24,6 +23,7 @@ from labsim.nodes.config import TargetInfo
 from labsim.nodes.config_copy import ConfigCopies
 from labsim.nodes.config_reader import PARAMS, Followed, LogReader, Moved, Recover
 from labsim.nodes.globals import Device
+from labsim.nodes.import_files import ImportShown
 from labsim.nodes.points import MGC_PAUSE_PROCESS_LOG
 from labsim.runtime.ports import Host, Steps
 from labsim.wire.config_log import Command
@@ -61,7 +61,7 @@ FIRST_LIMIT_NS = 60 * NS_PER_S
 """MGC_TARGET_REG_LIMIT_MAX (RECONNECT_DELAY_MAX): the same for one that has no copy yet."""
 
 
-class Mgc(Component, tree="mgc.{name}"):
+class Mgc(ImportShown, tree="mgc.{name}"):
     """A node's way to its MGS; `name` is MGCnid."""
 
     def __init__(self, node: Any, nid: str, requeue_min_s: int = 5) -> None:

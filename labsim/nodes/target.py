@@ -22,6 +22,7 @@ from labsim.nodes.last_rcvd import LastRcvd, Slot
 from labsim.nodes.node import Node
 from labsim.nodes.recovery_files import RecoveryFiles
 from labsim.nodes.reply_data import ReplyData
+from labsim.nodes.space_files import OsdFiles
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Osd, Tx
 from labsim.wire.constants import (
@@ -77,6 +78,8 @@ class Target(RecoveryFiles, Handlers):
         self._recovery: Recovery | None = None
         self._on_close = (self._gone,)
         self._connecting: dict[str, None] = {}
+        self.osd_files = self.make_osd_files()
+        self.host.params.mount(self.osd_files, name=self.name)
         self._forgetting: dict[Export, Any] = {}
         """Whose eviction is on its way to the disk, and what brings it there."""
 
@@ -167,8 +170,13 @@ class Target(RecoveryFiles, Handlers):
         self.exports.close()
         yield from self.osd.sync()
 
+    def make_osd_files(self) -> OsdFiles:
+        """The files of its disk."""
+        return self.node.make(OsdFiles, self.osd, self.name)
+
     def unmount(self) -> None:
         """Take the parameters away, when the target has stopped."""
+        self.host.params.unmount(self.osd_files)
         self.host.params.unmount(self)
 
     @property

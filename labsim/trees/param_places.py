@@ -48,11 +48,12 @@ PLACES: dict[str, dict[str, str]] = {
         "ppppdddd": "stats",
     },
     "mdc.*": {
-        "ppppsssd": "ost_conn_uuid mds_conn_uuid",
+        "ppppsssd": "ost_conn_uuid mds_conn_uuid ping",
         "ppppssss": "max_rpcs_in_flight",
         "-pppssss": "max_mod_rpcs_in_flight active",
         "-pppppdd": "rpc_stats",
-        "ppppppdd": "import state timeouts",
+        "ppppppdd": "import state timeouts connect_flags",
+        "ppppppsd": "pinger_recov",
         "------d-": "batch_stats",
         "ppppdddd": "stats",
     },
@@ -103,7 +104,8 @@ PLACES: dict[str, dict[str, str]] = {
         "nnnemmmm": "debug_mb panic_on_lbug",
     },
     "mgc.*": {
-        "ppppddd-": "ir_state import",
+        "ppppddd-": "ir_state import state connect_flags",
+        "ppppsss-": "ping",
     },
     "mdt.*": {
         "ppppppp-": "md_stats job_stats",

@@ -113,7 +113,9 @@ RULES: dict[str, list[Row]] = {
         ("2.12", {"accepts": "kstrtoul10"}),
         ("2.15..2.17", {"accepts": "memparse"}),
     ],
+    "osc.*.connect_flags": [("2.7..2.10 staging", {"style": "single"})],
     # ---- mdc
+    "mdc.*.connect_flags": [("2.7..2.10 staging", {"style": "single"})],
     "mdc.*.timeouts": [("2.7..2.12 staging", {"style": "dhms"})],
     "mdc.*.active": [("2.7..2.10 staging", REFUSED), ("2.12..2.17", {"out_of_range": "EINVAL"})],
     "mdc.*.max_mod_rpcs_in_flight": [("2.10..2.17 staging", {"accepts": "kstrtou1610"})],

@@ -130,6 +130,7 @@ def test_a_target_that_leaves_takes_its_files_along(sim: Cluster) -> None:
     sim.run(sim.fail_over("mds0", "mds1"))
     assert "MDT0000" not in said(sim, "mds0", "lctl list_param -R *")
     sim.run(sim.fail_back("mds0"))
+    sim.run(sim.env.timeout(30 * S))  # its clients, which have files there too, come back
     assert said(sim, "mds0", "lctl list_param -R *") == names
 
 

@@ -322,8 +322,9 @@ class Import(Pinged):
             self._hurry.succeed()
 
     def _held_off(self) -> Steps[None]:
-        """No attempt while the pinger takes the import for switched off (imp_is_deactive)."""
-        while not self.closed and self.rpc.faults.hit(points.PTLRPC_IMP_DEACTIVE):
+        """No further attempt while the pinger is to leave the import alone."""
+        hit = self.rpc.faults.hit
+        while not self.closed and (not self.pinger_recovers or hit(points.PTLRPC_IMP_DEACTIVE)):
             yield from self._pause(RETRY_NS)
 
     def _exchange(self, timeout_ns: int) -> Steps[Message]:

@@ -32,13 +32,15 @@ class Pinged(Replaying):
     """
 
     __slots__ = (
-        "_due_ns", "_pinger", "_recent_ns", "idle_timeout_ns", "locks", "state",
+        "_due_ns", "_pinger", "_recent_ns", "idle_timeout_ns", "locks", "pinger_recovers", "state",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
         super().__init__(rpc, peer, portals)
         self.state = State.NEW
         self.idle_timeout_ns = 0
+        self.pinger_recovers = True
+        """It connects anew by itself, beyond the first attempt (imp_no_pinger_recover)."""
         self.locks: Sized = ()
         self._pinger: Any = None
         self._due_ns = NEVER

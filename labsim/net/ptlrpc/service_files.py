@@ -1,4 +1,4 @@
-"""The statistics of a service, as its `stats` file shows them.
+"""The files of a service: statistics of its requests, how many threads it has.
 
 Knows what a service tells after each request; which service it is, a subclass says with its
 place in the parameter tree. Stands for ptlrpc_lprocfs_register and the counters of
@@ -19,9 +19,26 @@ class ServiceFiles(Component):
 
     stats = Param.stats(help="requests by opcode, with the time they took and how long they waited")
 
+    threads_min = Param.count(
+        2, low=1, high=lambda self: self.threads_max, unit="threads", help="started at once"
+    )
+    threads_max = Param.count(
+        64, low=lambda self: self.threads_min, high=512, unit="threads", help="started when needed"
+    )
+
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.threads_max = service.threads
         service.observe = self.observe
+
+    def set_threads_max(self, value: int) -> None:
+        """So many requests are handled at a time, from the next one on."""
+        self.threads_max = self.service.threads = value
+
+    @Param.computed(unit="threads", help="threads of this service")
+    def threads_started(self) -> int:
+        """How many requests it handles at a time."""
+        return self.service.threads
 
     def observe(self, opcode: int, wait_ns: int, service_ns: int) -> None:
         """One request has been handled."""

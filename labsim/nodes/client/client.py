@@ -14,6 +14,7 @@ from labsim.net.ptlrpc import State
 from labsim.nodes.client.cred import Cred
 from labsim.nodes.client.fileio import FileData
 from labsim.nodes.client.llite import Llite
+from labsim.nodes.client.lov_files import LovFiles
 from labsim.nodes.client.mdc import Mdc
 from labsim.nodes.client.osc import Osc
 from labsim.nodes.client.readahead import ReadAhead
@@ -59,6 +60,8 @@ class Client(Node):
             ReadAhead, self.llite, self.llite.read_ahead_stats, self._rpc_pages
         )
         host.params.mount(self.llite, name=name)
+        self.lov_files: LovFiles = self.make(LovFiles, self.oscs)
+        host.params.mount(self.lov_files, name=f"{config.fs.fsname}-clilov-{self.instance}")
 
     def _device(self, kind: str, target: TargetInfo) -> Any:
         """Set up one device, and mount its parameters; connect it where the mount is done."""
@@ -182,6 +185,7 @@ class Client(Node):
             device.ldlm.close()
             self.host.params.unmount(device)
         self.host.params.unmount(self.llite)
+        self.host.params.unmount(self.lov_files)
         yield from self.mgc.stop()
         yield from super().stop()
 

@@ -24,11 +24,11 @@ from labsim.nodes.client import points
 from labsim.nodes.client.cred import ROOT, Cred
 from labsim.nodes.client.fids import FidAllocator
 from labsim.nodes.client.fld import FldCache
-from labsim.nodes.client.import_files import ImportFiles
 from labsim.nodes.client.mdc_intents import Intents
 from labsim.nodes.client.mdc_open import OpenTable
 from labsim.nodes.client.mdc_reint import Reints, suppgid
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.import_files import ImportFiles
 from labsim.runtime.ports import Host, Steps
 from labsim.runtime.sync import Permits
 from labsim.wire.constants import (

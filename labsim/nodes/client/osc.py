@@ -18,11 +18,11 @@ from labsim.net.ptlrpc import Import, Request, State
 from labsim.nodes.client import points
 from labsim.nodes.client.dirty import PAGE_SHIFT
 from labsim.nodes.client.grant import GrantAccount
-from labsim.nodes.client.import_files import IdleFiles
 from labsim.nodes.client.osc_files import OscFiles
 from labsim.nodes.client.osc_io import OscIo
 from labsim.nodes.client.osc_object import guards_nothing
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.import_files import IdleFiles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     OBD_CONNECT_AT,

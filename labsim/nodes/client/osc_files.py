@@ -59,6 +59,11 @@ class OscFiles(Component):
 
     # ---- sums
 
+    @Param.computed(unit="count", help="objects that this OSC has destroyed right now")
+    def destroys_in_flight(self) -> int:
+        """None: MDTs destroy objects (cl_destroy_in_flight)."""
+        return 0
+
     @Param.computed(unit="bytes", help="dirty data this OSC holds")
     def cur_dirty_bytes(self) -> int:
         """Bytes of dirty pages, also of those being written."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from labsim.base.params import Param
 from labsim.net.ptlrpc import ServiceFiles
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.globals import Device
@@ -39,11 +38,6 @@ SERVICES = (
 
 class MdsService(ServiceFiles, tree="mds.MDS.{name}"):
     """One service's files."""
-
-    @Param.computed(unit="threads", help="threads of this service")
-    def threads_started(self) -> int:
-        """How many requests it handles at a time."""
-        return self.service.threads
 
 
 class Mds(Server):

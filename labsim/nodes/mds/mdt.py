@@ -139,9 +139,9 @@ class Mdt(MdtReaddir, JobStats, tree="mdt.{name}"):
     def unmount(self) -> None:
         """Take them away; the locks and the ways to the OSTs have gone."""
         self.ldlm.close()
-        parts = (self, self.mdd, self.lod, *self.osps.values())
-        for part in parts:
+        for part in (self.mdd, self.lod, *self.osps.values()):
             self.host.params.unmount(part)
+        super().unmount()
 
     def moved(self, kind: str, index: int, nids: tuple[int, ...], instance: int) -> None:
         """A target has come up somewhere (mgc_apply_recover_logs)."""

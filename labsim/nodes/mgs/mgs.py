@@ -9,6 +9,7 @@ import errno
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.net.ptlrpc import ServiceFiles
 from labsim.nodes.config import NodeConfig
 from labsim.nodes.globals import Device
 from labsim.nodes.mgs.fsdb import PARAMS
@@ -21,6 +22,10 @@ from labsim.wire.constants import (
     MGC_REPLY_PORTAL,
     MGS_REQUEST_PORTAL,
 )
+
+
+class MgsService(ServiceFiles, tree="mgs.MGS.mgs"):
+    """The files of the service."""
 
 
 class Mgs(Node):
@@ -47,7 +52,8 @@ class Mgs(Node):
                 yield from target.set_param(name, value)
         for name, value in (yield from target.configs.settings(PARAMS)):
             self.apply(name, value)
-        self.serve("mgs", MGS_REQUEST_PORTAL, MGC_REPLY_PORTAL)
+        service = self.serve("mgs", MGS_REQUEST_PORTAL, MGC_REPLY_PORTAL)
+        self.show_service(service, self.make(MgsService, service))
         self.serve("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL)
 
     def stop(self) -> Steps[None]:

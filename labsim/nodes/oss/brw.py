@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
-from labsim.base.histogram import header
 from labsim.base.ids import Fid
 from labsim.base.params import Param
 from labsim.base.payload import Payload, join, piece
@@ -23,10 +22,11 @@ from labsim.nodes.debug_files import checksum_dump
 from labsim.nodes.jobs import JobStats
 from labsim.nodes.node import Node
 from labsim.nodes.oss import points
-from labsim.nodes.oss.brw_stats import BrwStats
+from labsim.nodes.oss.brw_stats import DiskFiles
 from labsim.nodes.oss.grants import Account, Range, Told, Verdict
 from labsim.nodes.oss.objects import changes_of, describe
 from labsim.nodes.oss.ofd import MAX_BRW, ObjectHandlers
+from labsim.nodes.space_files import OsdFiles
 from labsim.runtime.ports import Steps
 from labsim.storage.osd import Tx
 from labsim.wire import cksum
@@ -108,21 +108,22 @@ class Ofd(ObjectHandlers, JobStats):
 
     def __init__(self, node: Node, info: TargetInfo) -> None:
         super().__init__(node, info)
-        self.disk_io = BrwStats()
         self._soft_syncs: dict[int, int] = {}
+
+    def make_osd_files(self) -> OsdFiles:
+        """The files of its disk, with what bulk transfers make of it."""
+        files: DiskFiles = self.node.make(DiskFiles, self.osd, self.name)
+        self.disk_io = files.disk_io
+        return files
 
     @Param.computed(access="rw", help="bulk transfers by size, and what the disk makes of them")
     def brw_stats(self) -> str:
-        """The file's text."""
-        if self.mounted is None:
-            return self.disk_io.text()
-        tree = self.mounted.tree
-        head = header(tree.wall_ns(), self.disk_io.since_ns, tree.dialect.stats)
-        return head + self.disk_io.text()
+        """Those of its disk."""
+        return str(self.osd_files.brw_stats)
 
     def store_brw_stats(self, text: str) -> None:
-        """Any write clears it."""
-        self.disk_io.clear(self.mounted.tree.wall_ns() if self.mounted is not None else 0)
+        """Any write clears them."""
+        self.osd_files.store_brw_stats(text)
 
     def job_counters(self, req: ServerRequest, reply: Message) -> dict[str, int]:
         """One counter, of reads and writes with their bytes (ofd_stats_counter_init)."""

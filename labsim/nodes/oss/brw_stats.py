@@ -1,4 +1,4 @@
-"""The file brw_stats of an OST: how large its bulk transfers are, and what its disk makes of them.
+"""The files of an OST's disk: brw_stats says how large bulk transfers are, and its I/Os.
 
 Does not know objects. Stands for osd_brw_stats_update and record_start_io of osd-ldiskfs
 (osd_io.c, osd_lproc.c). Neighbouring pages are taken to be neighbours on disk; a bio carries 1 MiB.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labsim.base.histogram import Histogram, Label, brw_table, scaled
+from labsim.base.histogram import Histogram, Label, brw_table, header, scaled
+from labsim.base.params import Param
 from labsim.base.units import MIB, NS_PER_S, PAGE_SIZE
+from labsim.nodes.space_files import OsdFiles
+from labsim.storage.osd import Osd
 
 BIO_BYTES = MIB
 """BIO_MAX_PAGES of 4 KiB."""
@@ -105,3 +108,25 @@ def contiguous(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             runs.append((start, end))
     return runs
+
+
+class DiskFiles(OsdFiles):
+    """The files of an OST's disk."""
+
+    def __init__(self, osd: Osd, name: str) -> None:
+        super().__init__(osd, name)
+        self.disk_io = BrwStats()
+
+    @Param.computed(access="rw", help="bulk transfers by size, and what the disk makes of them")
+    def brw_stats(self) -> str:
+        """The file's text."""
+        if self.mounted is None:
+            return self.disk_io.text()
+        tree = self.mounted.tree
+        return header(tree.wall_ns(), self.disk_io.since_ns, tree.dialect.stats) + (
+            self.disk_io.text()
+        )
+
+    def store_brw_stats(self, text: str) -> None:
+        """Any write clears it."""
+        self.disk_io.clear(self.mounted.tree.wall_ns() if self.mounted is not None else 0)

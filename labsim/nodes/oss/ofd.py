@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+import msgspec
+
 from labsim.base.errors import LustreError
 from labsim.base.params import Param
 from labsim.base.stats import Stats
@@ -28,7 +30,9 @@ from labsim.nodes.oss.objects import (
     lvb_of,
 )
 from labsim.nodes.oss.ofd_objects import ObjectStore
+from labsim.nodes.space_files import SpaceFiles
 from labsim.runtime.ports import Steps
+from labsim.storage.osd import Statfs
 from labsim.wire.constants import (
     LCK_PW,
     OBD_CONNECT_BRW_SIZE,
@@ -44,6 +48,8 @@ from labsim.wire.constants import (
     OBD_MD_FLFLAGS,
     OBD_MD_FLSIZE,
     OBD_OBJECT_EOF,
+    OS_STATE_DEGRADED,
+    OS_STATE_READONLY,
     OST_CONNECT_SUPPORTED,
 )
 from labsim.wire.lustre_msg import ObdConnectData
@@ -62,7 +68,6 @@ from labsim.wire.schema import OstId
 MAX_BRW = 4 * MIB
 MAXBYTES = 1 << 44
 """16 TiB: the largest object of ldiskfs with 4 KiB blocks."""
-OS_STATE_READONLY = 2
 OWN_BYTES = 256 << 10
 """Kept for the OST's own files, which ldiskfs writes from its reserved blocks."""
 
@@ -77,7 +82,7 @@ class OfdNidFiles(NidFiles, tree="obdfilter.{name}.exports.{nid}"):
     stats = Param.stats(help="requests of the clients at this NID", order=(*COUNTED, "ping"))
 
 
-class ObjectHandlers(ObjectStore, tree="obdfilter.{name}"):
+class ObjectHandlers(ObjectStore, SpaceFiles, tree="obdfilter.{name}"):
     """Creating, destroying and describing objects."""
 
     all_net = (points.OST_ALL_REQUEST_NET, points.OST_ALL_REPLY_NET)
@@ -134,7 +139,7 @@ class ObjectHandlers(ObjectStore, tree="obdfilter.{name}"):
             "version": self.host.kit.traits.ocd_version,
         }
         if granted.connect_flags & OBD_CONNECT_BRW_SIZE:
-            changes["brw_size"] = min(want.brw_size, MAX_BRW)
+            changes["brw_size"] = min(want.brw_size, self.brw_size_bytes)
         if granted.connect_flags & OBD_CONNECT_CKSUM:
             changes["cksum_types"] = want.cksum_types & self.host.kit.traits.cksum_types
             if not changes["cksum_types"]:
@@ -242,31 +247,32 @@ class ObjectHandlers(ObjectStore, tree="obdfilter.{name}"):
 
     @handles(OST_STATFS)
     def statfs(self, req: ServerRequest) -> Steps[Message]:
-        """How full this OST is: what clients hold dirty, and what is pending, is not available.
-
-        To an MDT neither is what is kept for objects it may yet ask for (ofd_statfs).
-        """
+        """How full this OST is; to an MDT, what is kept for objects to be made is not free."""
         yield from self.at(points.OST_STATFS_NET)
-        now = self.osd.statfs()
-        grants = self.grants
-        held = -(-(grants.tot_dirty + grants.tot_pending) // now.bsize)
-        if req.export.granted(OBD_CONNECT_MDS):
-            held += grants.own.granted // now.bsize
+        kept = self.grants.own.granted if req.export.granted(OBD_CONNECT_MDS) else 0
+        now = self.space(kept)
+        state = OS_STATE_DEGRADED if self.degraded else 0
         self.count(req, "statfs")
         return req.reply(
             obd_statfs=ObdStatfs(
                 type=0xEF53,
                 blocks=now.blocks,
                 bfree=now.bfree,
-                bavail=max(now.bavail - held, 0),
+                bavail=now.bavail,
                 files=now.files,
                 ffree=now.ffree,
                 bsize=now.bsize,
                 namelen=255,
                 maxbytes=MAXBYTES,
-                state=OS_STATE_READONLY if self.osd.readonly else 0,
+                state=state | (OS_STATE_READONLY if self.osd.readonly else 0),
             )
         )
+
+    def space(self, kept: int = 0) -> Statfs:
+        """What clients hold dirty, and what is pending, is not available (ofd_statfs)."""
+        now, grants = self.osd.statfs(), self.grants
+        held = -(-(grants.tot_dirty + grants.tot_pending) // now.bsize) + kept // now.bsize
+        return msgspec.structs.replace(now, bavail=max(now.bavail - held, 0))
 
     @handles(OST_SYNC)
     def sync(self, req: ServerRequest) -> Steps[Message]:
@@ -277,6 +283,16 @@ class ObjectHandlers(ObjectStore, tree="obdfilter.{name}"):
         return req.reply(ost_body=req["ost_body"])
 
     # ---- parameters
+
+    degraded = Param.flag(False, help="new files pass it over where there are others")
+    brw_size_bytes = Param.size_mb(
+        MAX_BRW, file="brw_size", low=1, high=MAX_BRW // MIB, help="the largest BRW of new clients"
+    )
+
+    @Param.computed(file="last_id", help="the last object that was made, by sequence")
+    def last_ids(self) -> str:
+        """Of sequence 0, which has the objects of MDT0000."""
+        return f"0x0:{self.last_id}\n"
 
     @Param.computed(unit="bytes", help="grant promised to clients")
     def tot_granted(self) -> int:

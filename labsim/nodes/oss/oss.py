@@ -5,6 +5,7 @@ Knows which services an OSS runs, not what they do. Stands for lustre/ost (ost_h
 
 from __future__ import annotations
 
+from labsim.net.ptlrpc import ServiceFiles
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.globals import Device
 from labsim.nodes.oss.brw import Ofd
@@ -17,6 +18,17 @@ from labsim.wire.constants import (
     OST_IO_PORTAL,
     OST_REQUEST_PORTAL,
 )
+
+SERVICES = (
+    ("ost", OST_REQUEST_PORTAL, 64),
+    ("ost_io", OST_IO_PORTAL, 64),
+    ("ost_create", OST_CREATE_PORTAL, 2),
+)
+"""(name, request portal, threads)."""
+
+
+class OssService(ServiceFiles, tree="ost.OSS.{name}"):
+    """One service's files."""
 
 
 class Oss(Server):
@@ -45,7 +57,7 @@ class Oss(Server):
 
     def open_portals(self) -> None:
         """The services of an OSS."""
-        self.serve("ost", OST_REQUEST_PORTAL, OSC_REPLY_PORTAL)
-        self.serve("ost_io", OST_IO_PORTAL, OSC_REPLY_PORTAL)
-        self.serve("ost_create", OST_CREATE_PORTAL, OSC_REPLY_PORTAL, threads=2)
+        for name, portal, threads in SERVICES:
+            service = self.serve(name, portal, OSC_REPLY_PORTAL, threads)
+            self.show_service(service, self.make(OssService, service))
         self.serve("ldlm_canceld", LDLM_CANCEL_REQUEST_PORTAL, LDLM_CANCEL_REPLY_PORTAL)

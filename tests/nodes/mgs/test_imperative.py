@@ -92,7 +92,8 @@ def test_a_client_without_imperative_recovery_is_counted() -> None:
         cluster.run(client.start())
         live = said(cluster, "mgs", "lctl get_param -n mgs.MGS.live.lustre")
         assert "state: partial\n    nonir_clients: 1" in live
-        assert "imperative_recovery: DISABLED" in said(cluster, "c0", "lctl get_param mgc.*.*")
+        told = said(cluster, "c0", "lctl get_param mgc.*.ir_state")
+        assert "imperative_recovery: DISABLED" in told
         cluster.run(client.stop())
         live = said(cluster, "mgs", "lctl get_param -n mgs.MGS.live.lustre")
         assert "state: full\n    nonir_clients: 0" in live

@@ -1,7 +1,7 @@
 """The files of a client device about its import: what shows it, and what makes it connect anew.
 
 Does not know what the device is for. Stands for lprocfs_import_seq_show (lprocfs_status.c) and
-ldebugfs_import_seq_write (lproc_ptlrpc.c), shared by mdc and osc.
+ldebugfs_import_seq_write (lproc_ptlrpc.c), shared by mgc, mdc and osc.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Any
 
 from labsim.base.component import Component
 from labsim.base.errors import InputError, LustreError
+from labsim.base.grammar import kstrto
 from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
-from labsim.net.ptlrpc import HISTORY, Import, State
+from labsim.net.ptlrpc import HISTORY, Import, Request, State
+from labsim.runtime.ports import Steps
+from labsim.wire.opcodes import OBD_PING
 
 CONNECTION = "connection="
 
@@ -33,19 +36,38 @@ FLAG_NAMES = (
     "bulk_mbits", "compact_obdo", "second_flags",
 )  # fmt: skip
 """Names of the OBD_CONNECT_* flags from bit 0 on (obd_connect_names)."""
+FLAG_NAMES2 = (
+    "file_secctx", "lockaheadv2", "dir_migrate", "sum_statfs", "overstriping", "flr", "wbc",
+    "lock_convert", "archive_id_array",
+)  # fmt: skip
+"""The same of OBD_CONNECT2_*."""
 
 
-def flag_names(flags: int) -> list[str]:
+def flag_names(flags: int, flags2: int) -> list[str]:
     """The names of the connect flags that are set."""
-    return [name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1]
+    first = [name for bit, name in enumerate(FLAG_NAMES) if flags >> bit & 1]
+    return first + [name for bit, name in enumerate(FLAG_NAMES2) if flags2 >> bit & 1]
 
 
-class ImportFiles(Component):
-    """Shows `self.imp`; `self.stats` counts its requests."""
+class ImportShown(Component):
+    """Shows `self.imp`."""
 
     imp: Import
-    stats: Any
-    active: bool
+
+    @Param.computed(help="what was agreed on when it connected")
+    def connect_flags(self) -> str:
+        """The numbers, then a name a line (lprocfs_connect_flags_seq_show)."""
+        data, mounted = self.imp.connect_data, self.mounted
+        rows = [f"flags={data.connect_flags:#x}"]
+        if mounted is None or mounted.rule(self.declared["connect_flags"]).style != "single":
+            rows.append(f"flags2={data.connect_flags2:#x}")
+        rows += flag_names(data.connect_flags, data.connect_flags2)
+        return "".join(f"{row}\n" for row in rows)
+
+    @Param.trigger(help="ping the target")
+    def ping(self, text: str) -> Steps[None]:
+        """Whatever is written; EAGAIN where it is not connected (ptlrpc_obd_ping)."""
+        yield from self.imp.call(Request(OBD_PING, no_resend=True, no_delay=True))
 
     @Param.computed(
         file="import", access="rw", help="the import: state, connect data, requests, transactions"
@@ -78,48 +100,20 @@ class ImportFiles(Component):
             rows.append(f" - [ {date_s}, {State(state).name} ]\n")
         return "".join(rows)
 
-    def set_active(self, value: bool) -> None:
-        """Switch the import off, failing what is under way; or on again, knowing nothing."""
-        self.active = value
-        if value:
-            self.imp.activate()
-        else:
-            self.imp.deactivate()
-
-    @Param.computed(help="what requests took, by portal, and how far the server is")
-    def timeouts(self) -> str:
-        """The estimates of adaptive timeouts (lprocfs_timeouts_seq_show); dates in seconds."""
-        imp = self.imp
-        now_s = imp.rpc.now_s
-        heard_s = now_s - (imp.rpc.env.now - imp.last_reply_ns) // NS_PER_S
-        rows = [f"{'last reply':<10} : {heard_s}, {self._ago(now_s - heard_s)} ago\n"]
-        shown = {"network": imp.times.network}
-        shown |= {f"portal {portal:<2}": one for portal, one in imp.times.portals.items()}
-        for name, one in shown.items():
-            bins = "".join(f"{value:3} " for value in one.bins)
-            when = f"(at {one.worst_at_s}, {self._ago(now_s - one.worst_at_s)} ago)"
-            current = one.get(imp.rpc.timeouts)
-            rows.append(f"{name:<10} : cur {current:3}  worst {one.worst:3} {when} {bins}\n")
-        return "".join(rows)
-
-    def _ago(self, seconds: int) -> str:
-        """As 1034s, or 0d0h17m14s where the dialect says "dhms" (DHMS_FMT)."""
-        mounted = self.mounted
-        if mounted is None or mounted.rule(self.declared["timeouts"]).style != "dhms":
-            return f"{seconds}s"
-        minutes, seconds = divmod(seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours // 24}d{hours % 24}h{minutes:02}m{seconds:02}s"
+    def average_wait(self) -> int:
+        """Microseconds that a request waited for its answer."""
+        return 0
 
     def _head(self) -> list[str]:
         imp, data = self.imp, self.imp.connect_data
         version = ".".join(str(data.version >> shift & 255) for shift in (24, 16, 8, 0))
+        names = flag_names(data.connect_flags, data.connect_flags2)
         return [
             "import:\n",
             f"    name: {imp.name}\n",
             f"    target: {imp.target_uuid}\n",
             f"    state: {imp.state.name}\n",
-            f"    connect_flags: [ {', '.join(flag_names(data.connect_flags))} ]\n",
+            f"    connect_flags: [ {', '.join(names)} ]\n",
             "    connect_data:\n",
             f"       flags: {data.connect_flags:#x}\n",
             f"       instance: {data.instance}\n",
@@ -154,14 +148,12 @@ class ImportFiles(Component):
         ]
 
     def _rpcs(self) -> list[str]:
-        waited = dict(self.stats.items()).get("req_waittime")
-        average = waited.total // waited.samples if waited is not None else 0
         return [
             "    rpcs:\n",
             f"       inflight: {len(self.imp.outstanding)}\n",
             "       unregistering: 0\n",
             f"       timeouts: {self.imp.timeouts}\n",
-            f"       avg_waittime: {average} usec\n",
+            f"       avg_waittime: {self.average_wait()} usec\n",
             "    service_estimates:\n",
             f"       services: {self.imp.times.services_s()} sec\n",
             f"       network: {self.imp.times.latency_s()} sec\n",
@@ -170,6 +162,62 @@ class ImportFiles(Component):
             f"       peer_committed: {self.imp.committed}\n",
             f"       last_checked: {self.imp.committed}\n",
         ]
+
+class ImportFiles(ImportShown):
+    """Of an import that counts its requests in `self.stats` and may be switched off."""
+
+    stats: Any
+    active: bool
+
+    @Param.computed(access="rw", unit="bool", help="connect anew whenever the connection is lost")
+    def pinger_recov(self) -> int:
+        """1, unless the pinger is to leave it alone (imp_no_pinger_recover)."""
+        return int(self.imp.pinger_recovers)
+
+    def store_pinger_recov(self, text: str) -> None:
+        """0 or 1."""
+        value = kstrto(text, 10, -(2**31), 2**31 - 1)
+        if value not in (0, 1):
+            raise LustreError(errno.EINVAL, text)
+        self.imp.pinger_recovers = bool(value)
+
+    def average_wait(self) -> int:
+        """Microseconds that a request waited for its answer."""
+        waited = dict(self.stats.items()).get("req_waittime")
+        return waited.total // waited.samples if waited is not None else 0
+
+    def set_active(self, value: bool) -> None:
+        """Switch the import off, failing what is under way; or on again, knowing nothing."""
+        self.active = value
+        if value:
+            self.imp.activate()
+        else:
+            self.imp.deactivate()
+
+    @Param.computed(help="what requests took, by portal, and how far the server is")
+    def timeouts(self) -> str:
+        """The estimates of adaptive timeouts (lprocfs_timeouts_seq_show); dates in seconds."""
+        imp = self.imp
+        now_s = imp.rpc.now_s
+        heard_s = now_s - (imp.rpc.env.now - imp.last_reply_ns) // NS_PER_S
+        rows = [f"{'last reply':<10} : {heard_s}, {self._ago(now_s - heard_s)} ago\n"]
+        shown = {"network": imp.times.network}
+        shown |= {f"portal {portal:<2}": one for portal, one in imp.times.portals.items()}
+        for name, one in shown.items():
+            bins = "".join(f"{value:3} " for value in one.bins)
+            when = f"(at {one.worst_at_s}, {self._ago(now_s - one.worst_at_s)} ago)"
+            current = one.get(imp.rpc.timeouts)
+            rows.append(f"{name:<10} : cur {current:3}  worst {one.worst:3} {when} {bins}\n")
+        return "".join(rows)
+
+    def _ago(self, seconds: int) -> str:
+        """As 1034s, or 0d0h17m14s where the dialect says "dhms" (DHMS_FMT)."""
+        mounted = self.mounted
+        if mounted is None or mounted.rule(self.declared["timeouts"]).style != "dhms":
+            return f"{seconds}s"
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours // 24}d{hours % 24}h{minutes:02}m{seconds:02}s"
 
 
 class IdleFiles(ImportFiles):
