@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from labsim.base.ids import Fid
 from labsim.pure.codec import Kind, Op
-from labsim.wire import numbers_then, opcodes, registry
+from labsim.wire import constants, numbers_then, opcodes, registry
 from labsim.wire.buffers import BUFFERS, Buffer, One, Reint, Several
 from labsim.wire.eras import DECLARED, Era
 from labsim.wire.formats import FORMATS, FORMATS_IN, INTENTS, OPCODES, REINTS, Format
@@ -120,6 +120,18 @@ def fields_of(cls: Any) -> tuple[Field, ...]:
     return tuple(sorted(found, key=lambda field: field.offset))
 
 
+FLAGS = {
+    "lock_flags": "LDLM_FL_", "valid": "OBD_MD_", "bits": "MDS_INODELOCK_", "flags": "OBD_BRW_",
+    "mdt_rec_setattr.valid": "MDS_ATTR_",
+}  # fmt: skip
+"""Whose numbers the bits of a field are."""
+
+
+def _flags(struct: str, name: str, bits: int) -> str:
+    prefix = FLAGS.get(f"{struct}.{name}") or FLAGS[name]
+    return " ".join(constants.flag_names(prefix, bits))
+
+
 def _eras(cls: Any, name: str) -> str:
     """What a field is in other eras."""
     said = []
@@ -130,7 +142,7 @@ def _eras(cls: Any, name: str) -> str:
         elif at.renamed.get(name):
             said.append(f"{at.renamed[name]} in {era}")
         if name in at.bits:
-            said.append(f"in {era} without {at.bits[name]:#x}")
+            said.append(f"in {era} without {_flags(cls.table.name, name, at.bits[name])}")
     return ", ".join(said)
 
 
