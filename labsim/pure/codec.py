@@ -244,7 +244,7 @@ def _tail_writer(op: Op) -> Callable[[Any], bytes]:
     if op.table is not None:
         return lambda values: b"".join([value.pack() for value in values])
     if not op.code:
-        return bytes
+        return lambda values: bytes(memoryview(values))  # bytes alone would make some of a number
     if op.make is not None:
         one = struct.Struct("<" + op.code).pack
         return lambda values: b"".join([one(*value) for value in values])
@@ -257,7 +257,7 @@ class _Maker:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.scope: dict[str, Any] = {
-            "_new": object.__new__,
+            "_new": table.factory.__new__,
             "_tuple": tuple.__new__,
             "_tuple_of": tuple,
             "_error": struct.error,
@@ -284,7 +284,9 @@ class _Maker:
             default, line = self._default(op)
             parameters.append(f"{op.name}={default}")
             body.append(f"    self.{op.name} = {line}")
-        return "\n".join([f"def init(self, {', '.join(parameters)}):", *body, "    return"])
+        named = ", ".join(["self", "*", *parameters] if parameters else ["self"])
+        name = self.table.factory.__name__
+        return "\n".join([f"def {name}({named}):", *body, "    return", f"init = {name}"])
 
     def _default(self, op: Op) -> tuple[str, str]:
         """The default in the signature and the expression that is stored."""

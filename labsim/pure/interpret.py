@@ -15,7 +15,8 @@ from labsim.pure.codec import Buffer, Kind, Op, Table
 
 def unpack(table: Table, buffer: Buffer, offset: int = 0, nested: bool = False) -> Any:
     """A new object from the bytes at `offset`; ProtocolError where they do not fit."""
-    value: Any = object.__new__(table.factory)
+    factory: Any = table.factory
+    value = factory.__new__(factory)
     for op in table.ops:
         setattr(value, op.name, _read(op, value, buffer, offset, nested))
     return value
@@ -111,6 +112,6 @@ def _written_tail(op: Op, held: Any) -> bytes:
     if op.table is not None:
         return b"".join([pack(op.table, one) for one in held])
     if not op.code:
-        return bytes(held)
+        return bytes(memoryview(held))
     rows = held if op.make is not None else [(one,) for one in held]
     return b"".join([struct.pack("<" + op.code, *row) for row in rows])

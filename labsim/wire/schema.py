@@ -8,13 +8,11 @@ for lustre_idl.h together with its checks (ptlrpc/wiretest.c).
 
 import sys
 from collections.abc import Mapping
-from types import FunctionType
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Self, get_args, get_origin
 
 from labsim import fast
 from labsim.base.ids import Fid
-from labsim.pure import codec
-from labsim.pure.codec import Buffer, Kind, Op, Table
+from labsim.pure.codec import Kind, Op, Table
 from labsim.wire.eras import Differs
 
 
@@ -232,7 +230,7 @@ BASIC: dict[str, Basic] = {
 
 
 class WireType(type):
-    """The metaclass of `Wire`: annotations in, slots and an op table out."""
+    """The metaclass of `Wire`: annotations in, fields and an op table out."""
 
     table: Table
     second_names: list[Row]
@@ -243,12 +241,15 @@ class WireType(type):
         mcs, name: str, bases: tuple[type, ...], space: dict[str, Any], **given: Any
     ) -> "WireType":
         """Build the class; TypeError where its fields do not add up to `size`."""
-        if not bases:
+        declared = [base for base in bases if isinstance(base, WireType)]
+        if not declared:
             return super().__new__(mcs, name, bases, space)
+        if any(hasattr(base, "table") for base in declared):
+            raise TypeError(f"{name}: a struct is no base of another")
         struct, prefix = given["struct"], given.get("prefix", "")
         fields = _annotations(space)
         ops, also = _flatten(struct, prefix, fields)
-        space["__slots__"] = tuple(fields)
+        space.update(fast.space(fields))
         for name_too, op in also:
             if not name_too.size:
                 space[name_too.field.removeprefix(prefix)] = second_name(op.name)
@@ -258,6 +259,7 @@ class WireType(type):
         if end != given["size"] and not (has_tail and 0 < given["size"] - end < 8):
             raise TypeError(f"{struct}: fields take {end} bytes, {given['size']} declared")
         cls.table = Table(struct, given["size"], tuple(ops), cls)
+        fast.settle(cls)
         cls.second_names = [
             Row(name_too.field, op.offset, name_too.size or op.size) for name_too, op in also
         ]
@@ -281,14 +283,6 @@ class WireType(type):
         """Lustre's field names with offset and size; second names right after the first."""
         found = [Row(op.field, op.offset, op.size) for op in cls.table.ops if op.field]
         return sorted([*found, *cls.second_names], key=lambda row: row.offset)
-
-    def generate(cls, what: Literal["init", "pack", "unpack", "copy"]) -> None:
-        """Put a generated function in place of the stand-in that asked for it."""
-        function: Any = fast.generate(cls.table, what)
-        name = {"init": "__init__", "copy": "_copy"}.get(what, what)
-        if what == "unpack" and isinstance(function, FunctionType):
-            function = staticmethod(function)  # a native one is no method by itself
-        setattr(cls, name, function)
 
 
 def _annotations(space: dict[str, Any]) -> dict[str, Any]:
@@ -387,7 +381,7 @@ def _tail_op(name: str, field: str, offset: int, tail: Tail) -> Op:
     return made._replace(code=scalar.code, size=tail.least * scalar.size)
 
 
-class Wire(metaclass=WireType):
+class Wire(fast.Struct, metaclass=WireType):
     """The base of every wire struct: `class LuExtent(Wire, struct="lu_extent", size=16)`.
 
     Fields are given by keyword; what is not given is zero, empty, or a fresh nested struct.
@@ -395,53 +389,6 @@ class Wire(metaclass=WireType):
     """
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, **fields: Any) -> None:
-        type(self).generate("init")
-        self.__init__(**fields)  # type: ignore[misc]
-
-    def pack(self) -> bytes:
-        """The bytes, little endian. ValueError names a field that its type cannot hold."""
-        type(self).generate("pack")
-        return self.pack()
-
-    @classmethod
-    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
-        """Read the struct at `offset`; what comes after it is not looked at, unless it has a tail.
-
-        ProtocolError names struct, field and offset where it does not fit.
-        """
-        cls.generate("unpack")
-        return cls.unpack(buffer, offset)
-
-    def packed_size(self) -> int:
-        """How many bytes `pack` makes."""
-        table = type(self).table
-        last = table.tail
-        return table.size if last is None else codec.tail_end(last, getattr(self, last.name))
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed; nested structs are shared, not copied."""
-        other = self._copy()
-        for name, value in changes.items():
-            setattr(other, name, value)
-        return other
-
-    def _copy(self) -> Self:
-        type(self).generate("copy")
-        return self._copy()
-
-    @staticmethod
-    def _state(value: Any) -> Any:
-        cls = type(value)
-        cls._state = staticmethod(codec.state_of(cls.table))
-        return cls._state(value)
-
-    def __eq__(self, other: object) -> bool:
-        if other.__class__ is not self.__class__:
-            return NotImplemented
-        return bool(self._state(self) == self._state(other))
 
     def __repr__(self) -> str:
         """Only the fields that differ from their default."""
@@ -452,3 +399,12 @@ class Wire(metaclass=WireType):
             if getattr(self, op.name) != getattr(plain, op.name)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __reduce__(self) -> Any:
+        """What makes a copy or a pickle of it."""
+        held = {op.name: getattr(self, op.name) for op in type(self).table.ops}
+        return _again, (type(self), held)
+
+
+def _again(cls: type[Wire], held: dict[str, Any]) -> Wire:
+    return cls().replace(**held)

@@ -89,12 +89,18 @@ int slot_of(PyTypeObject *factory, PyObject *name, Py_ssize_t *slot)
     return result;
 }
 
-static int get_slot(PyTypeObject *factory, PyObject *op, Py_ssize_t *slot)
+/* The attribute of a row, interned: most names are found by their address. */
+static int get_name(PyObject *op, struct row *row)
 {
-    PyObject *name = PyObject_GetAttrString(op, "name");
-    int result = name == NULL ? -1 : slot_of(factory, name, slot);
-    Py_XDECREF(name);
-    return result;
+    row->name = PyObject_GetAttrString(op, "name");
+    if (row->name == NULL || !PyUnicode_CheckExact(row->name)) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "an op's name");
+        }
+        return -1;
+    }
+    PyUnicode_InternInPlace(&row->name);
+    return 0;
 }
 
 /* ---- rows ---- */
@@ -130,6 +136,20 @@ static int set_nothing(struct row *row)
     return zeros == NULL ? -1 : 0;
 }
 
+/* What an object has after its fixed part if nothing was given. */
+static int set_no_tail(struct row *row)
+{
+    if (row->program == NULL && row->letters[0] == 0) {
+        row->nothing = PyBytes_FromStringAndSize(NULL, 0);
+        return row->nothing == NULL ? -1 : 0;
+    }
+    PyTypeObject *make = row->make;
+    row->make = NULL;
+    int result = set_nothing(row);
+    row->make = make;
+    return result;
+}
+
 static int get_program(struct state *state, PyObject *op, struct row *row)
 {
     PyObject *table = PyObject_GetAttrString(op, "table");
@@ -161,7 +181,9 @@ static int find_integer(PyObject *ops, PyObject *path, size_t base, struct row *
             found = true;
             if (dot < 0) {
                 letter letters[LETTERS];
-                result = get_letters(op, letters) == 1 ? 0 : -1;
+                size_t kind = TAIL;
+                result = get_size(op, "kind", &kind) == 0 && kind == INT &&
+                                 get_letters(op, letters) == 1 ? 0 : -1;
                 row->selector = base + offset;
                 row->selector_letter = letters[0];
             } else {
@@ -264,21 +286,10 @@ static int row_details(struct state *state, PyObject *op, PyObject *ops, struct 
         row->parts = (uint32_t)letters;
         row->counted = given;
         row->step = (uint32_t)(row->program != NULL ? row->program->size : needed ? needed : 1);
-        return row->program != NULL || row->make != NULL || letters < 2 ? 0 : unfit(op, "its code");
+        return row->program != NULL || row->make != NULL || letters < 2 ? set_no_tail(row)
+                                                                        : unfit(op, "its code");
     default:
         return row->kind <= TAIL ? 0 : unfit(op, "its kind");
-    }
-}
-
-/* A row of one integer becomes a cell. */
-static void row_to_cell(Program *program, const struct row *row)
-{
-    struct cell *cell = &program->cells[program->cell_count++];
-    cell->offset = (uint32_t)row->offset;
-    cell->slot = (uint32_t)row->slot;
-    cell->letter = row->letters[0];
-    if (row->offset == 0) {
-        program->first = row->slot;
     }
 }
 
@@ -290,7 +301,7 @@ static int row_compile(struct state *state, Program *program, PyObject *ops, Py_
     PyObject *op = PyTuple_GET_ITEM(ops, at);
     size_t kind;
     if (get_size(op, "kind", &kind) < 0 || get_size(op, "offset", &row->offset) < 0 ||
-        get_size(op, "size", &row->size) < 0 || get_slot(program->factory, op, &row->slot) < 0) {
+        get_size(op, "size", &row->size) < 0 || get_name(op, row) < 0) {
         return -1;
     }
     row->kind = (enum kind)kind;
@@ -301,37 +312,93 @@ static int row_compile(struct state *state, Program *program, PyObject *ops, Py_
     if (row_details(state, op, ops, row) < 0) {
         return -1;
     }
-    if (row->kind == INT) {
-        row_to_cell(program, row);
-        program->row_count--;
-        memset(row, 0, sizeof *row);
+    row->slot = row->kind == INT ? 0 : program->slots++;
+    if (row->kind == TEXT) {
+        program->texts[program->text_count++] = row;
+    } else if (row->kind == STRUCT || row->kind == UNION || row->kind == TAIL) {
+        program->apart[program->apart_count++] = row;
+    } else {
+        return 0;
+    }
+    if (row->kind != STRUCT || !row->program->plain) {
+        program->plain = false;
     }
     return 0;
 }
 
 /* ---- programs ---- */
 
-static int program_fill(struct state *state, Program *self, PyObject *ops)
+/* A table of rows by the address of their names. */
+static int names_fill(Program *self)
 {
-    size_t count = (size_t)PyTuple_GET_SIZE(ops), end = 0;
-    self->zero = PyLong_FromLong(0);
-    self->rows = PyMem_Calloc(count + 1, sizeof *self->rows);
-    self->cells = PyMem_Calloc(count + 1, sizeof *self->cells);
-    if (self->rows == NULL || self->cells == NULL) {
+    size_t room = 8;
+    while (room < 2 * self->row_count) {
+        room *= 2;
+    }
+    self->names = PyMem_Calloc(room, sizeof *self->names);
+    if (self->names == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    self->names_mask = room - 1;
+    for (size_t index = 0; index < self->row_count; index++) {
+        struct row *row = &self->rows[index];
+        if (row_named(self, row->name) != NULL) {
+            return unfit(self->table, "a name that it has twice");
+        }
+        size_t at = ((uintptr_t)row->name >> 4) & self->names_mask;
+        while (self->names[at] != NULL) {
+            at = (at + 1) & self->names_mask;
+        }
+        self->names[at] = row;
+    }
+    return 0;
+}
+
+struct row *row_named(const Program *program, PyObject *name)
+{
+    size_t at = ((uintptr_t)name >> 4) & program->names_mask;
+    for (; program->names[at] != NULL; at = (at + 1) & program->names_mask) {
+        if (program->names[at]->name == name) {
+            return program->names[at];
+        }
+    }
+    for (size_t index = 0; !PyUnicode_CHECK_INTERNED(name) && index < program->row_count; index++) {
+        if (PyUnicode_Compare(program->rows[index].name, name) == 0) {
+            return &program->rows[index];
+        }
+    }
+    return NULL;
+}
+
+static int program_fill(struct state *state, Program *self, PyObject *ops)
+{
+    size_t count = (size_t)PyTuple_GET_SIZE(ops), end = 0;
+    self->rows = PyMem_Calloc(count + 1, sizeof *self->rows);
+    self->apart = PyMem_Calloc(count + 1, sizeof *self->apart);
+    self->texts = PyMem_Calloc(count + 1, sizeof *self->texts);
+    if (self->rows == NULL || self->apart == NULL || self->texts == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->plain = true;
     for (Py_ssize_t at = 0; at < (Py_ssize_t)count; at++) {
         if (row_compile(state, self, ops, at, &end) < 0) {
             return -1;
         }
     }
-    struct row *last = self->row_count > 0 ? &self->rows[self->row_count - 1] : NULL;
+    struct row *last = count > 0 ? &self->rows[count - 1] : NULL;
     if (last != NULL && last->kind == TAIL) {
         self->tail = last;
-        return self->size < last->offset ? unfit(self->table, "its size") : 0;
     }
-    return end == self->size ? 0 : unfit(self->table, "its size is not that of its rows");
+    if (self->tail == NULL ? end != self->size : self->size < last->offset) {
+        return unfit(self->table, "its size is not that of its rows");
+    }
+    self->fixed = self->tail == NULL ? self->size : last->offset;
+    if (count > 0 && self->rows[0].kind == INT && self->rows[0].letters[0] == 4) {
+        self->first = &self->rows[0];
+    }
+    return names_fill(self);
 }
 
 static Program *program_new(struct state *state, PyObject *table)
@@ -348,7 +415,8 @@ static Program *program_new(struct state *state, PyObject *table)
     if (self->factory == NULL || ops == NULL) {
         result = -1;
     } else if (!PyType_Check((PyObject *)self->factory) || !PyTuple_Check(ops) ||
-               !PyType_HasFeature(self->factory, Py_TPFLAGS_HEAPTYPE)) {
+               !PyType_IsSubtype(self->factory, state->struct_type) ||
+               !struct_is_plain_class(self->factory)) {
         unfit(table, "no table");
     } else if (get_size(table, "size", &self->size) == 0) {
         result = program_fill(state, self, ops);
@@ -383,6 +451,7 @@ static int program_traverse(Program *self, visitproc visit, void *arg)
     Py_VISIT(self->twins[1]);
     for (size_t at = 0; at < self->row_count; at++) {
         struct row *row = &self->rows[at];
+        Py_VISIT(row->name);
         Py_VISIT(row->nothing);
         Py_VISIT(row->make);
         Py_VISIT(row->program);
@@ -399,6 +468,7 @@ static void program_dealloc(Program *self)
     PyObject_GC_UnTrack(self);
     for (size_t at = 0; at < self->row_count; at++) {
         struct row *row = &self->rows[at];
+        Py_CLEAR(row->name);
         Py_CLEAR(row->nothing);
         Py_CLEAR(row->make);
         Py_CLEAR(row->program);
@@ -407,9 +477,13 @@ static void program_dealloc(Program *self)
         }
         PyMem_Free(row->choices);
     }
+    while (self->free_count > 0) {
+        PyObject_GC_Del(self->free[--self->free_count]);
+    }
     PyMem_Free(self->rows);
-    PyMem_Free(self->cells);
-    Py_CLEAR(self->zero);
+    PyMem_Free(self->apart);
+    PyMem_Free(self->texts);
+    PyMem_Free(self->names);
     Py_CLEAR(self->table);
     Py_CLEAR(self->generate);
     Py_CLEAR(self->factory);

@@ -33,7 +33,7 @@ static int part_records(struct state *state, PyObject *records, struct part *par
         choice->value = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(pair, 0));
         choice->program = program_of(state, PyTuple_GET_ITEM(pair, 1));
         if (choice->program == NULL || choice->program->size != part->size ||
-            choice->program->tail != NULL || choice->program->first == 0) {
+            choice->program->tail != NULL || choice->program->first == NULL) {
             result = -1;
         }
     }

@@ -35,7 +35,7 @@ typedef struct {
     PyObject *layouts;   /* address of a tuple of buffers -> its layout */
     struct layout *last; /* the one of them that was asked for last */
     Py_ssize_t slots[SLOTS];
-    Py_ssize_t status; /* the slot of the body's status */
+    struct row *status; /* of the body */
 } Messages;
 
 static PyObject **slot_at(Messages *self, PyObject *message, enum slot slot)
@@ -311,8 +311,8 @@ static Program *record_for(const struct part *part, PyObject *value)
         Program *program = part->choices[index].program;
         if (Py_IS_TYPE(value, program->factory)) {
             uint8_t opcode[4];
-            PyObject *held = *(PyObject **)((char *)value + program->first);
-            bool fits = int_write(opcode, 4, held);
+            bool fits = ((Struct *)value)->program == program &&
+                        struct_peek((Struct *)value, program->first, opcode);
             return fits && record_of(part, wire_load(opcode, 4)) == program ? program : NULL;
         }
     }
@@ -381,7 +381,8 @@ static int failed(Messages *self, PyObject *body)
 {
     uint8_t bytes[4];
     if (body == NULL || !Py_IS_TYPE(body, self->body->factory) ||
-        !int_write(bytes, -4, *(PyObject **)((char *)body + self->status))) {
+        ((Struct *)body)->program != self->body ||
+        !struct_peek((Struct *)body, self->status, bytes)) {
         return -1;
     }
     return wire_load_signed(bytes, 4) < 0;
@@ -583,7 +584,10 @@ static int messages_fill(Messages *self, PyObject *table, PyObject *twins)
         result = -1;
     }
     if (result == 0) {
-        result = slot_of(self->body->factory, status, &self->status);
+        self->status = row_named(self->body, status);
+        bool signed32 = self->status != NULL && self->status->kind == INT &&
+                        self->status->letters[0] == -4;
+        result = signed32 ? 0 : -1;
     }
     for (int at = 0; result == 0 && at < TWINS; at++) {
         self->twins[at] = Py_NewRef(PyTuple_GET_ITEM(twins, at));

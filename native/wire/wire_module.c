@@ -1,33 +1,6 @@
 /* The module labsim._wire: its functions, its state. */
 #include "wire_program.h"
 
-#include <string.h>
-
-/* generate(table, what): as labsim.pure.codec.generate, pack and unpack in C. */
-static PyObject *generate(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    struct state *state = PyModule_GetState(module);
-    if (count != 2 || !PyUnicode_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "generate(table, what)");
-        return NULL;
-    }
-    bool pack = PyUnicode_CompareWithASCIIString(args[1], "pack") == 0;
-    bool unpack = PyUnicode_CompareWithASCIIString(args[1], "unpack") == 0;
-    if (pack || unpack) {
-        Program *program = program_of(state, args[0]);
-        if (program != NULL) {
-            PyObject *made = pack ? packer_new(state, program) : unpacker_new(state, program);
-            Py_DECREF(program);
-            return made;
-        }
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return NULL;
-        }
-        PyErr_Clear(); /* no table that C can run */
-    }
-    return PyObject_Vectorcall(state->generate, args, (size_t)count, NULL);
-}
-
 static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
 {
     *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
@@ -41,9 +14,11 @@ static int module_exec(PyObject *module)
     state->generate = twin == NULL ? NULL : PyObject_GetAttrString(twin, "generate");
     Py_XDECREF(twin);
     state->programs = PyDict_New();
-    if (state->generate == NULL || state->programs == NULL ||
+    state->types = PyDict_New();
+    if (state->generate == NULL || state->programs == NULL || state->types == NULL ||
         add_type(module, &program_spec, &state->program_type) < 0 ||
-        add_type(module, &packer_spec, &state->packer_type) < 0 ||
+        add_type(module, &struct_spec, &state->struct_type) < 0 ||
+        add_type(module, &field_spec, &state->field_type) < 0 ||
         add_type(module, &messages_spec, &state->messages_type) < 0) {
         return -1;
     }
@@ -54,11 +29,13 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     struct state *state = PyModule_GetState(module);
     Py_VISIT(state->program_type);
-    Py_VISIT(state->packer_type);
+    Py_VISIT(state->struct_type);
+    Py_VISIT(state->field_type);
     Py_VISIT(state->unpacker_type);
     Py_VISIT(state->messages_type);
     Py_VISIT(state->generate);
     Py_VISIT(state->programs);
+    Py_VISIT(state->types);
     return 0;
 }
 
@@ -66,11 +43,13 @@ static int module_clear(PyObject *module)
 {
     struct state *state = PyModule_GetState(module);
     Py_CLEAR(state->program_type);
-    Py_CLEAR(state->packer_type);
+    Py_CLEAR(state->struct_type);
+    Py_CLEAR(state->field_type);
     Py_CLEAR(state->unpacker_type);
     Py_CLEAR(state->messages_type);
     Py_CLEAR(state->generate);
     Py_CLEAR(state->programs);
+    Py_CLEAR(state->types);
     return 0;
 }
 
@@ -80,8 +59,8 @@ static void module_free(void *module)
 }
 
 static PyMethodDef functions[] = {
-    {"generate", (PyCFunction)(void (*)(void))generate, METH_FASTCALL,
-     "generate(table, what): as labsim.pure.codec.generate; pack and unpack in C."},
+    {"space", fields_space, METH_O, "space(names): as labsim.pure.structs.space."},
+    {"settle", fields_settle, METH_O, "settle(cls): as labsim.pure.structs.settle."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,4 @@
-/* Runs the op table of one struct: bytes to a Python object and back; see wire_program.h.
+/* Runs the op table of one struct: bytes to a wire object and back; see wire_program.h.
  *
  * The documentation stands in the twin, labsim/pure/codec.py. C does what is usual; whatever does
  * not fit, bytes as well as objects, is left to the twin, whose errors name struct and field. So
@@ -23,21 +23,6 @@ letter letter_of(Py_UCS4 character)
     case 'q': return -8;
     default: return 0;
     }
-}
-
-/* Most integers on the wire are zero; asking Python for that one takes longest. */
-static inline PyObject *cell_read(PyObject *zero, const uint8_t *at, letter letter)
-{
-    if (letter > 0) {
-        uint64_t value = wire_load(at, (unsigned)letter);
-        if (value == 0) {
-            return Py_NewRef(zero);
-        }
-        if (value <= LONG_MAX) {
-            return PyLong_FromLong((long)value);
-        }
-    }
-    return int_read(at, letter);
 }
 
 PyObject *int_read(const uint8_t *at, letter letter)
@@ -210,11 +195,12 @@ static PyObject *no_tail(const struct row *row)
     return bytes ? PyBytes_FromStringAndSize(NULL, 0) : PyTuple_New(0);
 }
 
-/* One attribute's value; the fixed part is there. */
-static PyObject *row_read(const struct row *row, const uint8_t *base, size_t left, bool nested)
+PyObject *row_value(const struct row *row, const uint8_t *base)
 {
     const uint8_t *at = base + row->offset;
     switch (row->kind) {
+    case INT:
+        return int_read(at, row->letters[0]);
     case INTS:
     case RECORD:
         if (wire_zero(at, row->size)) {
@@ -225,48 +211,76 @@ static PyObject *row_read(const struct row *row, const uint8_t *base, size_t lef
         return text_read(at, row->size);
     case OCTETS:
         return PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)row->size);
-    case STRUCT:
-        return program_read(row->program, at, left - row->offset, 0, true);
-    case UNION:
-        return union_read(row, base);
-    default:
-        return nested ? no_tail(row) : tail_read(row, base, left - row->offset);
+    case STRUCT: {
+        Struct *inner = struct_alloc(row->program);
+        if (inner != NULL && row->program->plain) {
+            memcpy(struct_bytes(inner), at, row->program->fixed);
+        } else if (inner != NULL) { /* others are read at once: nobody gave one */
+            memset(struct_bytes(inner), 0, row->program->fixed);
+        }
+        return (PyObject *)inner;
     }
+    case UNION:
+        return Py_NewRef(Py_None);
+    default:
+        return Py_NewRef(row->nothing);
+    }
+}
+
+/* What is more than a copy of bytes. `left` bytes are there. */
+static bool row_read(const struct row *row, const uint8_t *base, size_t left, bool nested,
+                     Struct *value)
+{
+    uint8_t *own = struct_bytes(value) + row->offset;
+    PyObject *made;
+    switch (row->kind) {
+    case STRUCT:
+        if (row->program->plain) {
+            return true;
+        }
+        made = program_read(row->program, base + row->offset, left - row->offset, 0, true);
+        break;
+    case UNION:
+        made = union_read(row, base);
+        memset(own, 0, row->size);
+        break;
+    default:
+        made = nested ? no_tail(row) : tail_read(row, base, left - row->offset);
+    }
+    value->slots[row->slot] = made;
+    if (made != NULL) {
+        struct_keep(value, made);
+    }
+    return made != NULL;
 }
 
 PyObject *program_read(Program *program, const uint8_t *bytes, size_t length, size_t offset,
                        bool nested)
 {
-    size_t fixed = program->tail == NULL ? program->size : program->tail->offset;
-    if (!wire_inside(offset, fixed, length)) {
+    if (!wire_inside(offset, program->fixed, length)) {
         return NULL;
     }
-    PyTypeObject *type = program->factory;
-    PyObject *value = type->tp_alloc(type, 0);
+    Struct *value = struct_alloc(program);
     if (value == NULL) {
         return NULL;
     }
     const uint8_t *base = bytes + offset;
-    const struct cell *cells_end = program->cells + program->cell_count;
-    for (const struct cell *cell = program->cells; cell < cells_end; cell++) {
-        PyObject *one = cell_read(program->zero, base + cell->offset, cell->letter);
-        *(PyObject **)((char *)value + cell->slot) = one;
-        if (one == NULL) {
-            goto failed;
+    uint8_t *own = struct_bytes(value);
+    memcpy(own, base, program->fixed);
+    for (size_t at = 0; at < program->text_count; at++) {
+        const struct row *row = program->texts[at];
+        if (!wire_zero(own + row->offset, row->size)) { /* after a NUL nothing is meant */
+            size_t size = wire_text(own + row->offset, row->size);
+            memset(own + row->offset + size, 0, row->size - size);
         }
     }
-    const struct row *end = program->rows + program->row_count;
-    for (const struct row *row = program->rows; row < end; row++) {
-        PyObject *one = row_read(row, base, length - offset, nested);
-        *(PyObject **)((char *)value + row->slot) = one;
-        if (one == NULL) {
-            goto failed;
+    for (size_t at = 0; at < program->apart_count; at++) {
+        if (!row_read(program->apart[at], base, length - offset, nested, value)) {
+            Py_DECREF(value);
+            return NULL;
         }
     }
-    return value;
-failed:
-    Py_DECREF(value);
-    return NULL;
+    return (PyObject *)value;
 }
 
 /* ---- writing ---- */
@@ -307,6 +321,13 @@ bool text_write(PyObject *value, uint8_t *at, size_t room)
     memcpy(at, text, (size_t)size);
     memset(at + size, 0, room - (size_t)size);
     return true;
+}
+
+/* Bytes of a text that was just written. */
+static size_t text_size(PyObject *value)
+{
+    Py_ssize_t size = 0;
+    return PyUnicode_AsUTF8AndSize(value, &size) == NULL ? SIZE_MAX : (size_t)size;
 }
 
 static bool octets_write(PyObject *value, uint8_t *at, size_t room)
@@ -362,46 +383,42 @@ static bool tail_write(const struct row *row, PyObject *value, uint8_t *at, size
     return true;
 }
 
-static bool row_write(const struct row *row, PyObject *value, uint8_t *base, size_t measured,
-                      bool nested)
+bool row_store(const struct row *row, PyObject *value, uint8_t *base, bool exactly)
 {
     uint8_t *at = base + row->offset;
     switch (row->kind) {
+    case INT:
+        return (!exactly || PyLong_CheckExact(value)) && int_write(at, row->letters[0], value);
     case INTS:
-    case RECORD:
-        if (value != NULL && value == row->nothing) {
-            memset(at, 0, row->size);
-            return true;
-        }
-        return ints_write(row->letters, row->kind == INTS, row->count, value, at);
+    case RECORD: /* a list could change later */
+        return (!exactly || PyTuple_Check(value)) &&
+               ints_write(row->letters, row->kind == INTS, row->count, value, at);
     case TEXT:
-        return text_write(value, at, row->size);
+        return text_write(value, at, row->size) &&
+               (!exactly || wire_text(at, row->size) == text_size(value));
     case OCTETS:
-        return octets_write(value, at, row->size);
-    case STRUCT:
-        if (row->program->tail != NULL) { /* not written within another struct */
-            memset(at, 0, row->size);
-        }
-        return value != NULL && program_write(row->program, value, at, row->size, true);
-    case UNION:
-        return union_write(row, value, at);
+        return octets_write(value, at, row->size) &&
+               (!exactly || (size_t)PyBytes_GET_SIZE(value) == row->size);
     default:
-        return nested || tail_write(row, value, at, measured - row->offset);
+        return false;
     }
 }
 
 Py_ssize_t program_measure(Program *program, PyObject *value)
 {
-    if (!Py_IS_TYPE(value, program->factory)) {
+    Struct *self = (Struct *)value;
+    if (!Py_IS_TYPE(value, program->factory) || self->program != program) {
         return -1;
     }
     const struct row *tail = program->tail;
     if (tail == NULL) {
         return (Py_ssize_t)program->size;
     }
-    PyObject *held = *(PyObject **)((char *)value + tail->slot);
-    Py_ssize_t count = held == NULL ? -1
-                       : PyTuple_CheckExact(held) ? PyTuple_GET_SIZE(held)
+    PyObject *held = self->slots[tail->slot];
+    if (held == NULL) {
+        held = tail->nothing;
+    }
+    Py_ssize_t count = PyTuple_CheckExact(held) ? PyTuple_GET_SIZE(held)
                        : PyList_CheckExact(held)  ? PyList_GET_SIZE(held)
                        : PyBytes_CheckExact(held) ? PyBytes_GET_SIZE(held) : -1;
     if (count < 0 || count > (Py_ssize_t)(PY_SSIZE_T_MAX / 2 / tail->step)) {
@@ -410,46 +427,62 @@ Py_ssize_t program_measure(Program *program, PyObject *value)
     return (Py_ssize_t)(tail->offset + (size_t)count * tail->step);
 }
 
-bool program_write(Program *program, PyObject *value, uint8_t *at, size_t measured, bool nested)
+/* What the bytes of an object do not say. */
+static bool odd_write(Struct *self, uint8_t *at)
 {
-    if (!Py_IS_TYPE(value, program->factory)) {
-        return false;
-    }
-    const struct cell *cells_end = program->cells + program->cell_count;
-    for (const struct cell *cell = program->cells; cell < cells_end; cell++) {
-        PyObject *one = *(PyObject **)((char *)value + cell->slot);
-        if (!int_write(at + cell->offset, cell->letter, one)) {
-            return false;
-        }
-    }
-    const struct row *end = program->rows + program->row_count;
-    for (const struct row *row = program->rows; row < end; row++) {
-        if (!row_write(row, *(PyObject **)((char *)value + row->slot), at, measured, nested)) {
+    Py_ssize_t place = 0;
+    PyObject *name, *value;
+    while (PyDict_Next(self->odd, &place, &name, &value)) {
+        const struct row *row = row_named(self->program, name);
+        if (row == NULL || value == (PyObject *)self->program ||
+            !row_store(row, value, at, false)) {
             return false;
         }
     }
     return true;
 }
 
-/* ---- the functions that a class gets ---- */
-
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc call;
-    Program *program;
-} Function;
-
-PyObject *program_twin(Program *program, int which)
+static bool row_write(const struct row *row, PyObject *value, uint8_t *base, size_t measured,
+                      bool nested)
 {
-    if (program->twins[which] == NULL) {
-        program->twins[which] = PyObject_CallFunction(program->generate, "Os", program->table,
-                                                      which == 0 ? "pack" : "unpack");
+    uint8_t *at = base + row->offset;
+    switch (row->kind) {
+    case STRUCT:
+        if (value == NULL) {
+            return true;
+        }
+        if (row->program->tail != NULL) { /* not written within another struct */
+            memset(at, 0, row->size);
+        }
+        return program_write(row->program, value, at, row->size, true);
+    case UNION:
+        return union_write(row, value == NULL ? Py_None : value, at);
+    default:
+        return nested || tail_write(row, value == NULL ? row->nothing : value, at,
+                                    measured - row->offset);
     }
-    return program->twins[which];
 }
 
-static PyObject *ask_twin(Program *program, int which, PyObject *const *args, size_t count,
-                          PyObject *names)
+bool program_write(Program *program, PyObject *value, uint8_t *at, size_t measured, bool nested)
+{
+    Struct *self = (Struct *)value;
+    if (!Py_IS_TYPE(value, program->factory) || self->program != program) {
+        return false;
+    }
+    memcpy(at, struct_bytes(self), program->fixed);
+    for (size_t index = 0; index < program->apart_count; index++) {
+        const struct row *row = program->apart[index];
+        if (!row_write(row, self->slots[row->slot], at, measured, nested)) {
+            return false;
+        }
+    }
+    return self->odd == NULL || odd_write(self, at);
+}
+
+/* ---- the twin ---- */
+
+PyObject *ask_twin(Program *program, int which, PyObject *const *args, size_t count,
+                   PyObject *names)
 {
     if (PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError)) {
@@ -457,132 +490,10 @@ static PyObject *ask_twin(Program *program, int which, PyObject *const *args, si
         }
         PyErr_Clear();
     }
-    PyObject *twin = program_twin(program, which);
-    return twin == NULL ? NULL : PyObject_Vectorcall(twin, args, count, names);
-}
-
-static PyObject *packer_call(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
-{
-    Program *program = ((Function *)self)->program;
-    Py_ssize_t count = PyVectorcall_NARGS(flags);
-    if (count == 1 && names == NULL) {
-        Py_ssize_t size = program_measure(program, args[0]);
-        PyObject *bytes = size < 0 ? NULL : PyBytes_FromStringAndSize(NULL, size);
-        if (bytes != NULL) {
-            if (program_write(program, args[0], (uint8_t *)PyBytes_AS_STRING(bytes),
-                              (size_t)size, false)) {
-                return bytes;
-            }
-            Py_DECREF(bytes);
-        }
+    PyObject **twin = &program->twins[which];
+    if (*twin == NULL) {
+        *twin = PyObject_CallFunction(program->generate, "Os", program->table,
+                                      which == 0 ? "pack" : "unpack");
     }
-    return ask_twin(program, 0, args, (size_t)count, names);
+    return *twin == NULL ? NULL : PyObject_Vectorcall(*twin, args, count, names);
 }
-
-static PyObject *unpacker_call(PyObject *self, PyObject *const *args, size_t flags,
-                               PyObject *names)
-{
-    Program *program = ((Function *)self)->program;
-    Py_ssize_t count = PyVectorcall_NARGS(flags), offset = 0;
-    PyObject *value = NULL;
-    Py_buffer view;
-    if (count == 2 && PyLong_CheckExact(args[1])) {
-        offset = PyLong_AsSsize_t(args[1]); /* negative: an error, or counted from the end */
-    }
-    if (names != NULL || count < 1 || count > 2 || offset < 0 ||
-        (count == 2 && !PyLong_CheckExact(args[1]))) {
-        return ask_twin(program, 1, args, (size_t)count, names);
-    }
-    if (PyBytes_CheckExact(args[0])) {
-        value = program_read(program, (const uint8_t *)PyBytes_AS_STRING(args[0]),
-                             (size_t)PyBytes_GET_SIZE(args[0]), (size_t)offset, false);
-    } else if (plain_bytes(args[0], &view)) {
-        value = program_read(program, view.buf, (size_t)view.len, (size_t)offset, false);
-        PyBuffer_Release(&view);
-    }
-    return value != NULL ? value : ask_twin(program, 1, args, (size_t)count, names);
-}
-
-static PyObject *function_new(PyTypeObject *type, Program *program, vectorcallfunc call)
-{
-    Function *self = (Function *)type->tp_alloc(type, 0);
-    if (self != NULL) {
-        self->call = call;
-        self->program = (Program *)Py_NewRef((PyObject *)program);
-    }
-    return (PyObject *)self;
-}
-
-PyObject *packer_new(struct state *state, Program *program)
-{
-    return function_new(state->packer_type, program, packer_call);
-}
-
-PyObject *unpacker_new(struct state *state, Program *program)
-{
-    return function_new(state->unpacker_type, program, unpacker_call);
-}
-
-static PyObject *packer_bind(PyObject *self, PyObject *object, PyObject *Py_UNUSED(type))
-{
-    return object == NULL || object == Py_None ? Py_NewRef(self) : PyMethod_New(self, object);
-}
-
-/* No tp_clear: a function is as unchangeable as a tuple; its class lets go of it. */
-static int function_traverse(Function *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->program);
-    return 0;
-}
-
-static void function_dealloc(Function *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    Py_CLEAR(self->program);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyMemberDef function_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Function, call), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot packer_slots[] = {
-    {Py_tp_doc, "pack(self) of one struct; see labsim.pure.codec."},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, packer_bind},
-    {Py_tp_members, function_members},
-    {Py_tp_traverse, function_traverse},
-    {Py_tp_dealloc, function_dealloc},
-    {0, NULL},
-};
-
-static PyType_Slot unpacker_slots[] = {
-    {Py_tp_doc, "unpack(buffer, offset=0) of one struct; see labsim.pure.codec."},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_members, function_members},
-    {Py_tp_traverse, function_traverse},
-    {Py_tp_dealloc, function_dealloc},
-    {0, NULL},
-};
-
-#define FUNCTION_FLAGS                                                                          \
-    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |                     \
-     Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE)
-
-PyType_Spec packer_spec = {
-    .name = "labsim._wire.Packer",
-    .basicsize = sizeof(Function),
-    .flags = FUNCTION_FLAGS | Py_TPFLAGS_METHOD_DESCRIPTOR,
-    .slots = packer_slots,
-};
-
-PyType_Spec unpacker_spec = {
-    .name = "labsim._wire.Unpacker",
-    .basicsize = sizeof(Function),
-    .flags = FUNCTION_FLAGS,
-    .slots = unpacker_slots,
-};

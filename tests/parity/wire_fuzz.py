@@ -4,16 +4,19 @@
     python tests/parity/wire_fuzz.py --atheris [libFuzzer's options]
 
 Its seeds are messages that the project makes: one of each format, and structs of every kind. With
-`--module` another build of labsim._wire is tested, one under AddressSanitizer for example.
+`--module` another build of labsim._wire is tested, one under AddressSanitizer for example. An input
+of a third kind says what to do to an object of each codec (`wire_objects`).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 HEAD = 3
@@ -42,6 +45,9 @@ class Fuzzer:
         from labsim.wire.schema import REGISTERED, WireType
 
         registry()
+        sys.path.insert(0, str(Path(__file__).parent))
+        self.objects = importlib.import_module("wire_objects")
+        sys.path.pop(0)
         self.refused = ProtocolError
         self.formats = list(FORMATS.values())
         self.structs: list[Any] = [one for one in REGISTERED.values() if isinstance(one, WireType)]
@@ -69,7 +75,10 @@ class Fuzzer:
             return
         kind, low, high = data[:HEAD]
         number, rest = low | high << 8, data[HEAD:]
-        if kind & 1:
+        if kind & 128:
+            cls = self.structs[number % len(self.structs)]
+            self.objects.run(cls, random.Random(rest), 1 + len(rest) % 6)
+        elif kind & 1:
             self.struct(number % len(self.structs), rest, kind >> 1)
         else:
             hint = None if kind & 4 else self.formats[number % len(self.formats)]
@@ -97,7 +106,7 @@ class Fuzzer:
             assert self.message.decode(raw, request, found.fmt) == found
 
     def seeds(self) -> list[bytes]:
-        """One message of each format and direction, one struct of each kind."""
+        """One message of each format and direction, one struct of each kind, some deeds."""
         made = []
         for number, fmt in enumerate(self.formats):
             for request in (True, False):
@@ -105,6 +114,8 @@ class Fuzzer:
                 made.append(head + _specimen(self.message, fmt, request))
         for number, cls in enumerate(self.structs):
             made.append(bytes([1, number & 255, number >> 8]) + bytes(cls.table.size))
+            if not number % 8:
+                made.append(bytes([128, number & 255, number >> 8, 0]))
         return made
 
 
