@@ -13,6 +13,7 @@ from labsim.base.errors import LustreError
 from labsim.base.payload import tobytes
 from labsim.nodes.client.cred import S_ISGID, S_ISUID, S_IXGRP, Cred
 from labsim.nodes.client.inode import Inode, Stat
+from labsim.nodes.client.lov import parse
 from labsim.nodes.client.mdc_reint import Changes
 from labsim.nodes.client.statfs import CACHE_NS, merge
 from labsim.runtime.ports import Steps
@@ -36,7 +37,9 @@ from labsim.wire.constants import (
 )
 from labsim.wire.ost import ObdStatfs
 
-ENODATA, ENOENT = 61, 2
+ENODATA, ENOENT, EFBIG = 61, 2, 27
+STRIPE_MAXBYTES = 0x1FFFFFFF000
+"""LUSTRE_EXT3_STRIPE_MAXBYTES: of files without objects, and of OSTs that did not say."""
 
 TIMES = MDS_ATTR_ATIME | MDS_ATTR_MTIME
 
@@ -125,6 +128,8 @@ class Attributes:
         started_ns = self.env.now
         valid = MDS_ATTR_MTIME | (MDS_ATTR_FORCE if opened else 0)
         layout = yield from self.layout(inode, cred)
+        if size > self.maxbytes(inode):
+            raise LustreError(EFBIG)
         if opening:
             valid |= MDS_ATTR_SIZE | MDS_ATTR_FROM_OPEN
         elif not layout:
@@ -142,6 +147,17 @@ class Attributes:
             yield from self._setattr(inode, changes, cred)
 
     # ---- striping
+
+    def maxbytes(self, inode: Inode) -> int:
+        """How long a file may be, as far as its layout is known: what its OSTs say they can hold.
+
+        lsm_maxbytes (lov_ea.c): the smallest of them, times the stripes (ll_file_maxbytes).
+        """
+        if not inode.layout:
+            return STRIPE_MAXBYTES
+        stripes = parse(inode.layout).stripes
+        told = [self.data.oscs[one.index].imp.connect_data.maxbytes for one in stripes]
+        return min(one or STRIPE_MAXBYTES for one in told) * len(stripes)
 
     def layout(self, inode: Inode, cred: Cred) -> Steps[bytes]:
         """A file's layout, or a directory's default for new files; empty where there is none."""

@@ -12,11 +12,12 @@ from labsim.base.errors import LustreError
 from labsim.base.payload import Payload
 from labsim.base.units import PAGE_SIZE
 from labsim.nodes.client.cred import MAY_WRITE, S_ISGID, S_ISUID, Cred, check
+from labsim.nodes.client.llite_attrs import STRIPE_MAXBYTES
 from labsim.nodes.client.llite_files import O_APPEND, O_DIRECT, O_DSYNC
 from labsim.nodes.client.walk import Walker
 from labsim.runtime.ports import Steps
 
-EIO, EBADF, EISDIR, EINVAL = 5, 9, 21, 22
+EIO, EBADF, EISDIR, EINVAL, EFBIG = 5, 9, 21, 22, 27
 
 NOT_SIMPLE = O_APPEND | O_DIRECT | O_DSYNC
 SET_ID = S_ISUID | S_ISGID
@@ -101,8 +102,8 @@ class IoCalls:
         if file.closed or not file.writable:
             raise LustreError(EBADF)
         at, length = file.pos if offset is None else offset, len(payload)
-        if at < 0 or at + length > MAX_BYTES:
-            raise LustreError(EINVAL)
+        if at < 0 or at + length > STRIPE_MAXBYTES:
+            yield from self._check_end(file, at, length)
         if not length:
             return 0
         file.wrote = True
@@ -138,6 +139,16 @@ class IoCalls:
         file.failed = False
         return wrote
 
+    def _check_end(self, file: Any, at: int, length: int) -> Steps[None]:
+        """EFBIG for a write behind what a file may hold, however little (vvp_io_write_start)."""
+        if at < 0 or at + length > MAX_BYTES:
+            raise LustreError(EINVAL)
+        inode = file.inode
+        if inode.is_reg and not file.flags & O_APPEND:
+            yield from self.llite.layout(inode, self.cred)
+            if at + length > self.llite.maxbytes(inode):
+                raise LustreError(EFBIG)
+
     def lseek(self, file: Any, offset: int, whence: int = SEEK_SET) -> Steps[int]:
         """System call lseek; the new position."""
         self._check_open(file)
@@ -153,6 +164,10 @@ class IoCalls:
             raise LustreError(EINVAL)
         if not 0 <= base + offset <= MAX_BYTES:
             raise LustreError(EINVAL)
+        if base + offset > STRIPE_MAXBYTES and file.inode.is_reg:
+            yield from self.llite.layout(file.inode, self.cred)
+            if base + offset > self.llite.maxbytes(file.inode):
+                raise LustreError(EINVAL)
         file.pos = base + offset
         self.llite.stats.op("seek")
         return file.pos

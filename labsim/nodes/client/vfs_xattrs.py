@@ -101,6 +101,8 @@ class XattrCalls:
         """Which namespaces this caller may read or write on this inode (xattr_permission)."""
         if want & MAY_WRITE and inode.flags & (LUSTRE_IMMUTABLE_FL | LUSTRE_APPEND_FL):
             raise LustreError(EPERM)
+        if name.startswith("security.") and want & MAY_WRITE and not self.cred.capable:
+            raise LustreError(EPERM)  # cap_inode_setxattr
         if name.startswith(FREE_NAMESPACES):
             return
         refused = EPERM if want & MAY_WRITE else ENODATA

@@ -66,8 +66,8 @@ from labsim.wire.ost import Obdo, ObdStatfs, OstBody
 from labsim.wire.schema import OstId
 
 MAX_BRW = 4 * MIB
-MAXBYTES = 1 << 44
-"""16 TiB: the largest object of ldiskfs with 4 KiB blocks."""
+MAXBYTES = (1 << 32) - 1 << 12
+"""The largest object of ldiskfs with 4 KiB blocks (s_maxbytes): a block less than 16 TiB."""
 OWN_BYTES = 256 << 10
 """Kept for the OST's own files, which ldiskfs writes from its reserved blocks."""
 
