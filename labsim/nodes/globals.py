@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from labsim.base.errors import LustreError
+from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.units import MIB
 from labsim.nodes.debug_files import DebugFiles
@@ -20,6 +21,8 @@ from labsim.runtime.ports import Host, Steps
 
 T = TypeVar("T")
 
+SOCKLND_CREDITS = (8, 0, 256, 256, 256)
+"""peer_credits, those of routers, credits of socklnd (its module's defaults); left; least left."""
 RAM_MB = 8192
 """The memory that a node is taken to have; half of it may hold dirty or cached pages."""
 UINT_MAX = 2**32 - 1
@@ -139,6 +142,22 @@ class Globals(DebugFiles, tree=""):
     def store_stats(self, text: str) -> None:
         """Any write clears them."""
         self.host.lnet.counters.clear()
+
+    @Param.computed(access="rw", help="the node's interfaces, and the credits that are left")
+    def nis(self) -> str:
+        """A line for each (proc_lnet_nis); what an LND takes, it takes at once: none is in use."""
+        rows = [("nid", "status", "alive", "refs", "peer", "rtr", "max", "tx", "min"),
+                ("0@lo", "up", 0, 2, 0, 0, 0, 0, 0),
+                (Nid(self.host.lnet.nid), "up", -1, 1, *SOCKLND_CREDITS)]  # fmt: skip
+        widths = (6, 5, 4, 4, 4, 5, 5, 5)
+        return "".join(
+            f"{nid!s:<24}" + "".join(f" {one:>{n}}" for n, one in zip(widths, rest, strict=True))
+            + "\n"
+            for nid, *rest in rows
+        )  # fmt: skip
+
+    def store_nis(self, text: str) -> None:
+        """Any write makes the least that was left what is left now."""
 
     # ---- fault injection
 

@@ -14,6 +14,7 @@ from labsim.net.lnet import GET, PUT
 from labsim.scenario.cluster import Cluster
 from labsim.wire import cksum
 from labsim.wire.constants import (
+    OBD_CKSUM_ADLER,
     OBD_CKSUM_ALL,
     OBD_CKSUM_CRC32C,
     OBD_CONNECT_SHORTIO,
@@ -110,6 +111,21 @@ def test_checksum_type_is_a_choice(world: World, name: str, kind: int) -> None:
     value = cksum.checksum(kind, bytes(100) + data, [(0, 10_340)])
     assert (sent.flags & 0xF000, sent.nlink) == (cksum.to_flags(kind), value)
     assert world.damaged() == 0
+
+
+@pytest.mark.parametrize(("number", "kinds"), [(0x40B, 0), (0x40C, OBD_CKSUM_ADLER)])
+def test_who_connects_with_fewer_checksums_uses_adler(
+    world: World, number: int, kinds: int
+) -> None:
+    world.arm(world.client, number)
+    world.osc.imp.reconnect()
+    world.run(world.osc.imp.reached())
+    assert world.osc.imp.connect_data.cksum_types == kinds
+    assert world.osc.show_checksum_type() == "[adler] \n"
+    world.write(0, b"abc")
+    sent = world.brws(OST_WRITE)[0]["ost_body"].oa
+    assert sent.flags & 0xF000 == cksum.to_flags(OBD_CKSUM_ADLER)
+    assert sent.nlink == cksum.checksum(OBD_CKSUM_ADLER, b"abc")
 
 
 def test_t10_checksums_came_with_2_12() -> None:

@@ -124,6 +124,15 @@ def test_connect_flags_and_lnet_stats(cluster: Cluster) -> None:
     assert shown(cluster, "c0", "stats").split() == ["0"] * 11
 
 
+def test_the_interfaces_of_a_node(cluster: Cluster) -> None:
+    assert shown(cluster, "oss0", "nis") == (
+        "nid                      status alive refs peer  rtr   max    tx   min\n"
+        "0@lo                         up     0    2    0    0     0     0     0\n"
+        "10.0.2.1@tcp                 up    -1    1    8    0   256   256   256\n"
+    )
+    assert told(cluster, "oss0", "nis=0") == ""
+
+
 def test_ping_and_pinger_recov(cluster: Cluster) -> None:
     imp = cluster.client(0).machine.node.oscs[0].imp  # type: ignore[attr-defined]
     told(cluster, "c0", "osc.*.idle_timeout=0")

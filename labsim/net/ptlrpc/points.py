@@ -23,6 +23,9 @@ PTLRPC_BULK_GET_NET = Point(
 PTLRPC_BULK_PUT_NET = Point(0x504, "a server does not move a bulk", "PTLRPC_BULK_PUT_NET")
 PTLRPC_DROP_RPC = Point(0x505, "a request is lost on its way", "PTLRPC_DROP_RPC")
 PTLRPC_DELAY_SEND = Point(0x506, "a request leaves 5 s after its time is over", "PTLRPC_DELAY_SEND")
+PTLRPC_DELAY_RECOV = Point(
+    0x507, "an MDT does not reach another one: its connect is lost", "PTLRPC_DELAY_RECOV"
+)
 PTLRPC_CLIENT_BULK_CB = Point(
     0x508, "the network says that a bulk has failed", "PTLRPC_CLIENT_BULK_CB"
 )

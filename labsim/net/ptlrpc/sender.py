@@ -21,6 +21,8 @@ from labsim.wire.constants import (
     MSG_RESENT,
     MSGHDR_AT_SUPPORT,
     MSGHDR_CKSUM_INCOMPAT18,
+    OBD_CONNECT_LIGHTWEIGHT,
+    OBD_CONNECT_MDS_MDS,
     PTL_RPC_MSG_REQUEST,
 )
 from labsim.wire.eras import DECLARED
@@ -153,6 +155,8 @@ class Sender:
         """Is the request lost, or on its way only after its time is over?"""
         rpc = self.rpc
         if rpc.faults.hit(points.PTLRPC_DROP_RPC):
+            return True
+        if of_osp(request) and rpc.faults.hit(points.PTLRPC_DELAY_RECOV):
             return True
         if not rpc.faults.hit(points.PTLRPC_DELAY_SEND):
             return False
@@ -312,3 +316,12 @@ class Sender:
         if request.entry is not None:
             request.entry.unlink()
             request.entry = None
+
+
+def of_osp(request: Request) -> bool:
+    """Does an MDT connect to another one, for more than sequences (osp_connect_to_osd)?"""
+    if request.opcode != MDS_CONNECT:
+        return False
+    kind = OBD_CONNECT_MDS_MDS | OBD_CONNECT_LIGHTWEIGHT
+    flags: int = request.fields["connect_data"].connect_flags
+    return flags & kind == OBD_CONNECT_MDS_MDS

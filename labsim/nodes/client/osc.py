@@ -25,6 +25,7 @@ from labsim.nodes.config import TargetInfo
 from labsim.nodes.import_files import IdleFiles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
+    OBD_CKSUM_ADLER,
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
@@ -134,12 +135,17 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
 
     def wanted(self) -> ObdConnectData:
         """What this client asks of the OST."""
+        flags, kinds = WANTED, self.host.kit.traits.cksum_types
+        if self.host.faults.hit(points.OSC_CONNECT_CKSUM):
+            flags, kinds = flags & ~OBD_CONNECT_CKSUM, 0
+        elif self.host.faults.hit(points.OSC_CKSUM_ADLER_ONLY):
+            kinds = OBD_CKSUM_ADLER
         return ObdConnectData(
-            connect_flags=WANTED & ~self.host.kit.traits.connect_unknown,
+            connect_flags=flags & ~self.host.kit.traits.connect_unknown,
             version=self.host.kit.traits.ocd_version,
             index=self.info.index,
             brw_size=4 * MIB,
-            cksum_types=self.host.kit.traits.cksum_types,
+            cksum_types=kinds,
             grant_blkbits=PAGE_SHIFT,
             grant=self.grant.held - self.grant.lost or 2 * self.rpc_bytes(),
         )

@@ -23,6 +23,12 @@ OSC_CHECKSUM_SEND = Point(
 OSC_BRW_PREP_REQ2 = Point(
     0x40A, "an OSC makes a BRW; what goes wrong will not pass", "OSC_BRW_PREP_REQ2", "fail", EINVAL
 )
+OSC_CONNECT_CKSUM = Point(
+    0x40B, "an OSC connects as one that knows no checksums", "OSC_CONNECT_CKSUM", "fail", EIO
+)
+OSC_CKSUM_ADLER_ONLY = Point(
+    0x40C, "an OSC connects as one that knows adler only", "OSC_CKSUM_ADLER_ONLY", "fail", EIO
+)
 OSC_NO_GRANT = Point(
     0x411, "an OSC looks for room for a dirty page", "OSC_NO_GRANT", "fail", EDQUOT
 )

@@ -136,3 +136,23 @@ def test_einprogress_is_asked_again_but_not_for_who_must_not_resend(world: World
     faults.arm(Armed(0x20C, FAIL_SOME, 9, reaction="fail", value=115))
     with pytest.raises(LustreError, match="EINPROGRESS"):
         world.run(osc.statfs())
+
+
+def test_mdts_do_not_reach_one_another_while_their_connects_are_lost() -> None:
+    """PTLRPC_DELAY_RECOV: of an osp that leads to an MDT; the light one (lwp) connects."""
+    made = World(clients=1, osts=1, mds=2)
+    try:
+        mds1 = made.cluster.node("mds1")
+        mds1.run("lctl set_param fail_loc=0x507")
+        made.run(made.cluster.node("mds0").kill())
+        made.cluster.run(made.cluster.node("mds0").start())
+        made.run(made.env.timeout(120 * NS_PER_S))
+        links = mds1.machine.node.targets[0].links
+        states = {link.name: link.imp.state for link in links}
+        assert states["lustre-MDT0000-osp-MDT0001"] is not State.FULL
+        assert states["lustre-MDT0000-lwp-MDT0001"] is State.FULL
+        mds1.run("lctl set_param fail_loc=0")
+        made.run(made.env.timeout(60 * NS_PER_S))
+        assert all(link.imp.state is State.FULL for link in links)
+    finally:
+        made.close()

@@ -232,6 +232,20 @@ def test_an_extent_costs_its_tax_since_2_9(world: World) -> None:
     balanced(world)
 
 
+@pytest.mark.parametrize(
+    "world", [{"tree": "2.8.0", "client_trees": ["2.12.0", "2.12.0"]}], indirect=True
+)
+def test_an_old_ost_has_no_terms(world: World) -> None:
+    grant = world.nodes[0].oscs[0].grant
+    assert grant.tax == 0 and not account(world, world.nodes[0]).terms
+    world.run(write(world, 0, "f", 0, Fill(3 * MIB, 2)))
+    assert grant.dirty == grant.dirty_grant == 3 * MIB
+    world.run(fsync(world, 0, "f"))
+    world.run(ost(world).osd.sync())
+    world.settle()
+    balanced(world)
+
+
 def test_the_tax_of_what_is_cut_comes_back_with_it(world: World) -> None:
     grant = world.nodes[0].oscs[0].grant
     held = grant.held
