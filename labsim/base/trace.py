@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing that happened: when (ns), on which node, what kind, with which fields."""
 
     time_ns: int
     node: str
     kind: str
     fields: tuple[Any, ...]
+
+
+PLAIN = frozenset({int, str, bytes, type(None)})
+"""What goes into the hash as it is."""
 
 
 class Trace:
@@ -38,10 +44,13 @@ class Trace:
 
     def emit(self, node: str, kind: str, fields: tuple[Any, ...]) -> None:
         """Take one event."""
-        event = Event(self._now(), node, kind, fields)
+        now = self._now()
+        event = Event(now, node, kind, fields)
         self.count += 1
-        self._pending.append(repr(event[:3]))
-        self._pending.append(repr(tuple(map(_plain, fields))))
+        if not PLAIN.issuperset(map(type, fields)):
+            fields = tuple(map(_plain, fields))
+        self._pending.append(f"({now}, {node!r}, {kind!r})")
+        self._pending.append(repr(fields))
         if len(self._pending) > 512:
             self._absorb()
         if self._keep is None or len(self.events) < self._keep:

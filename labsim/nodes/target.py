@@ -322,7 +322,7 @@ class Target(RecoveryFiles, Handlers):
         tx = self.osd.transaction()
         if req is not None and (req.export.unsafe or req.export.light):
             tx.sync = True
-        tx.before_join(lambda: self._number(tx, req, changed))
+        tx.before_join(self._number, tx, req, changed)
         return tx
 
     def _number(self, tx: Tx, req: ServerRequest | None, changed: Fid | None) -> None:
@@ -343,7 +343,7 @@ class Target(RecoveryFiles, Handlers):
             self.last_rcvd.note_transno(tx, transno)
         if changed is not None:
             tx.stamp(changed, transno)
-        tx.on_commit(lambda: self._committed(transno, export))
+        tx.on_commit(self._committed, transno, export)
 
     def _committed(self, transno: int, export: Export | None) -> None:
         """A transaction is on disk; replays of what was on disk before have lower numbers."""

@@ -8,12 +8,14 @@ meanwhile. The interval is the mount option commit=5.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from labsim.base.errors import LustreError
 from labsim.base.units import NS_PER_S
 from labsim.runtime.ports import Env, Steps
+
+Call: TypeAlias = tuple[Any, ...]
+"""A function and its arguments; flat, as each object more costs the collector."""
 
 COMMIT_INTERVAL_NS = 5 * NS_PER_S
 """ldiskfs's default (JBD2_DEFAULT_MAX_COMMIT_AGE)."""
@@ -46,7 +48,7 @@ class Journal:
         self.crashes = 0
         self.aborted = False
         """A commit failed: no change is taken or made durable any more (jbd2_journal_abort)."""
-        self._callbacks: list[Callable[[], object]] = []
+        self._callbacks: list[Call] = []
         self._joined = False
         self._bytes = 0
         self._wanted = 0
@@ -70,7 +72,7 @@ class Journal:
         if self.aborted:
             raise LustreError(errno.EROFS, "the journal has ended")
 
-    def join(self, callbacks: list[Callable[[], object]], nbytes: int) -> None:
+    def join(self, callbacks: tuple[Call, ...], nbytes: int) -> None:
         """Operations that fill so many bytes have joined; call back when they are durable."""
         if not self._joined:
             self._joined = True
@@ -133,8 +135,8 @@ class Journal:
             if life != self.crashes:
                 return
             self.committed = tid
-            for call in callbacks:
-                call()
+            for call, *args in callbacks:
+                call(*args)
             self._wake(tid)
         if life == self.crashes:
             self._committing = False

@@ -19,6 +19,7 @@ from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
 from labsim.base.payload import Payload
 from labsim.runtime.ports import Steps
+from labsim.storage.journal import Call
 
 BLOCK = 4096
 """Bytes of a disk block: data is allocated in these, as ldiskfs does."""
@@ -128,9 +129,9 @@ class Tx:
 
     def __init__(self, osd: Joinable) -> None:
         self._osd = osd
-        self._before: list[Callable[[], object]] = []
+        self._before: tuple[Call, ...] = ()
         self.ops: list[Op] = []
-        self.callbacks: list[Callable[[], object]] = []
+        self.callbacks: tuple[Call, ...] = ()
         self.nbytes = 0
         """Bytes of object data written."""
         self.sync = False
@@ -185,21 +186,22 @@ class Tx:
                 return
         self.ops.append(("set_attrs", fid, {"version": version}))
 
-    def before_join(self, call: Callable[[], object]) -> None:
+    def before_join(self, call: Callable[..., object], *args: Any) -> None:
         """Call this right before the changes happen, with no wait in between; it may add some.
 
         For numbers whose order must be the order of the changes (dt_txn_callback's dtc_txn_stop).
         """
-        self._before.append(call)
+        self._before += ((call, *args),)
 
-    def on_commit(self, call: Callable[[], object]) -> None:
+    def on_commit(self, call: Callable[..., object], *args: Any) -> None:
         """Call this once the changes are durable; calls come in the order of the joins."""
-        self.callbacks.append(call)
+        self.callbacks += ((call, *args),)
 
     def join(self) -> None:
-        """For an OSD: run what `before_join` was given."""
-        for call in self._before:
-            call()
+        """For an OSD: run what `before_join` was given, which may hold this transaction."""
+        before, self._before = self._before, ()
+        for call, *args in before:
+            call(*args)
 
     def stop(self, sync: bool = False) -> Steps[None]:
         """Apply the changes to the running transaction; with `sync` wait until it is durable."""

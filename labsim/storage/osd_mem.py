@@ -18,7 +18,7 @@ from labsim.base.ids import Fid
 from labsim.base.payload import Chain, Fill, Payload, join, piece
 from labsim.fast import ExtentMap
 from labsim.runtime.ports import Env, Steps
-from labsim.storage.journal import COMMIT_INTERVAL_NS, Journal
+from labsim.storage.journal import COMMIT_INTERVAL_NS, Call, Journal
 from labsim.storage.osd import (
     BLOCK,
     CAPACITY,
@@ -34,8 +34,6 @@ from labsim.storage.osd import (
 )
 from labsim.storage.trouble import Trouble
 
-Undo: TypeAlias = tuple[Any, ...]
-"""A function and its arguments; flat, as each tuple more costs the collector."""
 DataPiece: TypeAlias = tuple[int, int, Payload, int]
 
 FULL_BYTES = 1 << 28
@@ -141,8 +139,8 @@ class OsdMem:
         self.device = device
         self._trouble = Trouble(env)
         self._objects: dict[Fid, _Object] = {}
-        self._undo: list[Undo] = []
-        self._undo_sealed: list[Undo] = []
+        self._undo: list[Call] = []
+        self._undo_sealed: list[Call] = []
 
     # -- reading
 
@@ -269,7 +267,7 @@ class OsdMem:
         self._undo_sealed = []
 
     @staticmethod
-    def _take_back(undo: list[Undo], mark: int) -> None:
+    def _take_back(undo: list[Call], mark: int) -> None:
         while len(undo) > mark:
             call, *arguments = undo.pop()
             call(*arguments)

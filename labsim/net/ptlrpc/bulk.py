@@ -140,7 +140,8 @@ class Transfer:
         complete: bool = yield self._done
         if self._deadline is not None:
             self._deadline.cancel()
-        for entry in self._entries:
+        entries, self._entries = self._entries, []  # whose handlers hold this transfer
+        for entry in entries:
             if entry is not None:
                 entry.unlink()
         return complete

@@ -145,6 +145,8 @@ class Replaying(Sender):
                 if self._kept is None:
                     self._kept = {}
                 self._kept[request.xid] = request
+            else:
+                request.on_replay = None  # which holds the request
             for hook in request.on_commit:
                 hook()
 
@@ -155,6 +157,7 @@ class Replaying(Sender):
         """
         request.keep = False
         if self._kept is not None and self._kept.pop(request.xid, None) is not None:
+            request.on_replay = None
             return
         if not unneeded or not self._log:
             return
@@ -162,6 +165,7 @@ class Replaying(Sender):
         if at >= 0 and self._log[at] is request:
             del self._log[at]
             self.uncommitted_bytes -= request.nbytes
+            request.on_replay = None
 
     def lose_all(self) -> None:
         """The client was evicted: nothing can be replayed, and whoever waits for it is told."""
@@ -201,8 +205,11 @@ class Replaying(Sender):
             yield from self.rpc.faults.visit(points.PTLRPC_REPLAY_PAUSE)
             request.flags = MSG_REPLAY | (MSG_RESENT if self._resume else 0)
             self._resume = False
+            tell = request.on_replay
             reply = yield from self.ask(request)
             self._replayed(request, reply)
+            if tell is not None:
+                tell(reply)
         self._resume = False
 
     def _next(self) -> Request | None:
@@ -228,8 +235,6 @@ class Replaying(Sender):
             trace.emit("import.vbr_failed", self.name, request.transno)
         elif min(status, 0) != min(request.status, 0):
             trace.emit("import.replay_status", self.name, request.transno, status, request.status)
-        if request.on_replay is not None:
-            request.on_replay(reply)
 
     def replay_locks(self) -> Steps[None]:
         """Have everybody who holds locks tell the server."""

@@ -9,6 +9,8 @@ that goes on the wire from then on.
 
 from __future__ import annotations
 
+from functools import partial
+
 from labsim.base.payload import tobytes
 from labsim.ldlm.desc import intent_result
 from labsim.net.ptlrpc import Import, Request
@@ -112,6 +114,6 @@ class OpenTable:
             return
         if request.transno > self._imp.committed:
             data.request.closing = False
-            request.on_commit.append(lambda: self._imp.forget(data.request))
+            request.on_commit.append(partial(self._imp.forget, data.request))
         else:
             self._imp.forget(data.request, unneeded=not data.made)

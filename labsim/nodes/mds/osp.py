@@ -187,7 +187,7 @@ class Osp(Precreation):
             self.doomed[note] = oid
             self._doom(note)
 
-        tx.before_join(lambda: self.leaving.setdefault(note, oid))
+        tx.before_join(self.leaving.setdefault, note, oid)
         tx.on_commit(durable)
 
     def _doom(self, note: int) -> None:

@@ -82,8 +82,9 @@ class SavedLocks:
         """Nothing needs these locks any more."""
         if self._saved.get(saved.key) is saved:
             del self._saved[saved.key]
-        if saved.entry is not None:
-            saved.entry.unlink()
+        entry, saved.entry = saved.entry, None  # which holds `saved`
+        if entry is not None:
+            entry.unlink()
         locks, saved.locks = saved.locks, []
         while locks:
             self._release(locks.pop())
