@@ -109,6 +109,7 @@ class Target(RecoveryFiles, Handlers):
             export.on_close += self._on_close
             export.last_committed = slot.transno
             slots[slot.generation] = export
+        noted = self.last_rcvd.last_transno
         for generation, reply in (yield from self.reply_data.open()):
             self.last_rcvd.last_transno = max(self.last_rcvd.last_transno, reply.transno)
             known = slots.get(generation)
@@ -118,6 +119,11 @@ class Target(RecoveryFiles, Handlers):
             known.keep_reply(reply)
             known.slot.multi = True
             known.last_committed = max(known.last_committed, reply.transno)
+        if self.last_rcvd.last_transno > noted:
+            # a replay may be noted where the last one was
+            tx = self.osd.transaction()
+            self.last_rcvd.note_transno(tx, self.last_rcvd.last_transno)
+            yield from tx.stop()
 
     def _new_epoch(self) -> Steps[None]:
         """From now on transnos are in a new epoch: none is ever given out twice."""
@@ -272,9 +278,6 @@ class Target(RecoveryFiles, Handlers):
         """Unless the target stops, its slot and its replies are free now."""
         self.on_disconnect(export)
         if self.replayable and not self.stopping and not export.light:
-            replies = [*export.replies.values(), *([export.released] if export.released else [])]
-            for reply in replies:
-                self.free_reply(reply)
             freeing = self.host.env.process(self._free_slot(export))
             if export.evicted:
                 export.forgetting = self._forgetting[export] = freeing
@@ -289,11 +292,14 @@ class Target(RecoveryFiles, Handlers):
         try:
             yield from self.at(tgt.TGT_CLIENT_DEL)
             tx = self.osd.transaction()
+            self.last_rcvd.note_transno(tx, self.last_transno)
             self.last_rcvd.remove(tx, export.slot)
             yield from tx.stop(sync=export.evicted)
         except LustreError as error:
             self.host.trace.emit("target.sick", self.name, error.errno)
         finally:
+            for reply in (*export.replies.values(), *filter(None, [export.released])):
+                self.free_reply(reply)
             self._forgetting.pop(export, None)
 
     @handles(MDS_DISCONNECT, OST_DISCONNECT)
