@@ -26,6 +26,7 @@ from labsim.net.ptlrpc import Export, ServerRequest
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.export_files import ExportFiles
 from labsim.nodes.mds import cred as creds
+from labsim.nodes.mds import objects
 from labsim.nodes.mds.cred import Cred
 from labsim.nodes.mds.mdd import Mdd
 from labsim.nodes.mds.points import MDS_PDO_LOCK
@@ -79,9 +80,11 @@ class MdtLocks(LdlmHandlers, ExportFiles):
     ) -> Steps[list[ServerLock]]:
         """Lock one name of a directory, to change it or only to look it up.
 
-        ENOTDIR for anything else: a file locked as if it had names would break the order of locks,
-        in which a directory comes before what is in it.
+        EPERM to change what is not for clients. ENOTDIR for what has no names: a file locked as if
+        it had some would break the order of locks, in which a directory comes before what is in it.
         """
+        if write and not objects.is_client_fid(parent):
+            raise LustreError(errno.EPERM, f"{parent} is not for clients")
         self.check_exists(parent)
         if not stat.S_ISDIR(self.osd.attrs(parent).mode):
             raise LustreError(errno.ENOTDIR, f"{parent} has no names")

@@ -417,10 +417,16 @@ class MdtOpen(MdtRename):
         """The open itself: a handle, and a transno so that the client can replay it."""
         req = opening.req
         owner = req.export.cookie
-        opening.disposition |= DISP_OPEN_OPEN
         file = self.opens.made_by(owner, req.xid) if req.resent else None
         if file is None:
-            file = yield from self._hold_anew(opening)
+            self.opens.claim(opening.fid, opening.flags)
+            opening.disposition |= DISP_OPEN_OPEN
+            try:
+                file = yield from self._hold_anew(opening)
+            except BaseException:
+                self.opens.release(opening.fid, opening.flags)
+                raise
+        opening.disposition |= DISP_OPEN_OPEN
         body = opening.fields["mdt_body"]
         opening.fields["mdt_body"] = body.replace(open_handle=file.handle)
 

@@ -56,6 +56,10 @@ INODE_TYPES = frozenset(
 )  # fmt: skip
 
 
+SYMLINK_MAX = 4096
+"""ddp_symlink_max: a target and its NUL fill a block at most."""
+
+
 class MdtReints(MdtIntents):
     """The MDS_REINT operations."""
 
@@ -124,7 +128,7 @@ class MdtReints(MdtIntents):
         return req.reply(mdt_body=self.describe(new.fid))
 
     def new_object(self, req: ServerRequest, record: Any) -> New:
-        """What a create's record asks for; EINVAL for a type that no inode has.
+        """What a create's record asks for; EINVAL for a type that no inode has, ENAMETOOLONG.
 
         A mode has the 16 bits of an inode's (mdd_create_sanity_check, i_mode).
         """
@@ -135,6 +139,8 @@ class MdtReints(MdtIntents):
             target = objects.encode_name(req.get("symtgt", ""))
             if not target:
                 raise LustreError(errno.EINVAL, "a symlink to nowhere")
+            if len(target) >= SYMLINK_MAX:
+                raise LustreError(errno.ENAMETOOLONG, f"a target of {len(target)} bytes")
         rdev = record.rdev & 0xFFFFFFFF  # lu_attr.la_rdev, where cr_rdev ends, has 32 bits
         return New(record.fid2, mode, self.now(record.time), record.umask, rdev, target)
 

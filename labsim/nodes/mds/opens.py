@@ -5,10 +5,13 @@ A table without rules. Stands for struct mdt_file_data and the open count of an 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from labsim.base.errors import LustreError
 from labsim.base.ids import Fid
+from labsim.wire.constants import MDS_FMODE_EXEC, MDS_FMODE_WRITE
 
 
 class OpenFile(NamedTuple):
@@ -33,6 +36,8 @@ class OpenFiles:
         self._files: dict[int, OpenFile] = {}
         self._owned: dict[int, dict[int, OpenFile]] = {}
         self._counts: dict[Fid, int] = {}
+        self._writers: dict[Fid, int] = {}
+        """How many write to a file; below zero how many execute it (mot_write_count)."""
 
     def __iter__(self) -> Iterator[OpenFile]:
         return iter(self._files.values())
@@ -40,8 +45,28 @@ class OpenFiles:
     def __len__(self) -> int:
         return len(self._files)
 
+    def claim(self, fid: Fid, flags: int) -> None:
+        """Before an open: ETXTBSY to write to what is executed, or to execute what is written to.
+
+        Stands for mdt_write_get and mdt_write_deny; `release` takes it back.
+        """
+        side = _side(flags)
+        count = self._writers.get(fid, 0)
+        if side * count < 0:
+            raise LustreError(errno.ETXTBSY, f"{fid}")
+        if side:
+            self._writers[fid] = count + side
+
+    def release(self, fid: Fid, flags: int) -> None:
+        """The open is over, or did not come about."""
+        side = _side(flags)
+        if side:
+            self._writers[fid] -= side
+            if not self._writers[fid]:
+                del self._writers[fid]
+
     def add(self, owner: int, fid: Fid, flags: int, xid: int, old_handle: int = 0) -> OpenFile:
-        """A new open; its handle is 64 bits that nobody can guess."""
+        """A new open, which was claimed; its handle is 64 bits that nobody can guess."""
         handle = self._rng.getrandbits(64)
         while not handle or handle in self._files:
             handle = self._rng.getrandbits(64)
@@ -70,6 +95,7 @@ class OpenFiles:
 
     def remove(self, file: OpenFile) -> bool:
         """The open is over; True where it was the file's last."""
+        self.release(file.fid, file.flags)
         del self._files[file.handle]
         owned = self._owned[file.owner]
         del owned[file.handle]
@@ -88,3 +114,9 @@ class OpenFiles:
     def is_open(self, fid: Fid) -> bool:
         """Has anybody the file open?"""
         return fid in self._counts
+
+
+def _side(flags: int) -> int:
+    if flags & MDS_FMODE_WRITE:
+        return 1
+    return -1 if flags & MDS_FMODE_EXEC else 0

@@ -10,7 +10,7 @@ import pytest
 
 from labsim.base.ids import ROOT_FID, Fid
 from labsim.net.ptlrpc import Request
-from labsim.nodes.mds import layout, points
+from labsim.nodes.mds import layout, objects, points
 from labsim.nodes.mds.layout import Wanted
 from labsim.wire.constants import (
     DISP_LOOKUP_NEG,
@@ -465,3 +465,32 @@ def test_modes_asked_for_are_not_forgotten(world: World) -> None:
     made = world.run(world.c0.open("f", CREATE, perm=0o4751))
     world.run(world.c0.setattr(made.body.fid1, MDS_ATTR_MODE, mode=0o600))
     assert world.run(world.c0.getattr(made.body.fid1))["mdt_body"].mode == stat.S_IFREG | 0o600
+
+
+def test_what_is_executed_is_not_written_to(two: World) -> None:
+    made = two.run(two.c0.open("f", CREATE, perm=0o755))
+    assert two.run(two.c1.open("f", MDS_FMODE_EXEC)).status == errno.ETXTBSY
+    two.run(two.c0.close(made.body.open_handle))
+    runs = [two.run(client.open("f", MDS_FMODE_EXEC)) for client in (two.c0, two.c1)]
+    refused = two.run(two.c0.open("f", MDS_FMODE_WRITE))
+    assert refused.status == errno.ETXTBSY
+    assert not refused.has(DISP_OPEN_OPEN)
+    assert two.run(two.c0.open("f", MDS_FMODE_READ)).status == 0
+    for client, one in zip((two.c0, two.c1), runs, strict=True):
+        two.run(client.close(one.body.open_handle))
+    assert two.run(two.c0.open("f", MDS_FMODE_WRITE)).status == 0
+
+
+def test_what_is_not_for_clients(world: World) -> None:
+    c, place = world.c0, {"parent": objects.ORPHANS}
+    for call in (c.unlink("x", **place), c.create("x", **place), c.mkdir("x", **place)):
+        with world.fails(errno.EPERM):
+            world.run(call)
+    assert world.run(c.open("x", CREATE, **place)).status == errno.EPERM
+    for length, number in ((4095, 0), (4096, errno.ENAMETOOLONG)):
+        asked = c.create(f"s{length}", stat.S_IFLNK | 0o777, target="x" * length)
+        if number:
+            with world.fails(number):
+                world.run(asked)
+        else:
+            world.run(asked)
