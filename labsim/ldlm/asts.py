@@ -22,6 +22,7 @@ from labsim.net.ptlrpc import Export, Request
 from labsim.runtime.ports import Host, Steps
 from labsim.runtime.sync import Permits
 from labsim.wire.constants import (
+    ELDLM_NO_LOCK_DATA,
     LDLM_EXTENT,
     LDLM_FL_AST_DISCARD_DATA,
     LDLM_FL_AST_SENT,
@@ -255,8 +256,16 @@ class Asts(Namespace):
         return lvb.read(seen) if seen else None
 
     def _undelivered_glimpse(self, lock: ServerLock, error: LustreError) -> None:
-        """A client that does not answer is evicted: what it has cached cannot be known."""
-        if error.errno in UNREACHABLE and not lock.gone and lock.export is not None:
+        """A client that does not answer is evicted: what it has cached cannot be known.
+
+        One that has nothing cached keeps its lock; one that has no such lock has lost it, and what
+        it had cached is on disk.
+        """
+        if lock.gone or not lock.concerns_client or error.errno == ELDLM_NO_LOCK_DATA:
+            return
+        if error.errno not in UNREACHABLE:
+            self.remove(lock)
+        elif lock.export is not None:
             lock.export.evict("glimpse callback was not answered")
 
     def value_for(self, export: Export, lock: ServerLock) -> bytes:

@@ -27,6 +27,7 @@ from labsim.ldlm.server import NEVER_WAITS, ServerNamespace
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export, Handlers, ServerRequest, handles
 from labsim.runtime.ports import Steps
+from labsim.runtime.sync import gather
 from labsim.wire.constants import (
     ELDLM_LOCK_ABORTED,
     ELDLM_NO_LOCK_DATA,
@@ -47,7 +48,6 @@ from labsim.wire.constants import (
 from labsim.wire.ldlm import LdlmLockDesc, LdlmReply
 from labsim.wire.message import Message
 from labsim.wire.opcodes import LDLM_CANCEL, LDLM_CONVERT, LDLM_ENQUEUE
-from labsim.wire.ost import OstLvb
 
 EINVAL, EPROTO, ENOTCONN, ESTALE = 22, 71, 107, 116
 
@@ -210,9 +210,12 @@ class LdlmHandlers(Handlers):
         holders = [] if lock.flags & NEVER_WAITS else writers(lock, known.size)
         self.ldlm.remove(lock)
         yield from self.ldlm.at(points.LDLM_GLIMPSE)
-        for holder in holders:
-            seen = yield from self.ldlm.glimpse(holder)
-            known = _with(lvb.read(self.lvb(name)), known, seen)
+        if holders:
+            asked = [self.ldlm.glimpse(holder) for holder in holders]
+            answers = yield from gather(self.ldlm.env, asked)
+            known = lvb.newer(known, lvb.read(self.lvb(name)))  # the disk may have moved on
+            for seen in answers:
+                known = known if seen is None else lvb.newer(known, seen)
         block = lvb.packed(known, req.export.granted(OBD_CONNECT_LVB_TYPE))
         desc = describe(name, lock.mode, lock.wanted)
         return req.reply(
@@ -317,9 +320,3 @@ def writers(lock: ServerLock, size: int) -> list[ServerLock]:
                 if not holder.flags & LDLM_FL_NO_EXPANSION:
                     break
     return found
-
-
-def _with(on_disk: OstLvb, known: OstLvb, seen: OstLvb | None) -> OstLvb:
-    """What is known after one holder was asked; the disk may have moved on meanwhile."""
-    known = lvb.newer(known, on_disk)
-    return known if seen is None else lvb.newer(known, seen)

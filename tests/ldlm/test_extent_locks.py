@@ -161,6 +161,31 @@ def test_a_writer_that_does_not_answer_a_glimpse_is_evicted() -> None:
     assert world.evictions() == ["glimpse callback was not answered"]
 
 
+def test_writers_are_asked_side_by_side() -> None:
+    world = ost()
+    users = [world.user() for _ in range(5)]
+    for number, user in enumerate(users[:4]):
+        extent = Extent(number * PAGE, (number + 1) * PAGE - 1)
+        writer(user, extent, size=number * PAGE + 9, flags=LDLM_FL_NO_EXPANSION)
+    world.target.block = OstLvb(size=1)
+    before = len(world.trace.events)
+    _, reply = stat(users[4])
+    sent = [
+        event.time_ns for event in world.trace.events[before:]
+        if event.kind == "rpc.send" and event.fields[0] == LDLM_GL_CALLBACK
+    ]  # fmt: skip
+    assert len(sent) == 4 and len(set(sent)) == 1
+    assert lvb.read(reply["dlm_lvb"]).size == 3 * PAGE + 9
+
+
+def test_a_writer_that_knows_no_such_lock_has_lost_it() -> None:
+    world = ost()
+    one, two = world.user(), world.user()
+    one.ns.drop(writer(one, FIRST, size=5000))
+    stat(two)
+    assert world.target.ldlm.lock_count == 0 and world.evictions() == []
+
+
 def test_an_old_client_gets_the_short_value_block() -> None:
     world = ost()
     user = world.user(flags=OBD_CONNECT_VERSION)
