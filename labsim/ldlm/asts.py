@@ -18,11 +18,10 @@ from labsim.ldlm.desc import describe
 from labsim.ldlm.namespace import Namespace
 from labsim.ldlm.policy import Ibits, Policy
 from labsim.ldlm.server_lock import ServerLock
-from labsim.net.ptlrpc import Export, Request
+from labsim.net.ptlrpc import Export, Request, ServerRequest
 from labsim.runtime.ports import Host, Steps
 from labsim.runtime.sync import Permits
 from labsim.wire.constants import (
-    ELDLM_NO_LOCK_DATA,
     LDLM_EXTENT,
     LDLM_FL_AST_DISCARD_DATA,
     LDLM_FL_AST_SENT,
@@ -34,10 +33,10 @@ from labsim.wire.message import Message
 from labsim.wire.opcodes import LDLM_BL_CALLBACK, LDLM_CP_CALLBACK, LDLM_GL_CALLBACK
 from labsim.wire.ost import OstLvb
 
-ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH = 110, 107, 108, 113
+EINVAL, ENOTCONN, ESHUTDOWN, ETIMEDOUT, EHOSTUNREACH = 22, 107, 108, 110, 113
 
 UNREACHABLE = frozenset({ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH})
-"""The callback did not arrive; any other error is the client's word that it has no such lock."""
+"""The callback did not arrive."""
 
 UNLIMITED = 1 << 31
 
@@ -71,7 +70,7 @@ class Asts(Namespace):
 
     @Param.computed(unit="count", help="locks whose holder was evicted for not giving them back")
     def lock_timeouts(self) -> int:
-        """How often a client was evicted over a lock."""
+        """How often a client that had heard was evicted over a lock (ns_timeouts)."""
         return self._expired_count
 
     def callback_timeout_ns(self, export: Export) -> int:
@@ -113,21 +112,32 @@ class Asts(Namespace):
 
     def await_cancel(self, lock: ServerLock) -> None:
         """From now on the client has so long, and no longer."""
-        if lock.export is None or lock.gone:
-            return
-        export = lock.export
+        if lock.export is not None and not lock.gone:
+            lock.asked_s = lock.export.rpc.now_s
+            self._await(lock, lock.export, self.callback_timeout_ns(lock.export))
+
+    def _await(self, lock: ServerLock, export: Export, wait_ns: int) -> None:
         self.calm(lock)
-
-        def expired() -> None:
-            self._expired_count += 1
-            seconds = self.callback_timeout_ns(export) // NS_PER_S
-            self.host.trace.emit("ldlm.timeout", self.name, export.client_uuid, lock.cookie)
-            export.evict(f"lock callback timer expired after {seconds}s")
-
-        lock.asked_s = export.rpc.now_s
-        at_ns = self.env.now + self.callback_timeout_ns(export)
-        lock.deadline = export.rpc.deadlines.add(at_ns, expired)
+        at_ns = self.env.now + wait_ns
+        lock.deadline = export.rpc.deadlines.add(at_ns, lambda: self._expired(lock, export))
         self._awaited[lock.cookie] = lock
+
+    def _expired(self, lock: ServerLock, export: Export) -> None:
+        """Time is up, unless this server itself is at work under the lock (ldlm_lock_busy)."""
+        wait_ns = self.callback_timeout_ns(export)
+        if any(self._is_under(req, lock) for req in export.running.values()):
+            self._await(lock, export, wait_ns // 2)
+            return
+        self._expired_count += 1
+        self.host.trace.emit("ldlm.timeout", self.name, export.client_uuid, lock.cookie)
+        export.evict(f"lock callback timer expired after {wait_ns // NS_PER_S}s")
+
+    def _is_under(self, req: ServerRequest, lock: ServerLock) -> bool:
+        """Does a request do I/O under a lock (hpreq_lock_match)?"""
+        touches = self.target.touches(req)
+        return touches is not None and (
+            lock.resource.name == touches[0] and lock.policy.meets(touches[1])
+        )
 
     def calm(self, lock: ServerLock) -> None:
         """The lock came back, or goes with its client."""
@@ -204,6 +214,8 @@ class Asts(Namespace):
                 except LustreError as error:
                     if not self._undelivered(lock, error, limit_ns):
                         return
+                    if lock.deadline is not None:
+                        self.await_cancel(lock)  # it did not hear of it before (ldlm_update_resend)
         finally:
             self._slots.give()
 
@@ -222,18 +234,19 @@ class Asts(Namespace):
     def _undelivered(self, lock: ServerLock, error: LustreError, limit_ns: int) -> bool:
         """A callback failed; True where it is worth another try (ldlm_handle_ast_error).
 
-        Who says that it knows no such connection has booted: it is evicted at once.
+        Who says that it knows no such connection has booted: it is evicted at once. Who has no such
+        lock has given it up, and its cancel may be on the way; any other error changes nothing.
         """
         export = lock.export
         assert export is not None
         if lock.gone or export.closed:
             return False
+        if error.errno == EINVAL:
+            self.remove(lock)
         if error.errno not in UNREACHABLE:
-            self.remove(lock)  # the client has given it up, and its cancel may be on the way
             return False
         if error.errno == ETIMEDOUT and self.env.now < limit_ns:
             return True
-        self._expired_count += 1
         self.host.trace.emit("ldlm.undelivered", self.name, export.client_uuid, lock.cookie)
         export.evict("lock callback was not answered")
         return False
@@ -258,14 +271,14 @@ class Asts(Namespace):
     def _undelivered_glimpse(self, lock: ServerLock, error: LustreError) -> None:
         """A client that does not answer is evicted: what it has cached cannot be known.
 
-        One that has nothing cached keeps its lock; one that has no such lock has lost it, and what
-        it had cached is on disk.
+        One that has nothing cached (ELDLM_NO_LOCK_DATA) keeps its lock; one that has no such lock
+        has lost it, and what it had cached is on disk.
         """
-        if lock.gone or not lock.concerns_client or error.errno == ELDLM_NO_LOCK_DATA:
+        if lock.gone or lock.export is None or lock.export.closed:
             return
-        if error.errno not in UNREACHABLE:
+        if error.errno == EINVAL:
             self.remove(lock)
-        elif lock.export is not None:
+        elif error.errno in UNREACHABLE:
             lock.export.evict("glimpse callback was not answered")
 
     def value_for(self, export: Export, lock: ServerLock) -> bytes:

@@ -22,7 +22,8 @@ from labsim.ldlm.desc import (
 )
 from labsim.ldlm.extent import ExtentResource
 from labsim.ldlm.flock import told
-from labsim.ldlm.policy import Ibits
+from labsim.ldlm.policy import Ibits, Policy
+from labsim.ldlm.resource import ResName
 from labsim.ldlm.server import NEVER_WAITS, ServerNamespace
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export, Handlers, ServerRequest, handles
@@ -65,6 +66,10 @@ class LdlmHandlers(Handlers):
     def lvb(self, resource: Any) -> bytes:
         """The packed OstLvb of the object that an extent lock is on."""
         raise LustreError(EINVAL, f"{self.ldlm.name} has no objects")
+
+    def touches(self, req: ServerRequest) -> tuple[ResName, Policy] | None:
+        """What a request does I/O on; None where it does none."""
+        return None
 
     def stamp(self, reply: Message, export: Export) -> None:
         """Tell a client that keeps locks by their volume what the volume is (pb_slv, pb_limit)."""

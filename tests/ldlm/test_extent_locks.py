@@ -221,6 +221,21 @@ def test_io_under_a_lock_that_was_called_back_keeps_the_client_alive() -> None:
     assert waiting.triggered
 
 
+def test_time_is_not_up_while_the_server_is_at_work_under_the_lock() -> None:
+    world = ost()
+    one, two = world.user(), world.user()
+    one.take(OBJECT, LCK_PW, extent=FIRST)
+    waiting = world.start(two.lock(OBJECT, LCK_PW, extent=FIRST))
+    export = next(iter(world.target.exports))
+    export.running = {1: object()}
+    world.target.touches = lambda req: (OBJECT, SECOND)  # type: ignore[method-assign]
+    world.wait(300)
+    assert world.evictions() == [] and not waiting.triggered
+    export.running = {}
+    world.wait(50)
+    assert waiting.triggered and world.target.ldlm.lock_timeouts == 1
+
+
 def test_value_blocks_only_grow() -> None:
     known = OstLvb(size=10, mtime=5, mtime_ns=7, blocks=3)
     assert lvb.newer(known, OstLvb(size=4, mtime=5, mtime_ns=9, atime=1)) == OstLvb(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import LustreError
-from labsim.base.faults import FAIL_ONCE
+from labsim.base.faults import FAIL_ONCE, Armed
 from labsim.base.ids import Fid
 from labsim.base.units import NS_PER_S
 from labsim.ldlm import points
@@ -237,3 +237,18 @@ def test_a_size_that_is_not_asked_for_is_that_of_the_disk() -> None:
         )
         forgotten = point is points.LDLM_SRV_GL_AST
         assert read(reply["dlm_lvb"]).size == (100 if forgotten else 5000)
+
+
+def test_an_error_that_says_nothing_of_the_lock_leaves_it() -> None:
+    """Only EINVAL means that there is no such lock."""
+    world = World()
+    one, two = world.user(), world.user()
+    held = one.take(FILE, LCK_PR, bits=UPDATE)
+    one.ns.put(held)
+    number = points.LDLM_BL_CALLBACK_NET.number
+    one.rpc.host.faults.arm(Armed(number, FAIL_ONCE, 0, "fail", 12))
+    waiting = world.start(two.lock(FILE, LCK_EX, bits=UPDATE))
+    world.wait(40)
+    assert not waiting.triggered and world.target.ldlm.lock_count == 2
+    world.wait(20)
+    assert waiting.triggered and world.target.ldlm.lock_timeouts == 1

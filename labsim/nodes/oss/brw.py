@@ -15,7 +15,7 @@ from labsim.base.ids import Fid
 from labsim.base.params import Param
 from labsim.base.payload import Payload, join, piece
 from labsim.ldlm.policy import Extent
-from labsim.ldlm.resource import ost_resource
+from labsim.ldlm.resource import ResName, ost_resource
 from labsim.net.ptlrpc import ServerRequest, handles
 from labsim.nodes.config import TargetInfo
 from labsim.nodes.debug_files import checksum_dump
@@ -173,9 +173,13 @@ class Ofd(ObjectHandlers, JobStats):
 
     def _prolong(self, req: ServerRequest, oa: Obdo, niobufs: list[NiobufRemote]) -> None:
         """Who does I/O under a lock that was called back is alive (ofd_prolong_extent_locks)."""
-        low = min(one.offset for one in niobufs)
-        high = max(one.offset + one.len for one in niobufs) - 1
-        self.ldlm.prolong(req.export, ost_resource(oa.oi.id, oa.oi.seq), Extent(low, high))
+        self.ldlm.prolong(req.export, *_range(oa, niobufs))
+
+    def touches(self, req: ServerRequest) -> tuple[ResName, Extent] | None:
+        """What a read or write, also one that waits for a thread, is about."""
+        if req.opcode in (OST_READ, OST_WRITE) and req.has("ost_body") and req.get("niobuf_remote"):
+            return _range(req["ost_body"].oa, req["niobuf_remote"])
+        return None
 
     def _writable(self, req: ServerRequest, oa: Obdo) -> Steps[Fid]:
         """The object of a write, unless something stands in its way.
@@ -433,6 +437,13 @@ class Ofd(ObjectHandlers, JobStats):
         high = max(one.offset + one.len for one in niobufs) - 1
         resource = ost_resource(oa.oi.id, oa.oi.seq)
         return (yield from self.ldlm.acquire(resource, mode, extent=Extent(low, high)))
+
+
+def _range(oa: Obdo, niobufs: list[NiobufRemote]) -> tuple[ResName, Extent]:
+    """The object that a bulk transfer is about, and from where to where it reaches there."""
+    low = min(one.offset for one in niobufs)
+    high = max(one.offset + one.len for one in niobufs) - 1
+    return ost_resource(oa.oi.id, oa.oi.seq), Extent(low, high)
 
 
 def _sealed(oa: Obdo, niobufs: list[NiobufRemote], data: Payload) -> Obdo:
