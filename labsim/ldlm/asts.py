@@ -15,7 +15,7 @@ from labsim.base.params import Param
 from labsim.base.units import NS_PER_S
 from labsim.ldlm import lvb, points
 from labsim.ldlm.desc import describe
-from labsim.ldlm.namespace import Namespace
+from labsim.ldlm.namespace import ENQUEUE_MIN_S, Namespace
 from labsim.ldlm.policy import Ibits, Policy
 from labsim.ldlm.server_lock import ServerLock
 from labsim.net.ptlrpc import Export, Request, ServerRequest
@@ -40,8 +40,6 @@ UNREACHABLE = frozenset({ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH})
 
 UNLIMITED = 1 << 31
 
-ENQUEUE_MIN_S = 100
-"""LDLM_ENQUEUE_MIN: with adaptive timeouts a client has at least so long to give a lock back."""
 
 
 class Asts(Namespace):

@@ -13,19 +13,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.units import NS_PER_S
 from labsim.ldlm.client_flocks import ClientFlocks
 from labsim.ldlm.client_lock import Blocking, ClientLock, Glimpse, LockState
 from labsim.ldlm.desc import answer_of, describe
+from labsim.ldlm.namespace import ENQUEUE_MIN_S
 from labsim.ldlm.policy import WHOLE, Extent, Ibits, Policy, covers
 from labsim.ldlm.resource import ResName
 from labsim.net.ptlrpc import CallbackExport, Import, Request
+from labsim.net.ptlrpc.timeouts import Estimate
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     LDLM_FL_AST_SENT,
     LDLM_FL_BLOCKED_MASK,
     LDLM_FL_HAS_INTENT,
+    LDLM_FL_NO_TIMEOUT,
 )
-from labsim.wire.ldlm import LdlmRequest
+from labsim.wire.ldlm import LdlmReply, LdlmRequest
 from labsim.wire.message import Message
 from labsim.wire.opcodes import LDLM_ENQUEUE
 
@@ -41,6 +45,8 @@ class ClientNamespace(ClientFlocks):
     def __init__(self, node: Any, imp: Import, name: str) -> None:
         super().__init__(node.host, imp, name)
         self.module = node.ldlm_module
+        self._grant_times: Estimate | None = None
+        """How long locks that were not free took to be granted (nsb_at_estimate)."""
         cookie = imp.rpc.cookie()
         imp.callback_cookie = cookie
         self._export = CallbackExport(imp.rpc, self, imp, cookie)
@@ -177,13 +183,46 @@ class ClientNamespace(ClientFlocks):
             if rep.lock_flags & LDLM_FL_BLOCKED_MASK:
                 lock.state = LockState.WAITING
                 lock.granted = self.env.event()
-                yield lock.granted
+                yield from self._await_grant(lock, rep)
             else:
                 self.now_granted(lock)
         if lock.failed:
             raise LustreError(EIO, f"{self.name}: evicted while waiting for a lock")
         if rep.lock_flags & LDLM_FL_AST_SENT:
             lock.cancel_pending = True
+
+    def _await_grant(self, lock: ClientLock, rep: LdlmReply) -> Steps[None]:
+        """Wait for the completion callback; when it takes long, connect anew, once.
+
+        What waits for a group's lock may wait for ever (ldlm_completion_ast).
+        """
+        began_s, doubt = self.imp.rpc.now_s, None
+        if not rep.lock_flags & LDLM_FL_NO_TIMEOUT:
+            connection, wait_ns = self.imp.conn_cnt, self._grant_timeout_ns()
+
+            def long() -> None:
+                self.host.trace.emit("ldlm.waits", self.name, lock.cookie, wait_ns // NS_PER_S)
+                if self.imp.conn_cnt == connection:
+                    self.imp.lost("lock timed out")
+
+            doubt = self.imp.rpc.deadlines.add(self.env.now + wait_ns, long)
+        try:
+            yield lock.granted
+        finally:
+            if doubt is not None:
+                doubt.cancel()
+        if self._grant_times is None:
+            self._grant_times = Estimate(0, began_s)
+        now_s = self.imp.rpc.now_s
+        self._grant_times.measured(now_s - began_s, now_s, self.imp.rpc.timeouts)
+
+    def _grant_timeout_ns(self) -> int:
+        """Three times as long as grants were seen to take, LDLM_ENQUEUE_MIN at least."""
+        timeouts = self.imp.rpc.timeouts
+        if not self.imp.adaptive:
+            return timeouts.timeout * NS_PER_S
+        seen_s = self._grant_times.get(timeouts) if self._grant_times is not None else 0
+        return max(3 * seen_s, ENQUEUE_MIN_S) * NS_PER_S
 
     # ---- giving locks back
 

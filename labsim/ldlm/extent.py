@@ -101,6 +101,11 @@ class ExtentResource(Resource):
             if mode != LCK_PR:
                 yield tree.search(size, OBD_OBJECT_EOF)[::-1]
 
+    @property
+    def has_groups(self) -> bool:
+        """Is there a group's lock, granted or waiting?"""
+        return LCK_GROUP in self._trees or LCK_GROUP in self._queued
+
     # ---- who waits
 
     def wait(self, lock: Lock) -> None:

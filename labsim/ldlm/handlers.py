@@ -40,6 +40,7 @@ from labsim.wire.constants import (
     LDLM_FL_HAS_INTENT,
     LDLM_FL_LOCK_CHANGED,
     LDLM_FL_NO_EXPANSION,
+    LDLM_FL_NO_TIMEOUT,
     LDLM_FL_REPLAY,
     LDLM_FL_TEST_LOCK,
     LDLM_FLOCK,
@@ -186,7 +187,7 @@ class LdlmHandlers(Handlers):
         return req.reply(dlm_rep=rep)
 
     def _answer_lock(self, req: ServerRequest, lock: ServerLock) -> Message:
-        flags = 0
+        flags = lock.flags & LDLM_FL_NO_TIMEOUT
         if not lock.granted:
             flags |= LDLM_FL_BLOCK_GRANTED
         if lock.policy != lock.wanted:

@@ -22,6 +22,10 @@ DEFAULT_LRU_SIZE = 100
 """LDLM_DEFAULT_LRU_SIZE, which Lustre multiplies with the number of CPUs."""
 
 
+ENQUEUE_MIN_S = 100
+"""LDLM_ENQUEUE_MIN: with adaptive timeouts a lock that is called back has at least so long."""
+
+
 class Namespace(Handlers, Component, tree="ldlm.namespaces.{name}"):
     """Base of ClientNamespace and ServerNamespace; mounts its parameters when it is made."""
 

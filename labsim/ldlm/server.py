@@ -27,6 +27,7 @@ from labsim.wire.constants import (
     LDLM_EXTENT,
     LDLM_FL_BLOCK_NOWAIT,
     LDLM_FL_DENY_ON_CONTENTION,
+    LDLM_FL_NO_TIMEOUT,
     LDLM_FL_SPECULATIVE,
     LDLM_FLOCK,
 )
@@ -164,6 +165,8 @@ class ServerNamespace(ServerFlocks):
         if isinstance(resource, ExtentResource) and self._denied(lock, resource):
             self.remove(lock)
             raise LustreError(EUSERS, f"{self.name}: contended")
+        if self._awaits_group(lock):
+            lock.flags |= LDLM_FL_NO_TIMEOUT
         resource.wait(lock)
         self._call_back_for(lock)
         return False
@@ -179,9 +182,16 @@ class ServerNamespace(ServerFlocks):
 
         On an object only groups are waited for by nobody: all others give their locks back soon.
         """
-        resource = lock.resource
-        if lock.flags & LDLM_FL_SPECULATIVE or not isinstance(resource, ExtentResource):
+        if lock.flags & LDLM_FL_SPECULATIVE or not isinstance(lock.resource, ExtentResource):
             return True
+        return self._awaits_group(lock)
+
+    @staticmethod
+    def _awaits_group(lock: ServerLock) -> bool:
+        """Is a group's lock in the way, granted or before it in the queue?"""
+        resource = lock.resource
+        if not (isinstance(resource, ExtentResource) and resource.has_groups):
+            return False
         others = (*resource.conflicting(lock), *resource.waiting.values())
         return any(other.mode == LCK_GROUP and lock.conflicts(other) for other in others)
 

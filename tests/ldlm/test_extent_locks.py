@@ -11,9 +11,11 @@ from labsim.ldlm import lvb
 from labsim.ldlm.client_lock import LockState
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
+from labsim.net.ptlrpc import State
 from labsim.net.rules import partition
 from labsim.wire.constants import (
     ELDLM_LOCK_ABORTED,
+    LCK_GROUP,
     LCK_PR,
     LCK_PW,
     LDLM_FL_BLOCK_NOWAIT,
@@ -219,6 +221,32 @@ def test_io_under_a_lock_that_was_called_back_keeps_the_client_alive() -> None:
     one.ns.put(lock)
     world.wait(1)
     assert waiting.triggered
+
+
+def reconnects(user: User) -> int:
+    """How often a client gave its connection up."""
+    return sum(
+        event.kind == "import.lost" and event.fields[0] == user.imp.name
+        for event in user.world.trace.events
+    )
+
+
+@pytest.mark.parametrize(("mode", "gid", "doubts"), [(LCK_PW, 0, 1), (LCK_GROUP, 7, 0)])
+def test_who_waits_for_long_connects_anew_once(mode: int, gid: int, doubts: int) -> None:
+    """Unless it waits for a group, which may take as long as it likes."""
+    world = ost()
+    one, two = world.user(), world.user()
+    lock = one.take(OBJECT, mode, extent=Extent(gid=gid))
+    waiting = world.start(two.lock(OBJECT, LCK_PW, extent=FIRST))
+    export = next(iter(world.target.exports))
+    for _ in range(8):
+        world.wait(40)
+        world.target.ldlm.prolong(export, OBJECT, WHOLE)
+    assert reconnects(two) == doubts and two.imp.state is State.FULL
+    assert not waiting.triggered and world.evictions() == []
+    one.ns.put(lock)
+    world.wait(1)
+    assert waiting.ok and reconnects(one) == 0
 
 
 def test_time_is_not_up_while_the_server_is_at_work_under_the_lock() -> None:

@@ -175,7 +175,7 @@ class Import(Pinged):
         if request.recovers:
             self.committed = max(self.committed, body.last_committed)
         elif body.type == PTL_RPC_MSG_ERR and body.status in GONE:
-            self._lost("not connected")
+            self.lost("not connected")
             return
         else:
             self.learn(request, reply)
@@ -189,9 +189,10 @@ class Import(Pinged):
         if request.no_resend or request.recovers:
             super().expired(request)
         if not request.recovers:
-            self._lost("timeout")
+            self.lost("timeout")
 
-    def _lost(self, why: str) -> None:
+    def lost(self, why: str) -> None:
+        """Connect anew, if that is not under way (ptlrpc_fail_import)."""
         if self.state is State.FULL:
             self.rpc.trace.emit("import.lost", self.name, why)
             self._go(State.DISCON)
@@ -317,7 +318,7 @@ class Import(Pinged):
             raise LustreError(ENOENT if strange else EALREADY, self.name)
 
     def _renew(self, why: str) -> None:
-        self._lost(why)
+        self.lost(why)
         if self._hurry is not None and not self._hurry.triggered:
             self._hurry.succeed()
 
@@ -471,7 +472,7 @@ class Import(Pinged):
         """Switch it on again: it reconnects, and then knows nothing."""
         if self.deactivated:
             self.deactivated = False
-            self._lost("switched on again")
+            self.lost("switched on again")
 
     # ---- leaving
 

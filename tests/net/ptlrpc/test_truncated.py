@@ -92,7 +92,7 @@ def test_without_a_connection_it_waits_for_the_next() -> None:
 
     def receive(packet: Any) -> None:
         if packet.portal == MDC_REPLY_PORTAL and packet.length > 3000 and len(world.toy.heard) == 1:
-            world.imp._lost("test")
+            world.imp.lost("test")
         answer(packet)
 
     next(port for port in world.fabric._ports.values() if port.nid == CLIENT).receive = receive
