@@ -108,10 +108,16 @@ class LdlmHandlers(Handlers):
             return (yield from self._glimpse_lock(req, lock))
         if not lock.granted and not self._start_lock(lock):
             yield from self._race_with_eviction(req)
+        if lock.resource.kind == LDLM_EXTENT:
+            yield from self.ldlm.at(points.LDLM_BL_EVICT)
         yield from self.ldlm.at(points.LDLM_ENQUEUE_OLD_EXPORT)
-        if lock.gone:
-            raise LustreError(ENOTCONN, f"{self.ldlm.name}: the client has gone")
+        self._check_there(req, lock)
         return self._answer_lock(req, lock)
+
+    def _check_there(self, req: ServerRequest, lock: ServerLock) -> None:
+        """ENOTCONN where the client was evicted meanwhile."""
+        if lock.gone or req.export.closed:
+            raise LustreError(ENOTCONN, f"{self.ldlm.name}: the client has gone")
 
     def _intended(self, req: ServerRequest) -> Steps[Message]:
         """Execute the intent; an error after that costs the client its answer, and its lock."""
@@ -206,14 +212,20 @@ class LdlmHandlers(Handlers):
     # ---- glimpse
 
     def _glimpse_lock(self, req: ServerRequest, lock: ServerLock) -> Steps[Message]:
-        """Somebody wants to know an object's size: the lock if it is free, else just the size."""
-        if lock.granted or lock.resource.may_grant(lock):
+        """Somebody wants to know an object's size: the lock if it is free, else just the size.
+
+        Who asks ahead (AGL) is told nothing then: whoever needs the size will have it asked for.
+        """
+        ahead = lock.flags & NEVER_WAITS
+        refused = bool(ahead) and (yield from self._refused_ahead())
+        self._check_there(req, lock)
+        if lock.granted or (not refused and lock.resource.may_grant(lock)):
             if not lock.granted:
                 self._start_lock(lock)
             return self._answer_lock(req, lock)
         name = lock.resource.name
         known = lvb.read(self.lvb(name))
-        holders = [] if lock.flags & NEVER_WAITS else writers(lock, known.size)
+        holders = [] if ahead else writers(lock, known.size)
         self.ldlm.remove(lock)
         yield from self.ldlm.at(points.LDLM_GLIMPSE)
         if holders:
@@ -227,6 +239,14 @@ class LdlmHandlers(Handlers):
         return req.reply(
             status=ELDLM_LOCK_ABORTED, dlm_rep=LdlmReply(lock_desc=desc), dlm_lvb=block
         )
+
+    def _refused_ahead(self) -> Steps[bool]:
+        yield from self.ldlm.at(points.LDLM_AGL_DELAY)
+        try:
+            yield from self.ldlm.at(points.LDLM_AGL_NOLOCK)
+        except LustreError:
+            return True
+        return False
 
     # ---- intents
 

@@ -44,8 +44,12 @@ LDLM_OST_FAIL_RACE = Point(
     0x316, "a lock has been queued: its client is evicted", "LDLM_OST_FAIL_RACE", "fail"
 )
 LDLM_NEW_LOCK = Point(0x319, "a server makes a lock", "LDLM_NEW_LOCK", "fail", ENOMEM)
+LDLM_AGL_DELAY = Point(0x31A, "a size is asked for ahead", "LDLM_AGL_DELAY", "delay")
+LDLM_AGL_NOLOCK = Point(
+    0x31B, "a size is asked for ahead: there is no lock for it", "LDLM_AGL_NOLOCK", "fail"
+)
 LDLM_BL_EVICT = Point(
-    0x31E, "before an evicted client's locks are others'", "LDLM_BL_EVICT", "delay"
+    0x31E, "a lock is decided on; or evicted clients' locks go to others", "LDLM_BL_EVICT", "delay"
 )
 LDLM_CP_CB_WAIT2 = Point(
     0x320, "a client is about to wait for a file lock", "LDLM_CP_CB_WAIT2", "delay"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from labsim.base.errors import LustreError
-from labsim.ldlm import lvb
+from labsim.base.faults import FAIL_ONCE
+from labsim.ldlm import lvb, points
 from labsim.ldlm.client_lock import LockState
 from labsim.ldlm.policy import Extent
 from labsim.ldlm.resource import ost_resource
@@ -137,6 +138,19 @@ def test_a_glimpse_that_must_not_wait_does_not_ask() -> None:
     assert lock is None and world.sent(LDLM_GL_CALLBACK) == 0
     with pytest.raises(LustreError, match="EAGAIN"):
         two.take(OBJECT, LCK_PR, extent=WHOLE, flags=LDLM_FL_SPECULATIVE)
+
+
+def test_a_size_that_is_asked_ahead_may_be_late_or_refused() -> None:
+    world = ost()
+    user = world.user()
+    faults = world.server.host.faults
+    faults.set_fail_loc(points.LDLM_AGL_NOLOCK.number)
+    assert stat(user, LDLM_FL_BLOCK_NOWAIT)[0] is None and world.target.ldlm.lock_count == 0
+    assert stat(user)[0] is not None
+    faults.set_fail_loc(FAIL_ONCE | points.LDLM_AGL_DELAY.number)
+    before = world.env.now
+    assert stat(user, LDLM_FL_BLOCK_NOWAIT)[0] is not None
+    assert world.env.now > before
 
 
 def test_a_write_lock_idle_for_long_goes_when_somebody_looks() -> None:
