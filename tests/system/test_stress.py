@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,16 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert capsys.readouterr().out == "2 random runs: clean\n"
     assert invoke(["stress", "--faults", "dealy"]) == 2
     assert "no trouble is called 'dealy', did you mean 'delay'?" in capsys.readouterr().err
+
+
+@pytest.mark.live
+def test_a_short_run_on_real_processes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stress, "LIVE_QUIET_NS", NS_PER_S)
+    few = ["--minutes", "0.05", "--seed", "4", "--clients", "2"]
+    assert invoke(["stress", "--live", *few]) == 0
+    assert re.fullmatch(r"seed 4: \d+ calls, 1 kill in \d+s: clean\n", capsys.readouterr().out)
 
 
 def test_the_command_on_real_processes(
