@@ -281,15 +281,18 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
             self._end(request.tag, close)
 
     def enqueue(
-        self, resource: Any, mode: int, bits: int, modifying: bool = False, **fields: Any
-    ) -> Steps[tuple[Any, Message]]:
-        """Ask for an inodebits lock, with or without an intent."""
+        self, resource: Any, mode: int, bits: int, modifying: bool = False, delay_ns: int = 0,
+        **fields: Any,
+    ) -> Steps[tuple[Any, Message]]:  # fmt: skip
+        """Ask for an inodebits lock, with or without an intent; after a while, in its slot."""
         yield from self.host.faults.visit(points.MDC_ENQUEUE_PAUSE)
         tag = yield from self._begin(modifying)
         if tag:
             fields["tag"] = tag
         started_ns = self.env.now
         try:
+            if delay_ns:
+                yield self.env.timeout(delay_ns)
             return (yield from self.ldlm.enqueue(
                 resource, mode, bits=bits, blocking=self.blocking, **fields
             ))  # fmt: skip

@@ -91,11 +91,14 @@ class Intents(Rooms):
     def _execute(self, resource: Any, mode: int, bits: int, **fields: Any) -> Steps[Intent]:
         """Send an intent; one that is told EINPROGRESS again, a second later each time.
 
-        As long as the MDT has not evicted us meanwhile: that is EIO (mdc_enqueue_base).
+        Until then it keeps a slot (max_mod_rpcs_in_flight). As long as the MDT has not evicted us
+        meanwhile: that is EIO (mdc_enqueue_base).
         """
         generation, resends = self.imp.generation, 0
         while True:
-            lock, reply = yield from self.enqueue(resource, mode, bits, **fields)
+            lock, reply = yield from self.enqueue(
+                resource, mode, bits, delay_ns=resends * NS_PER_S, **fields
+            )
             intent = result(lock, reply)
             if intent.status != -EINPROGRESS:
                 return intent
@@ -103,7 +106,6 @@ class Intents(Rooms):
                 raise LustreError(EIO, "an intent from before an eviction")
             fields.pop("early", None)  # those locks have gone
             resends += 1
-            yield self.env.timeout(resends * NS_PER_S)
 
     def lookup_intent(
         self, operation: int, parent: Any, name: str, cred: Cred, child: Fid = NO_FID

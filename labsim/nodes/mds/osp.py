@@ -263,10 +263,29 @@ class Osp(Precreation):
 
     # ---- parameters
 
+    @Param.computed(unit="objects", access="rw", help="destructions that have not begun yet")
+    def sync_changes(self) -> int:
+        """Those whose files' removal is not on disk, and those that wait (opd_sync_changes)."""
+        return len(self.leaving) + len(self.doomed) - self.sync_in_progress
+
+    def store_sync_changes(self, text: str) -> None:
+        """Any write begins a commit, so that they can go (sync_changes_store)."""
+        self.osd.commit()
+
+    @Param.computed(unit="RPCs", help="OST_DESTROYs on the wire")
+    def sync_in_flight(self) -> int:
+        """Without a reply yet (opd_sync_rpcs_in_flight)."""
+        return len(self._asked)
+
+    @Param.computed(unit="objects", help="destructions that the OST does not have on disk yet")
+    def sync_in_progress(self) -> int:
+        """Asked for, and not known to be committed (opd_sync_rpcs_in_progress)."""
+        return len(self._asked) + sum(note not in self._asked for note in self._unconfirmed)
+
     @Param.computed(unit="objects", help="objects destroyed or about to be")
     def destroys_in_flight(self) -> int:
-        """How many notes are open."""
-        return len(self.doomed)
+        """All of these."""
+        return len(self.leaving) + len(self.doomed)
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the invariants."""
