@@ -143,8 +143,9 @@ class Holdings(UnusedLocks):
         """What else should go from the LRU goes with the same message (ldlm_cli_cancel)."""
         if not (self.packs_cancels and leaving[0].server_handle):
             return
-        for lock in self.excess(MAX_HANDLES - len(leaving)):
-            if lock in self.lru:
+        found = [(lock, lock.last_used_ns) for lock in self.excess(MAX_HANDLES - len(leaving))]
+        for lock, last_used_ns in found:
+            if lock in self.lru and lock.last_used_ns == last_used_ns:
                 lock.state, lock.cancel_pending = LockState.CANCELING, True
                 self.lru.remove(lock)
                 yield from self._drop_cache(lock)

@@ -272,10 +272,10 @@ class Mdc(Intents, Reints, ImportFiles, Component, tree="mdc.{name}"):
 
     def modify(self, request: Request) -> Steps[Message]:
         """As `call`, under the limits for requests that change something."""
-        self.ldlm.pack_cancels(request)
         close = request.opcode == MDS_CLOSE
         request.tag = yield from self._begin(True, close)
         try:
+            self.ldlm.pack_cancels(request)
             return (yield from self.call(request))
         finally:
             self._end(request.tag, close)
