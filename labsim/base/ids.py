@@ -65,3 +65,9 @@ class Nid(int):
         return f"{self.address}@tcp{number or ''}"
 
     __repr__ = __str__
+
+
+def uuid_text(bits: int) -> str:
+    """128 bits as a uuid in its usual form."""
+    text = f"{bits:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

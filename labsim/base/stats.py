@@ -61,11 +61,15 @@ class Stats:
         """Count an event, or several."""
         self._counter(name, unit, EVENT).samples += times
 
-    def add(self, name: str, value: int, unit: str = "usec") -> None:
-        """Count one sample with a value: bytes, microseconds, queue lengths."""
+    def add(self, name: str, value: int, unit: str = "usec", squares: bool = False) -> None:
+        """Count one sample with a value: bytes, microseconds, queue lengths.
+
+        Of bytes only some files show the squares: those of RPCs (svc_counter_config).
+        """
         counter = self._counters.get(name)
         if counter is None:
-            counter = self._counter(name, unit, BYTES if unit == "bytes" else VALUE)
+            plain = unit == "bytes" and not squares
+            counter = self._counter(name, unit, BYTES if plain else VALUE)
         counter.add(value)
 
     def _counter(self, name: str, unit: str, keeps: int) -> Counter:

@@ -14,9 +14,25 @@ from labsim.base.errors import InputError, LustreError
 from labsim.base.grammar import kstrto
 from labsim.base.ids import Nid
 from labsim.base.params import Param
+from labsim.base.stats import Counter
 from labsim.base.units import NS_PER_S
 from labsim.net.ptlrpc import HISTORY, Import, Request, State
 from labsim.runtime.ports import Steps
+from labsim.wire.constants import (
+    OBD_CONNECT_BRW_SIZE,
+    OBD_CONNECT_CKSUM,
+    OBD_CONNECT_GRANT,
+    OBD_CONNECT_GRANT_PARAM,
+    OBD_CONNECT_IBITS,
+    OBD_CONNECT_INDEX,
+    OBD_CONNECT_MAX_EASIZE,
+    OBD_CONNECT_MAXBYTES,
+    OBD_CONNECT_MDS,
+    OBD_CONNECT_MULTIMODRPCS,
+    OBD_CONNECT_TRANSNO,
+    OBD_CONNECT_VERSION,
+)
+from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.opcodes import OBD_PING
 
 CONNECTION = "connection="
@@ -49,6 +65,47 @@ def flag_names(flags: int, flags2: int) -> list[str]:
     return first + [name for bit, name in enumerate(FLAG_NAMES2) if flags2 >> bit & 1]
 
 
+def agreed(data: ObdConnectData) -> list[str]:
+    """What was agreed on beside the flags (obd_connect_data_seqprint)."""
+    version = ".".join(str(data.version >> shift & 255) for shift in (24, 16, 8, 0))
+    rows = {
+        OBD_CONNECT_VERSION: [f"target_version: {version}"],
+        OBD_CONNECT_MDS: [f"mdt_index: {data.group}"],
+        OBD_CONNECT_GRANT: [f"initial_grant: {data.grant}"],
+        OBD_CONNECT_INDEX: [f"target_index: {data.index}"],
+        OBD_CONNECT_BRW_SIZE: [f"max_brw_size: {data.brw_size}"],
+        OBD_CONNECT_IBITS: [f"ibits_known: {data.ibits_known:#x}"],
+        OBD_CONNECT_GRANT_PARAM: [
+            f"grant_block_size: {1 << data.grant_blkbits}",
+            f"grant_inode_size: {1 << data.grant_inobits}",
+            f"grant_max_extent_size: {data.grant_max_blks << data.grant_blkbits}",
+            f"grant_extent_tax: {data.grant_tax_kb << 10}",
+        ],
+        OBD_CONNECT_TRANSNO: [f"first_transno: {data.transno:#x}"],
+        OBD_CONNECT_CKSUM: [f"cksum_types: {data.cksum_types:#x}"],
+        OBD_CONNECT_MAX_EASIZE: [f"max_easize: {data.max_easize}"],
+        OBD_CONNECT_MAXBYTES: [f"max_object_bytes: {data.maxbytes}"],
+        OBD_CONNECT_MULTIMODRPCS: [f"max_mod_rpcs: {data.maxmodrpcs}"],
+    }
+    return [row for flag, told in rows.items() if data.connect_flags & flag for row in told]
+
+
+def averages(way: str, counted: dict[str, Counter]) -> list[str]:
+    """What bulk RPCs of one kind carried and took; nothing where there was none."""
+    carried, took = counted.get(f"{way}_bytes"), counted.get(f"ost_{way}")
+    if carried is None or took is None:
+        return []
+    size = carried.total // carried.samples
+    rows = [f"    {way}_data_averages:\n", f"       bytes_per_rpc: {size}\n"]
+    if took.total:
+        usecs = took.total // took.samples
+        rows.append(f"       usec_per_rpc: {usecs}\n")
+        if usecs:
+            whole, hundredths = size // usecs, 100 * size // usecs % 100
+            rows.append(f"       MB_per_sec: {whole}.{hundredths:02}\n")
+    return rows
+
+
 class ImportShown(Component):
     """Shows `self.imp`."""
 
@@ -74,7 +131,7 @@ class ImportShown(Component):
     )
     def import_text(self) -> str:
         """The file's text, YAML with four blanks where lprocfs puts them."""
-        return "".join([*self._head(), *self._connection(), *self._rpcs()])
+        return "".join([*self._head(), *self._connection(), *self.rpcs()])
 
     def store_import(self, text: str) -> None:
         """Take connection=NID[::INSTANCE]: go to that node, unless there for that instance.
@@ -100,13 +157,12 @@ class ImportShown(Component):
             rows.append(f" - [ {date_s}, {State(state).name} ]\n")
         return "".join(rows)
 
-    def average_wait(self) -> int:
-        """Microseconds that a request waited for its answer."""
-        return 0
+    def rpcs(self) -> list[str]:
+        """Rows about its requests, where they are counted."""
+        return []
 
     def _head(self) -> list[str]:
         imp, data = self.imp, self.imp.connect_data
-        version = ".".join(str(data.version >> shift & 255) for shift in (24, 16, 8, 0))
         names = flag_names(data.connect_flags, data.connect_flags2)
         return [
             "import:\n",
@@ -117,8 +173,7 @@ class ImportShown(Component):
             "    connect_data:\n",
             f"       flags: {data.connect_flags:#x}\n",
             f"       instance: {data.instance}\n",
-            f"       target_version: {version}\n",
-            f"       max_brw_size: {data.brw_size}\n",
+            *(f"       {row}\n" for row in agreed(data)),
             f"    import_flags: [ {', '.join(self._flags())} ]\n",
         ]
 
@@ -147,21 +202,6 @@ class ImportShown(Component):
             f"       idle: {idle_s} sec\n",
         ]
 
-    def _rpcs(self) -> list[str]:
-        return [
-            "    rpcs:\n",
-            f"       inflight: {len(self.imp.outstanding)}\n",
-            "       unregistering: 0\n",
-            f"       timeouts: {self.imp.timeouts}\n",
-            f"       avg_waittime: {self.average_wait()} usec\n",
-            "    service_estimates:\n",
-            f"       services: {self.imp.times.services_s()} sec\n",
-            f"       network: {self.imp.times.latency_s()} sec\n",
-            "    transactions:\n",
-            f"       last_replay: {self.imp.last_replayed}\n",
-            f"       peer_committed: {self.imp.committed}\n",
-            f"       last_checked: {self.imp.committed}\n",
-        ]
 
 class ImportFiles(ImportShown):
     """Of an import that counts its requests in `self.stats` and may be switched off."""
@@ -181,10 +221,27 @@ class ImportFiles(ImportShown):
             raise LustreError(errno.EINVAL, text)
         self.imp.pinger_recovers = bool(value)
 
-    def average_wait(self) -> int:
-        """Microseconds that a request waited for its answer."""
-        waited = dict(self.stats.items()).get("req_waittime")
-        return waited.total // waited.samples if waited is not None else 0
+    def rpcs(self) -> list[str]:
+        """What its requests took, by the counters of `stats`."""
+        counted = dict(self.stats.items())
+        waited = counted.get("req_waittime")
+        average = waited.total // waited.samples if waited is not None else 0
+        return [
+            "    rpcs:\n",
+            f"       inflight: {len(self.imp.outstanding)}\n",
+            "       unregistering: 0\n",
+            f"       timeouts: {self.imp.timeouts}\n",
+            f"       avg_waittime: {average} usec\n",
+            "    service_estimates:\n",
+            f"       services: {self.imp.times.services_s()} sec\n",
+            f"       network: {self.imp.times.latency_s()} sec\n",
+            "    transactions:\n",
+            f"       last_replay: {self.imp.last_replayed}\n",
+            f"       peer_committed: {self.imp.committed}\n",
+            f"       last_checked: {self.imp.committed}\n",
+            *averages("read", counted),
+            *averages("write", counted),
+        ]
 
     def set_active(self, value: bool) -> None:
         """Switch the import off, failing what is under way; or on again, knowing nothing."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError, ProtocolError
-from labsim.base.ids import Nid
+from labsim.base.ids import Nid, uuid_text
 from labsim.base.params import Param
 from labsim.base.units import NS_PER_MS, NS_PER_S
 from labsim.ldlm.client import ClientNamespace
@@ -69,7 +69,7 @@ class Mgc(ImportShown, tree="mgc.{name}"):
         self.env = node.host.env
         self.rpc = node.rpc
         self.name = f"MGC{nid}"
-        self.uuid = f"{node.host.rng.getrandbits(64):016x}"
+        self.uuid = uuid_text(node.host.rng.getrandbits(128))
         self.requeue_min_s = requeue_min_s
         self.imp = Import(
             node.rpc,

@@ -133,6 +133,24 @@ def test_the_interfaces_of_a_node(cluster: Cluster) -> None:
     assert told(cluster, "oss0", "nis=0") == ""
 
 
+def test_an_import_tells_what_was_agreed_and_how_fast_bulk_went(cluster: Cluster) -> None:
+    cluster.client(0).run("dd if=/dev/zero of=f bs=1M count=4 conv=fsync")
+    text = shown(cluster, "c0", "osc.*OST0000*.import")
+    agreed = text.partition("connect_data:\n")[2].partition("    import_flags")[0]
+    assert [row.strip().partition(":")[0] for row in agreed.splitlines()] == [
+        "flags", "instance", "target_version", "initial_grant", "target_index", "max_brw_size",
+        "grant_block_size", "grant_inode_size", "grant_max_extent_size", "grant_extent_tax",
+        "cksum_types", "max_object_bytes",
+    ]  # fmt: skip
+    assert "grant_extent_tax: 24576" in agreed and "cksum_types: 0xf7" in agreed
+    both = text + shown(cluster, "c0", "osc.*OST0001*.import")
+    assert "    write_data_averages:\n       bytes_per_rpc: 4194304\n" in both
+    assert "MB_per_sec: " in both and "read_data_averages" not in both
+    stats = shown(cluster, "c0", "osc.*.stats")
+    assert "write_bytes               1 samples [bytes] 4194304 4194304 4194304 17592" in stats
+    assert "rpcs:" not in shown(cluster, "c0", "mgc.*.import")
+
+
 def test_ping_and_pinger_recov(cluster: Cluster) -> None:
     imp = cluster.client(0).machine.node.oscs[0].imp  # type: ignore[attr-defined]
     told(cluster, "c0", "osc.*.idle_timeout=0")

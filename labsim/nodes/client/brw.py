@@ -50,6 +50,7 @@ class BulkIo(Component):
     name: str
     grant: GrantAccount
     node: Any
+    stats: Any
     resend_count: int
 
     checksums = Param.flag(True, help="guard bulk data with a checksum")
@@ -129,6 +130,7 @@ class BulkIo(Component):
                 failed = error
                 self.host.trace.emit("osc.redo", self.name, opcode, error.errno)
             else:
+                self._carried(request, reply)
                 got = self._got(request, reply)
                 intact, got = yield from self._check(request, reply, got)
                 if intact:
@@ -201,6 +203,14 @@ class BulkIo(Component):
         """May the data travel inside the RPC? Only one range of it, and little."""
         short = length <= self.short_io_bytes and len(ranges) == 1
         return short and self.imp.granted(OBD_CONNECT_SHORTIO)
+
+    def _carried(self, request: Request, reply: Message) -> None:
+        """Count what a BRW moved (ptlrpc_lprocfs_brw)."""
+        if request.opcode == OST_READ:
+            self.stats.add("read_bytes", reply.status, "bytes", squares=True)
+        else:
+            nbytes = sum(one.len for one in request.fields["niobuf_remote"])
+            self.stats.add("write_bytes", nbytes, "bytes", squares=True)
 
     def _got(self, request: Request, reply: Message) -> Payload:
         """What a read brought: its status says how much."""

@@ -10,6 +10,7 @@ import errno
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.ids import uuid_text
 from labsim.net.ptlrpc import State
 from labsim.nodes.client.cred import Cred
 from labsim.nodes.client.fileio import FileData
@@ -46,7 +47,7 @@ class Client(Node):
         super().__init__(host, config)
         rng = host.rng
         self.instance = f"ffff88{rng.getrandbits(28) << 12:010x}"
-        self.uuid = _uuid(rng.getrandbits(128))
+        self.uuid = uuid_text(rng.getrandbits(128))
         self.mdcs: list[Mdc] = []
         self.oscs: dict[int, Osc] = {}
         """MDTs and OSTs that the log has named so far, by index."""
@@ -246,9 +247,3 @@ class Client(Node):
 def _index(device: Any) -> int:
     index: int = device.info.index
     return index
-
-
-def _uuid(bits: int) -> str:
-    """A uuid in its usual form."""
-    text = f"{bits:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -105,7 +105,10 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
     )
     active = Param.flag(True, help="whether the import may be used")
     resend_count = Param.count(10, unit="count", help="how often a failed bulk RPC is sent again")
-    stats = Param.stats(help="one counter for each RPC of this OSC")
+    stats = Param.stats(
+        help="one counter for each RPC of this OSC, and for the bytes of bulk RPCs",
+        order=("req_waittime", "req_active", "read_bytes", "write_bytes"),
+    )
 
     def __init__(self, node: Any, info: TargetInfo, name: str, client_uuid: str) -> None:
         self.node = node

@@ -103,7 +103,8 @@ def test_conf_param_is_for_one_target(cluster: Cluster) -> None:
 
 def test_an_ost_added_later_appears(cluster: Cluster) -> None:
     assert cluster.run(cluster.add_ost()) == "lustre-OST0002"
-    until(cluster, "c0", "lfs df", "lustre-OST0002_UUID")
+    for node in ("c0", "c1"):
+        until(cluster, node, "lfs df", "lustre-OST0002_UUID")
     until(cluster, "mds0", "lctl get_param -n lod.*.activeobd", "3\n")
     said(cluster, "c0", "lfs setstripe -c -1 wide")
     said(cluster, "c0", "dd if=/dev/urandom of=wide bs=1M count=6")
