@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from labsim.base.ids import Fid, Nid
+from labsim.base.ids import ROOT_FID, Fid, Nid
 from labsim.net.lnet import PUT, Lnet, Packet
 from labsim.net.ptlrpc import Request
 from labsim.scenario.cluster import Cluster
@@ -27,10 +27,11 @@ from labsim.wire.constants import (
     MSG_REQ_REPLAY_DONE,
     OBD_CONNECT_VERSION,
     REINT_SETATTR,
+    REINT_UNLINK,
 )
 from labsim.wire.ldlm import LdlmInodebits, LdlmLockDesc, LdlmRequest, LdlmResourceDesc
 from labsim.wire.lustre_msg import ObdConnectData
-from labsim.wire.mdt import MdtBody, MdtIoepoch, MdtRecSetattr
+from labsim.wire.mdt import MdtBody, MdtIoepoch, MdtRecSetattr, MdtRecUnlink
 from labsim.wire.message import Message
 from labsim.wire.opcodes import (
     LDLM_CANCEL,
@@ -39,6 +40,7 @@ from labsim.wire.opcodes import (
     MDS_CLOSE,
     MDS_CONNECT,
     MDS_GETATTR,
+    MDS_REINT,
     MDS_STATFS,
     OST_STATFS,
     ROUTES,
@@ -153,6 +155,11 @@ def getattr_of(fid: Fid) -> Callable[[], Request]:
     return lambda: Request(MDS_GETATTR, mdt_body=MdtBody(fid1=fid))
 
 
+def unlink_of(name: str) -> Callable[[], Request]:
+    record = MdtRecUnlink(opcode=REINT_UNLINK, fid1=ROOT_FID, fid2=ROOT_FID)
+    return lambda: Request(MDS_REINT, rec_reint=record, name=name)
+
+
 NOT_CONNECTED, BREACH = [-errno.ENOTCONN], [-errno.EPROTO]
 UNPACK = "lustre_unpack_msg"
 LIES = (
@@ -185,6 +192,10 @@ LIES = (
     Lie("an unknown target", "target_handle_connect", [-errno.ENODEV], request=connect),
     Lie("a FID that is no file's", "tgt_mdt_body_unpack", [-errno.ENOENT],
         request=getattr_of(Fid(0x200000401, 7, 0))),
+    Lie("the name of the directory itself", "<mdt_reint_unlink>", [-errno.EINVAL],
+        request=unlink_of(".")),
+    Lie("the name of the directory above", "<mdt_reint_unlink>", [-errno.EINVAL],
+        request=unlink_of("..")),
     Lie("a handle that is not open", "mdt_close", [0], request=close),
     Lie("a lock of an unknown type", "ldlm_handle_enqueue0", [-errno.EFAULT],
         request=lock_request(LDLM_ENQUEUE, lock_desc=desc(kind=9), lock_handle=(5, 0))),

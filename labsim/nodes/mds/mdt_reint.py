@@ -180,9 +180,15 @@ class MdtReints(MdtIntents):
     # ---- unlink
 
     def unlink(self, req: ServerRequest, record: Any) -> Steps[Message]:
-        """Do unlink or rmdir, as the mode says; the reply tells what is left of the object."""
+        """Do unlink or rmdir, as the mode says; the reply tells what is left of the object.
+
+        EINVAL for "." and "..", which no client's Linux lets through: the lock of the one would
+        wait for the lock of its directory, which is the same; the other is above it.
+        """
         yield from self.at(MDS_REINT_UNLINK)
         name = objects.encode_name(req["name"])
+        if name in (b".", b".."):
+            raise LustreError(errno.EINVAL, f"a directory's own {name!r}")
         locks = yield from self.lock_name(req, record.fid1, name, write=True)
         try:
             fid = self.mdd.lookup(record.fid1, name, self.cred_of_record(req, record))
