@@ -26,6 +26,9 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 PLAIN = frozenset({int, str, bytes, type(None)})
 """What goes into the hash as it is."""
 
+BATCH = 256
+"""So many events go into the hash at once."""
+
 
 class Trace:
     """All events of a run in the order they happened.
@@ -37,7 +40,7 @@ class Trace:
         self._now = now
         self._keep = keep
         self._hash = blake2b(digest_size=16)
-        self._pending: list[str] = []
+        self._pending: list[tuple[int, str, str, tuple[Any, ...]]] = []
         self.count = 0
         self.events: list[Event] = []
         self.listeners: list[Callable[[Event], None]] = []
@@ -45,26 +48,25 @@ class Trace:
     def emit(self, node: str, kind: str, fields: tuple[Any, ...]) -> None:
         """Take one event."""
         now = self._now()
-        event = Event(now, node, kind, fields)
         self.count += 1
-        if not PLAIN.issuperset(map(type, fields)):
-            fields = tuple(map(_plain, fields))
-        self._pending.append(f"({now}, {node!r}, {kind!r})")
-        self._pending.append(repr(fields))
-        if len(self._pending) > 512:
+        plain = tuple([one if type(one) in PLAIN else _plain(one) for one in fields])
+        self._pending.append((now, node, kind, plain))
+        if len(self._pending) > BATCH:
             self._absorb()
-        if self._keep is None or len(self.events) < self._keep:
-            self.events.append(event)
-        for listener in self.listeners:
-            listener(event)
+        kept = self._keep is None or len(self.events) < self._keep
+        if kept or self.listeners:
+            event = Event(now, node, kind, fields)
+            if kept:
+                self.events.append(event)
+            for listener in self.listeners:
+                listener(event)
 
     def of(self, node: str) -> NodeTrace:
         """The view that one node writes to."""
         return NodeTrace(self, node)
 
     def _absorb(self) -> None:
-        self._hash.update("\n".join(self._pending).encode())
-        self._hash.update(b"\n")
+        self._hash.update(f"{repr(self._pending)[1:-1]}, ".encode())
         self._pending.clear()
 
     def hexdigest(self) -> str:

@@ -63,6 +63,14 @@ class Port:
         """Put a packet on the wire; it is delivered when its last byte has arrived."""
         self._fabric.carry(self, packet, delay_ns)
 
+    def arrival_ns(self, size: int, first_ns: int, last_ns: int) -> int:
+        """When the last byte is in: not before it was sent, nor before others have come in."""
+        link, free_ns = self.link, self.rx_free_ns
+        begin_ns = first_ns if first_ns > free_ns else free_ns
+        taken_ns = begin_ns + link.overhead_ns + size * NS_PER_S // link.bandwidth
+        self.rx_free_ns = last_ns if last_ns > taken_ns else taken_ns
+        return self.rx_free_ns
+
     def close(self) -> None:
         """Pull the cable: what is under way to this node is lost."""
         self._fabric.detach(self)
@@ -91,36 +99,26 @@ class Fabric:
             del self._ports[port.nid]
 
     def carry(self, port: Port, packet: Packet, delay_ns: int) -> None:
-        """Work out when the packet arrives, and deliver it then."""
-        timer = self._env.timeout(self._duration(port, packet, delay_ns), packet)
-        timer.callbacks.append(self._deliver)
+        """Work out when the packet is in the receiver's hands, and deliver it then.
 
-    def _duration(self, port: Port, packet: Packet, delay_ns: int) -> int:
-        """Nanoseconds from now until the packet is in the receiver's hands."""
+        It leaves when its sender's line is free. What is delayed takes no place on the lines.
+        """
         target = self._ports.get(packet.dst)
-        if target is port:
-            return delay_ns
-        size = packet.wire_size
-        link = port.link
-        takes = link.overhead_ns + size * NS_PER_S // link.bandwidth
-        if delay_ns:
-            return delay_ns + takes + link.latency_ns
-        now = self._env.now
-        start = max(now, port.tx_free_ns)
-        port.tx_free_ns = start + takes
-        last = start + takes + link.latency_ns
-        if target is not None:
-            last = self._arrival(target, size, start + link.latency_ns, last)
-        return last - now
-
-    @staticmethod
-    def _arrival(target: Port, size: int, first_ns: int, last_ns: int) -> int:
-        """When the last byte is in: not before it was sent, nor before the receiver can take it."""
-        link = target.link
-        begin = max(first_ns, target.rx_free_ns)
-        arrived = max(begin + link.overhead_ns + size * NS_PER_S // link.bandwidth, last_ns)
-        target.rx_free_ns = arrived
-        return arrived
+        if target is not port:
+            size, link = packet.wire_size, port.link
+            takes_ns = link.overhead_ns + size * NS_PER_S // link.bandwidth
+            if delay_ns:
+                delay_ns += takes_ns + link.latency_ns
+            else:
+                now = self._env.now
+                start_ns = now if now > port.tx_free_ns else port.tx_free_ns
+                port.tx_free_ns = last_ns = start_ns + takes_ns
+                last_ns += link.latency_ns
+                if target is not None:
+                    last_ns = target.arrival_ns(size, start_ns + link.latency_ns, last_ns)
+                delay_ns = last_ns - now
+        timer = self._env.timeout(delay_ns, packet)
+        timer.callbacks.append(self._deliver)
 
     def _deliver(self, timer: Any) -> None:
         packet: Packet = timer.value
