@@ -21,7 +21,9 @@ LIVE_MINUTES = 2.0
 @click.option("--seeds", type=click.IntRange(1), help="Runs; default: 12, or 1 with --live.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first run.")
 @click.option("--clients", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--mds", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--oss", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--osts", type=click.IntRange(0), default=0, help="OSTs in all; default: one an OSS.")
 @click.option("--calls", type=click.IntRange(1), default=60, show_default=True, help="Of a client.")
 @click.option("--troubles", type=click.IntRange(0), default=4, show_default=True, help="In a run.")
 @click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all; "
@@ -37,7 +39,9 @@ def command(
     seeds: int | None,
     seed: int,
     clients: int,
+    mds: int,
     oss: int,
+    osts: int,
     calls: int,
     troubles: int,
     faults: str,
@@ -61,7 +65,8 @@ def command(
     kinds = tuple(filter(None, faults.split(","))) or (stress.LIVE if live else stress.ALL)
     _known(kinds, tuple(TROUBLES))
     plan = stress.Plan(
-        clients=clients, oss=oss, calls=calls, troubles=troubles, faults=kinds, live=live
+        clients=clients, mds=mds, oss=oss, osts=osts, calls=calls, troubles=troubles,
+        faults=kinds, live=live,
     )
     if minutes is not None and not live:
         raise InputError("--minutes is for --live; without it, --calls says how much is done")

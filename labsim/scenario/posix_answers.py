@@ -36,15 +36,22 @@ CHANGES = frozenset({
 class World:
     """What calls need besides the state.
 
-    The data of all writes, by the number of the call, and where each file's data is, by its FID.
+    The data of all writes and the inodes whose attributes or links were changed, by the number of
+    the call, and where each file's data is, by its FID.
     """
 
     def __init__(self, calls: Iterable[Call] = ()) -> None:
         self.sources: dict[int, content.Source] = {}
+        self.changed: dict[int, dict[int, None]] = {}
         self.places = {
             call.fid: content.Place(call.place[0], tuple(call.place[1:]))
             for call in calls if call.place
         }  # fmt: skip
+
+    def changes(self, call: Call, *inodes: int) -> None:
+        """A call changes an inode's attributes or links: if it is undone, they are not known."""
+        known = self.changed.setdefault(call.number, {})
+        known.update((inode, None) for inode in inodes if inode > NOTHING)
 
     def place(self, fid: str) -> content.Place:
         """Where a file's data is."""

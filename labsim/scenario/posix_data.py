@@ -33,6 +33,7 @@ def chmod(state: State, call: Call, found: list[Found], world: World) -> str:
     # Set-gid may be taken away from who is not in the group.
     mode = call.args[1] & 0o7777
     inode = inode_of(state, call, found[0])
+    world.changes(call, inode)
     state.change(inode, mode=UNSURE if mode & 0o6000 else mode)
     return ""
 
@@ -43,6 +44,7 @@ def chown(state: State, call: Call, found: list[Found], world: World) -> str:
     if missing is not None or call.errno:
         return missing or ""
     inode = inode_of(state, call, found[0])
+    world.changes(call, inode)
     state.change(inode, uid=UNSURE, gid=UNSURE, mode=UNSURE)
     return ""
 
@@ -53,6 +55,7 @@ def setxattr(state: State, call: Call, found: list[Found], world: World) -> str:
     if missing is not None or call.errno in CERTAIN or len(call.args) < 3:
         return missing or ""
     inode = inode_of(state, call, found[0])
+    world.changes(call, inode)
     one = state.inodes[inode]
     name, value = call.args[1:3]
     if call.errno or one.xattrs is None or not name.startswith(USER):
@@ -68,6 +71,7 @@ def removexattr(state: State, call: Call, found: list[Found], world: World) -> s
     if missing is not None:
         return missing
     inode = inode_of(state, call, found[0])
+    world.changes(call, inode)
     one, name = state.inodes[inode], call.args[1]
     if one.xattrs is None or not name.startswith(USER):
         return ""

@@ -8,6 +8,7 @@ answer. What a failure leaves in doubt is kept as several states, or as an unsur
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,16 +16,21 @@ import msgspec
 
 from labsim.scenario import posix_content as content
 from labsim.scenario.blind import Blindness, ost_index
-from labsim.scenario.posix_answers import CHANGES, DOUBTFUL, World, paths_of, resolve
+from labsim.scenario.posix_answers import DOUBTFUL, World, paths_of, resolve
 from labsim.scenario.posix_calls import perform
 from labsim.scenario.posix_data import perhaps
 from labsim.scenario.posix_names import attributes, look, sized
 from labsim.scenario.posix_reach import Reach
-from labsim.scenario.posix_state import NOTHING, Found, State
+from labsim.scenario.posix_state import NOTHING, UNSURE, Found, State
 from labsim.scenario.record import NEVER, Call, Note
 
 MOST_STATES = (128, 2048)
 """So many states are kept at each level of care; with more, the answer may be that nobody knows."""
+
+NAMES = frozenset({
+    "mkdir", "mknod", "symlink", "link", "open", "setstripe", "unlink", "rmdir", "rename",
+})  # fmt: skip
+"""Calls that change names."""
 
 BEGIN, NOTE, END = range(3)
 Event = tuple[int, int, int, int, Call | Note]
@@ -304,7 +310,12 @@ class _Search:
             late = call.ended_ns != NEVER and call.ended_ns < since_ns
             if call.client != client or late or call.begun_ns > until_ns:
                 continue
-            if call.name not in CHANGES:
+            for inode in self.world.changed.get(call.number, ()):
+                if inode in state.inodes:
+                    state.change(
+                        inode, nlink=UNSURE, mode=UNSURE, uid=UNSURE, gid=UNSURE, xattrs=None
+                    )
+            if call.name not in NAMES or (call.name == "open" and not call.args[1] & os.O_CREAT):
                 continue
             for found in resolve(state, call):
                 if found.parent and found.name:

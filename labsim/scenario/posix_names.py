@@ -74,6 +74,8 @@ def symlink(state: State, call: Call, found: list[Found], world: World) -> str:
 def link(state: State, call: Call, found: list[Found], world: World) -> str:
     """System call link."""
     source, new = found
+    if source.inode == UNSURE and new.errno and call.errno == new.errno:
+        return ""
     missing = lost_inode(state, call, source)
     if missing is not None:
         if missing and call.errno == errno.EEXIST and new.inode > NOTHING:
@@ -97,6 +99,7 @@ def link(state: State, call: Call, found: list[Found], world: World) -> str:
         return told(call, errno.ENOENT)
     if call.errno:
         return f"expected success, '{new.name}' is not there"
+    world.changes(call, inode)
     state.put(new.parent, new.name, inode)
     state.link(inode, 1)
     return ""
@@ -156,15 +159,15 @@ def setstripe(state: State, call: Call, found: list[Found], world: World) -> str
 
 def unlink(state: State, call: Call, found: list[Found], world: World) -> str:
     """System call unlink."""
-    return _remove(state, call, found[0], directory=False)
+    return _remove(state, call, found[0], world, directory=False)
 
 
 def rmdir(state: State, call: Call, found: list[Found], world: World) -> str:
     """System call rmdir."""
-    return _remove(state, call, found[0], directory=True)
+    return _remove(state, call, found[0], world, directory=True)
 
 
-def _remove(state: State, call: Call, found: Found, directory: bool) -> str:
+def _remove(state: State, call: Call, found: Found, world: World, directory: bool) -> str:
     if not found.name and not found.errno:
         return "" if call.errno else "expected an error"
     inode = state.leads(found.parent, found.name)
@@ -181,6 +184,7 @@ def _remove(state: State, call: Call, found: Found, directory: bool) -> str:
             return f"expected success, '{found.name}' can go"
     if call.errno:
         return ""
+    world.changes(call, inode)
     _unname(state, found.parent, found.name)
     return ""
 
@@ -207,6 +211,7 @@ def rename(state: State, call: Call, found: list[Found], world: World) -> str:
     over = state.leads(new.parent, new.name)
     if new.errno and call.errno == new.errno:
         return ""
+    world.changes(call, moved, over)
     missing = lost_inode(state, call, old._replace(inode=moved))
     if missing is not None:
         return missing

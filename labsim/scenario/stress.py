@@ -31,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a random run consists of: `calls` of each client, so many `troubles` of some kinds."""
 
     clients: int = 4
+    mds: int = 1
     oss: int = 2
     osts: int = 0
     calls: int = 60
@@ -76,8 +77,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 def script(plan: Plan, seed: int) -> Script:
     """The random run of a seed, in parts."""
     cluster = model.ClusterSpec(
-        clients=[model.ClientSpec(tree=model.REFERENCE_TREE)] * plan.clients, oss=plan.oss,
-        osts=plan.osts, failover="pairs" if FAILOVER in plan.faults else "", options=["flock"],
+        clients=[model.ClientSpec(tree=model.REFERENCE_TREE)] * plan.clients, mds=plan.mds,
+        oss=plan.oss, osts=plan.osts, options=["flock"],
+        failover="pairs" if FAILOVER in plan.faults else "",
     )  # fmt: skip
     names = [f"c{number}" for number in range(plan.clients)]
     work = {

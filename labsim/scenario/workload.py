@@ -58,7 +58,7 @@ class Workload:
     def _one(self) -> list[str]:
         rng = self.rng
         names, weights = zip(*WEIGHTS, strict=True)
-        (make,) = rng.choices(names, weights)
+        make: Callable[[Workload], list[str]] = rng.choices(names, weights)[0]
         return make(self)
 
     # ---- what there is to choose from
@@ -189,6 +189,10 @@ class Workload:
         """Cut a file by its path."""
         return [f"sys truncate {self.path()} {self.rng.choice((0, 1, PAGE, LARGEST // 2))}"]
 
+    def setstripe(self) -> list[str]:
+        """Make a file whose stripes calls meet at once, over all OSTs."""
+        return [f"lfs setstripe -c -1 -S 64k {self.path()}"]
+
     def unlink(self) -> list[str]:
         """Remove a file."""
         return [f"sys unlink {self.path()}"]
@@ -242,7 +246,7 @@ WEIGHTS: tuple[tuple[Callable[[Workload], list[str]], int], ...] = (
     (Workload.rename, 5), (Workload.link, 4), (Workload.mkdir, 2), (Workload.rmdir, 2),
     (Workload.stat, 8), (Workload.readdir, 3), (Workload.chmod, 2), (Workload.setxattr, 3),
     (Workload.getxattr, 3), (Workload.removexattr, 1), (Workload.fcntl, 5), (Workload.flock, 3),
-    (Workload.getlk, 1),
+    (Workload.getlk, 1), (Workload.setstripe, 2),
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.base.errors import LustreError
+from labsim.base.ids import Fid
 from labsim.base.payload import tobytes
 from labsim.nodes.client.cred import S_ISGID, S_ISUID, S_IXGRP, Cred
 from labsim.nodes.client.inode import Inode, Stat
@@ -30,6 +31,7 @@ from labsim.wire.constants import (
     MDS_ATTR_MTIME,
     MDS_ATTR_MTIME_SET,
     MDS_ATTR_SIZE,
+    MDS_INODELOCK_LAYOUT,
     OBD_MD_FLDIREA,
     OBD_MD_FLEASIZE,
     OBD_MD_FLID,
@@ -57,6 +59,7 @@ class Attributes:
     space: ObdStatfs
     mdc: Callable[..., Any]
     tally: Callable[..., Any]
+    still_covered: Callable[[Fid, int], bool]
 
     # ---- stat
 
@@ -160,9 +163,13 @@ class Attributes:
         return min(one or STRIPE_MAXBYTES for one in told) * len(stripes)
 
     def layout(self, inode: Inode, cred: Cred) -> Steps[bytes]:
-        """A file's layout, or a directory's default for new files; empty where there is none."""
-        if inode.is_reg and inode.layout is not None:
-            return inode.layout
+        """A file's layout, or a directory's default for new files; empty where there is none.
+
+        That a file has no objects is believed under a LAYOUT lock only: who writes makes them.
+        """
+        known = inode.layout if inode.is_reg else None
+        if known or (known is not None and self.still_covered(inode.fid, MDS_INODELOCK_LAYOUT)):
+            return known
         mdc = self.mdc(inode.fid)
         wanted = OBD_MD_FLEASIZE | OBD_MD_FLDIREA
         try:

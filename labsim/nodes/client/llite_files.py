@@ -138,9 +138,7 @@ class Files:
         self, inode: Inode, offset: int, length: int, reader: Any = None, direct: bool = False
     ) -> Steps[Payload]:
         """At most `length` bytes of a regular file; without objects only the MDT knows its size."""
-        if inode.layout is None:
-            yield from self.layout(inode, ROOT)
-        if not inode.layout:
+        if not inode.layout and not (yield from self.layout(inode, ROOT)):
             yield from self.namei.revalidate(inode, ROOT)
         payload: Payload = yield from self.data.read(inode, offset, length, reader, direct)
         if len(payload):
@@ -163,7 +161,7 @@ class Files:
         self, inode: Inode, offset: int | None, payload: Payload, direct: bool = False
     ) -> Steps[tuple[int, int]]:
         """Write at `offset`, or at the end where it is None; (start, end) of what was written."""
-        if inode.layout is None:
+        if not inode.layout:
             yield from self.layout(inode, ROOT)
         wrote: tuple[int, int] = yield from self.data.write(inode, offset, payload, direct)
         return wrote
