@@ -477,6 +477,9 @@ static void program_dealloc(Program *self)
         }
         PyMem_Free(row->choices);
     }
+    for (size_t at = 0; at < SHARED_INTS; at++) {
+        Py_CLEAR(self->ints[at].object);
+    }
     while (self->free_count > 0) {
         PyObject_GC_Del(self->free[--self->free_count]);
     }

@@ -43,7 +43,7 @@ static PyObject *field_get(PyObject *self, PyObject *object, PyObject *Py_UNUSED
     Field *field = (Field *)self;
     Struct *value = owner(field, object);
     if (value != NULL && field->letter != 0 && value->odd == NULL) {
-        return int_read((const uint8_t *)value + field->at, field->letter);
+        return struct_int(field->program, (const uint8_t *)value + field->at, field->letter);
     }
     return value == NULL ? NULL : struct_get(value, field->row);
 }

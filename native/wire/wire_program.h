@@ -50,9 +50,17 @@ struct row {
 #if defined(__SANITIZE_ADDRESS__)
 #define FREE_OBJECTS 0 /* so that every use of a dead object is seen */
 #else
-#define FREE_OBJECTS 32
+#define FREE_OBJECTS 8
 #endif
 #define FREE_BYTES 256 /* larger objects are not kept for reuse */
+#define SHARED_INTS_LOG 5
+#define SHARED_INTS (1 << SHARED_INTS_LOG)
+
+/* An integer that was set or read last: whoever keeps what a message said shares the object. */
+struct shared_int {
+    uint64_t value;
+    PyObject *object;
+};
 
 /* A Python object, so that the collector sees it. */
 typedef struct program {
@@ -75,6 +83,7 @@ typedef struct program {
     size_t names_mask;
     struct row *tail;     /* the last row, if it is one */
     struct row *first;    /* the row at offset 0, if it is an integer of four bytes */
+    struct shared_int ints[SHARED_INTS];
     PyObject *free[FREE_OBJECTS + 1];
     int free_count;
 } Program;
@@ -164,6 +173,8 @@ PyObject *ask_twin(Program *program, int which, PyObject *const *args, size_t co
 Struct *struct_alloc(Program *program);
 /* The collector is told of an object only when something that could be part of a cycle is in it. */
 void struct_keep(Struct *self, PyObject *held);
+/* An integer at a place in an object. */
+PyObject *struct_int(Program *program, const uint8_t *at, letter letter);
 /* An attribute's value: a new reference; and the reverse, or its deletion (NULL). */
 PyObject *struct_get(Struct *self, const struct row *row);
 int struct_set(Struct *self, const struct row *row, PyObject *value);

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define LITTLE 256 /* Python has these integers once for all */
+
 /* ---- memory ---- */
 
 Struct *struct_alloc(Program *program)
@@ -93,6 +95,42 @@ static void no_attribute(Struct *self, const struct row *row)
                  Py_TYPE(self)->tp_name, row->name);
 }
 
+/* The place of a number that Python does not keep by itself. */
+static inline struct shared_int *shared_at(Program *program, uint64_t value)
+{
+    return &program->ints[value * 0x9e3779b97f4a7c15u >> (64 - SHARED_INTS_LOG)];
+}
+
+PyObject *struct_int(Program *program, const uint8_t *at, letter letter)
+{
+    uint64_t value = letter < 0 ? (uint64_t)wire_load_signed(at, (unsigned)-letter)
+                                : wire_load(at, (unsigned)letter);
+    if (value <= LITTLE || (letter < 0 && (int64_t)value < 0)) {
+        return PyLong_FromLong((long)value);
+    }
+    struct shared_int *kept = shared_at(program, value);
+    if (kept->object == NULL || kept->value != value) {
+        PyObject *made = PyLong_FromUnsignedLongLong(value);
+        if (made == NULL) {
+            return NULL;
+        }
+        kept->value = value;
+        Py_XSETREF(kept->object, made);
+    }
+    return Py_NewRef(kept->object);
+}
+
+/* Remember an int that was just stored. */
+static void share_int(Struct *self, const struct row *row, PyObject *given)
+{
+    uint64_t value = wire_load(struct_bytes(self) + row->offset, (unsigned)row->size);
+    if (value > LITTLE && row->letters[0] > 0) {
+        struct shared_int *kept = shared_at(self->program, value);
+        kept->value = value;
+        Py_XSETREF(kept->object, Py_NewRef(given));
+    }
+}
+
 PyObject *struct_get(Struct *self, const struct row *row)
 {
     if (self->odd != NULL) {
@@ -106,7 +144,7 @@ PyObject *struct_get(Struct *self, const struct row *row)
         }
     }
     if (row->kind == INT) {
-        return int_read(struct_bytes(self) + row->offset, row->letters[0]);
+        return struct_int(self->program, struct_bytes(self) + row->offset, row->letters[0]);
     }
     PyObject **slot = &self->slots[row->slot];
     if (*slot == NULL) {
@@ -157,7 +195,9 @@ int struct_set(Struct *self, const struct row *row, PyObject *value)
     if (!whole && !row_store(row, value, struct_bytes(self), true)) {
         return keep_odd(self, row, value);
     }
-    if (row->kind != INT) {
+    if (row->kind == INT) {
+        share_int(self, row, value);
+    } else {
         Py_XSETREF(self->slots[row->slot], Py_NewRef(value));
         if (whole) {
             struct_keep(self, value);
