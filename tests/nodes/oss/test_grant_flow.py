@@ -100,6 +100,33 @@ def test_both_sides_count_alike(world: World, seed: int) -> None:
     assert ost(world).grants.tot_pending == 0
 
 
+@pytest.mark.parametrize(
+    "world", [{"client_trees": ["2.8.0", "2.12.0"], "capacity": 24 * MIB}], indirect=True
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_clients_of_two_releases_on_a_small_ost_that_fails(world: World, seed: int) -> None:
+    rng = Random(seed)
+    host = world.cluster.node("oss0").machine.host
+    for _ in range(40):
+        client, name = rng.randrange(2), f"f{rng.randrange(3)}"
+        place, size = rng.randrange(8 * MIB), rng.choice([1, 100, 3 * PAGE + 7, MIB, 5 * MIB])
+        steps = rng.choice([
+            write(world, client, name, place, Fill(size, 1)),
+            write(world, client, name, place, Fill(size, 1)),
+            write(world, client, name, 0, b"x", 0o1101),
+            world.vfs[client].truncate(name, place),
+            world.vfs[client].sync(),
+        ])  # fmt: skip
+        if not rng.randrange(4):
+            number = rng.choice([0x20A, 0x20E, 0x215, 0x216, 0x226, 0x228, 0x230])
+            host.faults.arm(Armed(number, FAIL_ONCE))
+        world.all(steps)
+        if not rng.randrange(5):
+            world.all(world.vfs[0].sync(), world.vfs[1].sync())
+            world.run(world.env.timeout(10 * NS_PER_S))
+            balanced(world)
+
+
 @pytest.mark.parametrize("number", [0x20A, 0x20E, 0x211])
 def test_nothing_leaks_when_requests_or_replies_are_lost(world: World, number: int) -> None:
     host = world.cluster.node("oss0").machine.host
