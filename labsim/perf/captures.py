@@ -13,7 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from labsim.perf.bench import Measured, bench
+from labsim.perf.bench import Measured, below, bench
 
 ROUNDS = 21
 
@@ -37,7 +37,7 @@ WORK: dict[str, tuple[str, Callable[[Any], float]]] = {
 """A command each, and the speed that its output tells."""
 
 
-@bench("%")
+@bench("%", below(15))
 def live_pcap_cost() -> Measured:
     """Live: how much slower a cluster is with a capture; the worst of creates, writes and reads."""
     from labsim.scenario.cluster import Cluster

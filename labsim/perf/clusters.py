@@ -17,7 +17,7 @@ from typing import Any
 
 from labsim.base.payload import Fill
 from labsim.base.units import MIB
-from labsim.perf.bench import bench
+from labsim.perf.bench import at_least, below, bench
 from labsim.runtime.ports import Steps
 
 ROUNDS = 5
@@ -51,7 +51,7 @@ def _prepare(vfs: Any) -> Steps[None]:
     yield from vfs.close(file)
 
 
-@bench("RPC/s")
+@bench("RPC/s", at_least(5000))
 def sim_setxattr() -> float:
     """Simulated: one client sets an xattr over and over, through the whole stack."""
 
@@ -96,7 +96,7 @@ def _simulated_calls(count: int, size: int) -> float:
     return median(rates)
 
 
-@bench("creates/s")
+@bench("creates/s", at_least(800))
 def live_creates() -> float:
     """Live: one client opens, creates and closes files (createmany -o)."""
     from labsim.scenario.cluster import Cluster
@@ -128,7 +128,7 @@ def host_write_1m() -> float:
     return median(rates)
 
 
-@bench("MB/s")
+@bench("MB/s", at_least(500))
 def live_write_1m() -> float:
     """Live: one client writes new files, 1 MiB at a time (dd bs=1M count=256)."""
     return _live_dd("dd if=/dev/zero of=g{n} bs=1M count=256")
@@ -141,27 +141,27 @@ def live_rewrite_1m() -> float:
     return _live_dd(write, write)
 
 
-@bench("MB/s")
+@bench("MB/s", at_least(900))
 def live_read_1m() -> float:
     """Live: one client reads 1 MiB at a time what is not in its cache (dd bs=1M)."""
     write = "dd if=/dev/urandom of=g0 bs=1M count=256 conv=fsync"
     return _live_dd("dd if=g0 of=/dev/null bs=1M", write, DROP)
 
 
-@bench("MB/s")
+@bench("MB/s", at_least(900))
 def live_read_cached_1m() -> float:
     """Live: one client reads 1 MiB at a time what is in its cache as real bytes (dd bs=1M)."""
     write = "dd if=/dev/urandom of=g0 bs=1M count=256 conv=fsync"
     return _live_dd("dd if=g0 of=/dev/null bs=1M", write, f"{DROP}; dd if=g0 of=/dev/null bs=1M")
 
 
-@bench("calls/s")
+@bench("calls/s", at_least(60_000))
 def live_write_4k() -> float:
     """Live: one client writes new files, 4 KiB at a time (dd bs=4k count=32768)."""
     return _live_dd("dd if=/dev/urandom of=g{n} bs=4k count=32768") * 1e6 / 4096
 
 
-@bench("calls/s")
+@bench("calls/s", at_least(60_000))
 def live_read_4k() -> float:
     """Live: one client reads 4 KiB at a time what is not in its cache (dd bs=4k)."""
     write = "dd if=/dev/urandom of=g0 bs=1M count=128 conv=fsync"
@@ -191,7 +191,7 @@ def _bandwidth(result: Any) -> float:
     return int(found.group(1)) / float(found.group(2)) / 1e6
 
 
-@bench("KB")
+@bench("KB", below(60))
 def sim_client_memory() -> float:
     """Memory of one more mounted client in a simulated cluster of 1 MDS, 2 OSS and 4 OSTs."""
     from labsim.scenario.cluster import Cluster

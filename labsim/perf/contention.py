@@ -12,7 +12,7 @@ from typing import Any
 
 from labsim.base.payload import Fill
 from labsim.base.units import NS_PER_MS, NS_PER_S
-from labsim.perf.bench import Measured, bench
+from labsim.perf.bench import Measured, below, bench
 from labsim.runtime.ports import Steps
 
 CLIENTS, DYING, ROUNDS = 1000, 100, 3
@@ -21,7 +21,7 @@ APART_NS = 2 * NS_PER_MS
 """The longest time between one death and the next."""
 
 
-@bench("RPC/s")
+@bench("RPC/s", below(60, "run_s"))
 def sim_contention() -> Measured:
     """Simulated: 1000 clients write, read and stat one page in turn; 100 are powered off."""
     return crowd(CLIENTS, DYING)

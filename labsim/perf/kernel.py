@@ -14,12 +14,13 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-from labsim.perf.bench import BENCHES, Bench, Measured
+from labsim.perf.bench import BENCHES, Bench, Measured, at_least, below
 from labsim.runtime import kernels
 
 ROUNDS = 5
@@ -41,6 +42,7 @@ def timeouts(processes: int) -> Program:
     """Processes that do nothing but wait for timers of their own."""
 
     def program(sim: Any, work: int) -> tuple[int, float]:
+        """As many processes as the name says, that do nothing but wait for timers of their own."""
         env = sim.Environment()
         each = max(work // processes, 1)
 
@@ -181,6 +183,11 @@ PROGRAMS: dict[str, tuple[Program, int]] = {
 }
 """What is measured, with how much work a round of SimPy does."""
 
+AIMS = {
+    "timeouts_100": at_least(12), "timeouts_1m": at_least(10), "resource_cycles": at_least(30),
+    "store_pingpong": at_least(30), "anyof_timeout": at_least(8), "memory": below(1),
+}  # fmt: skip
+
 
 def _rate(program: Program, name: str, work: int) -> float:
     gc.collect()
@@ -260,10 +267,16 @@ def _cluster() -> Measured:
 
 
 def _register() -> None:
-    for name in PROGRAMS:
-        BENCHES[f"kernel_{name}"] = Bench(lambda name=name: _compare(name), "x SimPy's rate")
-    BENCHES["kernel_cluster"] = Bench(_cluster, "x SimPy's speed")
-    BENCHES["kernel_memory"] = Bench(_memory, "x SimPy's bytes per process")
+    for name, (program, _) in PROGRAMS.items():
+        what, aim = str(program.__doc__), AIMS.get(name)
+        run = partial(_compare, name)
+        BENCHES[f"kernel_{name}"] = Bench(run, "x SimPy's rate", what, aim)
+    for name, run, unit in (
+        ("cluster", _cluster, "x SimPy's speed"),
+        ("memory", _memory, "x SimPy's bytes per process"),
+    ):
+        what = str(run.__doc__).partition("\n")[0]
+        BENCHES[f"kernel_{name}"] = Bench(run, unit, what, AIMS.get(name))
 
 
 _register()

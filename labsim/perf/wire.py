@@ -25,7 +25,7 @@ from timeit import Timer
 from typing import Any, NamedTuple
 
 from labsim.base.ids import Fid
-from labsim.perf.bench import BENCHES, Bench, Measured
+from labsim.perf.bench import BENCHES, Bench, Measured, at_least
 from labsim.pure import interpret
 from labsim.pure.codec import Kind, Table
 from labsim.wire import constants as c
@@ -254,8 +254,9 @@ def _summary(rounds: list[tuple[float, float, float]]) -> Measured:
 
 
 def _register(name: str, aimed: bool) -> None:
-    unit = f"x its Python twin (aim {AIM})" if aimed else "x its Python twin"
-    BENCHES[f"wire_{name}"] = Bench(lambda: _measured()[name], unit)
+    aim = at_least(AIM) if aimed else None
+    what = "The codec in C against its Python twin, in turns."
+    BENCHES[f"wire_{name}"] = Bench(lambda: _measured()[name], "x its Python twin", what, aim)
 
 
 for _name in VALUES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 import labsim
 from labsim.cli import VERBS, invoke
+from labsim.perf import bench
 
 BOTH = ["--tree", "2.10.5", "--tree", "2.12.0"]
 
@@ -307,6 +309,29 @@ def test_bench_names_value_unit_and_command(capsys: pytest.CaptureFixture[str]) 
     assert answer["startup_version"]["unit"] == "s"
     assert 0 < answer["startup_version"]["value"] < 30
     assert answer["startup_version"]["command"] == "labsim bench startup_version --json"
+
+
+def test_bench_shows_what_is_to_be_reached(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aims = {"sim_rate": bench.at_least(2), "sim_time": bench.below(5, "run_s"), "sim_free": None}
+    measured = bench.Measured(1.5, {"run_s": 4.0})
+    for name, aim in aims.items():
+        made = bench.Bench(lambda: measured, "s", f"What {name} is.", aim)
+        monkeypatch.setitem(bench.BENCHES, name, made)
+    status, out, _ = run(capsys, "bench", *aims)
+    assert status == 0
+    head, *rows = out.splitlines()
+    assert re.fullmatch(r"\d+ CPUs?, load [\d.]+(; .*)?", head)
+    assert [row.split(None, 3)[3] if len(row.split()) > 3 else "" for row in rows] == [
+        "at least 2: MISSED       run_s 4.0", "run_s below 5: reached   run_s 4.0", "run_s 4.0",
+    ]  # fmt: skip
+    assert as_json(capsys, "bench", "sim_time")["sim_time"] == {
+        "value": 1.5, "unit": "s", "aim": "run_s below 5", "reached": True, "run_s": 4.0,
+        "command": "labsim bench sim_time --json",
+    }  # fmt: skip
+    status, out, _ = run(capsys, "bench", "sim_rate", "--list")
+    assert out.split(None, 1) == ["sim_rate", "What sim_rate is.\n"]
 
 
 @pytest.mark.live
