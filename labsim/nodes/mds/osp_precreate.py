@@ -170,8 +170,7 @@ class Precreation(Component, tree="osp.{name}"):
                     self._learn(reply["obd_statfs"])
             except LustreError:
                 pause_ns = STATFS_RETRY_NS
-            wanted = self._ask_now.wait()
-            yield self.env.any_of([wanted, self.env.timeout(pause_ns)])
+            yield from self._pulsed(self._ask_now, pause_ns)
 
     def _learn(self, told: ObdStatfs) -> None:
         """Is there enough for new objects? Not again before there is more (osp_pre_update_msfs)."""
@@ -307,7 +306,7 @@ class Precreation(Component, tree="osp.{name}"):
             left_ns = limit_ns - self.env.now
             if left_ns <= 0:
                 raise LustreError(errno.ETIMEDOUT, f"{self.name} is away")
-            yield from self._wait(left_ns)
+            yield from self._pulsed(self._changed, left_ns)
         raise LustreError(-status, f"{self.name} makes no objects")
 
     def _grow(self) -> None:
@@ -318,9 +317,10 @@ class Precreation(Component, tree="osp.{name}"):
             self._slow = True
             self.create_count = grown
 
-    def _wait(self, limit_ns: int) -> Steps[None]:
-        event = self._changed.wait()
-        deadline = self.mdt.rpc.deadlines.add(self.env.now + limit_ns, self._changed.pulse)
+    def _pulsed(self, gate: Gate, limit_ns: int) -> Steps[None]:
+        """Wait for a pulse, but not longer than so long."""
+        event = gate.wait()
+        deadline = self.mdt.rpc.deadlines.add(self.env.now + limit_ns, gate.pulse)
         yield event
         deadline.cancel()
 
