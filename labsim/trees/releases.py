@@ -13,6 +13,7 @@ from labsim.wire.constants import (
     OBD_CKSUM_ALL,
     OBD_CKSUM_T10_ALL,
     OBD_CONNECT2_LOCK_CONVERT,
+    OBD_CONNECT2_LOCKAHEAD,
     OBD_CONNECT_GRANT_PARAM,
     OBD_CONNECT_LARGE_ACL,
     OBD_CONNECT_SHORTIO,
@@ -52,8 +53,10 @@ SHORT_HOST_SINCE: Version = (2, 15, 0)
 FLOCK_SINCE: Version = (2, 13, 0)
 """File locks without a mount option (LU-10885); in which tag of 2.12.50 to 2.12.99 is unknown."""
 
-LOCK_CONVERT_SINCE: Version = (2, 11, 0)
-"""Converting inodebits locks (LU-10175); in which tag of 2.10.50 to 2.10.99 is unknown."""
+UNKNOWN2_BEFORE: Version = (2, 11, 0)
+"""Before that none of these is known; in which tag of 2.10.50 to 2.10.99 each came is unknown."""
+SINCE_2_11 = OBD_CONNECT2_LOCK_CONVERT | OBD_CONNECT2_LOCKAHEAD
+"""Converting inodebits locks (LU-10175), locks without growth for who asks for them (LU-6179)."""
 
 
 def traits_of(version: Version) -> Traits:
@@ -69,7 +72,7 @@ def traits_of(version: Version) -> Traits:
         jobid_sessions=version >= JOB_SESSIONS_SINCE,
         lru_max_age_s=3900 if version >= SHORT_LIVED_SINCE else 36000,
         flock_by_default=version >= FLOCK_SINCE,
-        connect_unknown2=0 if version >= LOCK_CONVERT_SINCE else OBD_CONNECT2_LOCK_CONVERT,
+        connect_unknown2=0 if version >= UNKNOWN2_BEFORE else SINCE_2_11,
     )
 
 

@@ -14,6 +14,7 @@ from labsim.wire.constants import (
     OBD_CKSUM_ALL,
     OBD_CKSUM_T10_ALL,
     OBD_CONNECT2_LOCK_CONVERT,
+    OBD_CONNECT2_LOCKAHEAD,
     OBD_CONNECT_GRANT_PARAM,
     OBD_CONNECT_SHORTIO,
 )
@@ -36,7 +37,7 @@ def _tree(name: str, commit: str) -> Tree:
             osc_idle_s=0,
             cksum_types=OBD_CKSUM_ALL & ~OBD_CKSUM_T10_ALL,
             jobid_codes="",
-            connect_unknown2=OBD_CONNECT2_LOCK_CONVERT,
+            connect_unknown2=OBD_CONNECT2_LOCK_CONVERT | OBD_CONNECT2_LOCKAHEAD,
         ),
     )
 

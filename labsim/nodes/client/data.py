@@ -98,6 +98,12 @@ class DataPath(Protocol):
         """Ask for the size, so that it is known when somebody wants it; waits for nothing."""
         ...
 
+    def lock_ahead(
+        self, inode: Inode, mode: int, start: int, end: int, background: bool
+    ) -> Steps[int]:
+        """Lock bytes for I/O to come."""
+        ...
+
     def drop(self, inode: Inode) -> Steps[bool]:
         """Forget clean pages; True where nothing of the inode is left that must be kept."""
         ...

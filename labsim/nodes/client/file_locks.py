@@ -27,13 +27,18 @@ from labsim.wire.constants import (
     LDLM_FL_BLOCK_NOWAIT,
     LDLM_FL_DENY_ON_CONTENTION,
     LDLM_FL_HAS_INTENT,
+    LDLM_FL_NO_EXPANSION,
     LDLM_FL_SPECULATIVE,
+    OBD_CONNECT2_LOCKAHEAD,
     OBD_CONNECT_SRVLOCK,
     OBD_OBJECT_EOF,
 )
 from labsim.wire.ost import OstLvb
 
-EIO, ENODATA, EUSERS = 5, 61, 87
+EIO, ENODATA, EUSERS, EOPNOTSUPP = 5, 61, 87, 95
+
+LLA_RESULT_SENT, LLA_RESULT_DIFFERENT, LLA_RESULT_SAME = 0, 1, 2
+"""How a lock ahead went: asked for, or one is here that covers it, or just it."""
 
 GLIMPSED_NS = NS_PER_S
 """Whoever was asked for its size so recently is not asked ahead (ll_agl_trigger)."""
@@ -253,6 +258,39 @@ class FileLocks:
         if not obj.users and not obj.bytes.total and not obj.locks():
             obj.osc.forget(obj)
 
+    # ---- locks before there is I/O
+
+    def lock_ahead(
+        self, inode: Inode, mode: int, start: int, end: int, background: bool
+    ) -> Steps[int]:
+        """Locks over just the pages from `start` to `end`, for I/O to come (ll_file_lock_ahead).
+
+        In the background nothing is waited for, nobody called back, and told what is here already.
+        EOPNOTSUPP where an OST does not know such locks.
+        """
+        state = self.state(inode)
+        result = LLA_RESULT_SENT
+        flags = LDLM_FL_NO_EXPANSION | LDLM_FL_BLOCK_NOWAIT
+        first, last = start // PAGE_SIZE, end // PAGE_SIZE
+        for run in runs(state.layout, first * PAGE_SIZE, (last + 1 - first) * PAGE_SIZE):
+            obj = self.object(inode, state, run.stripe)
+            if not obj.osc.imp.connect_data.connect_flags2 & OBD_CONNECT2_LOCKAHEAD:
+                raise LustreError(EOPNOTSUPP, f"{obj.osc.name}: no lockahead")
+            extent = Extent(run.offset, run.offset + run.length - 1)
+            if not background:
+                grip = yield from self._lock(inode, state, run.stripe, mode, extent, flags)
+                self.release([grip])
+                continue
+            lock = obj.osc.ldlm.match(obj.resource, mode, extent=extent)
+            if lock is not None:
+                result = LLA_RESULT_SAME if lock.policy == extent else LLA_RESULT_DIFFERENT
+                obj.osc.ldlm.put(lock)
+                break
+            obj.users += 1
+            ahead = self._ask_ahead(obj, mode, extent, flags | LDLM_FL_SPECULATIVE)
+            self.env.process(ahead)
+        return result
+
     # ---- sizes
 
     def known_size(self, state: FileState) -> int:
@@ -295,14 +333,14 @@ class FileLocks:
             obj = self.object(inode, state, number)
             if not obj.size_is_known():
                 obj.users += 1
-                self.env.process(self._look_ahead(obj))
+                self.env.process(self._ask_ahead(obj, LCK_PR, WHOLE, AHEAD))
 
-    def _look_ahead(self, obj: OscObject) -> Steps[None]:
-        """One object's: what an OST says without a lock is not used, its writers were not asked."""
+    def _ask_ahead(self, obj: OscObject, mode: int, extent: Extent, flags: int) -> Steps[None]:
+        """One object's lock; what an OST says of it without one is not used: nobody was asked."""
         ldlm = obj.osc.ldlm
         try:
             lock, _ = yield from ldlm.enqueue(
-                obj.resource, LCK_PR, extent=WHOLE, flags=AHEAD,
+                obj.resource, mode, extent=extent, flags=flags,
                 blocking=obj.blocking, glimpse=obj.glimpsed, data=obj,
             )  # fmt: skip
             if lock is not None:
@@ -311,6 +349,6 @@ class FileLocks:
                 finally:
                     ldlm.put(lock)
         except LustreError as error:
-            self.host.trace.emit("agl.failed", obj.osc.name, error.errno)
+            self.host.trace.emit("ahead.failed", obj.osc.name, error.errno)
         finally:
             self._unpin(obj)

@@ -26,6 +26,7 @@ from labsim.nodes.import_files import IdleFiles
 from labsim.runtime.ports import Steps
 from labsim.wire.constants import (
     OBD_CKSUM_ADLER,
+    OBD_CONNECT2_LOCKAHEAD,
     OBD_CONNECT_AT,
     OBD_CONNECT_BRW_SIZE,
     OBD_CONNECT_BULK_MBITS,
@@ -145,6 +146,7 @@ class Osc(OscFiles, OscIo, IdleFiles, tree="osc.{name}"):
             kinds = OBD_CKSUM_ADLER
         return ObdConnectData(
             connect_flags=flags & ~self.host.kit.traits.connect_unknown,
+            connect_flags2=OBD_CONNECT2_LOCKAHEAD & ~self.host.kit.traits.connect_unknown2,
             version=self.host.kit.traits.ocd_version,
             index=self.info.index,
             brw_size=4 * MIB,

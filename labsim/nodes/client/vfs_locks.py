@@ -23,6 +23,7 @@ from labsim.nodes.client.flock import (
 )
 from labsim.runtime.ports import Steps
 from labsim.runtime.sync import Interruptible
+from labsim.wire.constants import LCK_PR, LCK_PW
 
 EBADF, EINVAL = 9, 22
 
@@ -34,6 +35,9 @@ PROCESSES = 0xFFFF880000000000
 FILES = 0xFFFF888000000000
 """Where the owners of fcntl and flock locks are: addresses in the kernel, for the wire."""
 ADDRESS_STEP = 64
+
+
+AHEAD_MODES = {F_RDLCK: LCK_PR, F_WRLCK: LCK_PW}
 
 
 class LockCalls:
@@ -124,6 +128,22 @@ class LockCalls:
             raise LustreError(EINVAL)
         self.llite.data.leave_group(file.inode, gid)
         file.group = 0
+
+    def lock_ahead(
+        self, file: Any, mode: int, start: int, end: int, background: bool = False
+    ) -> Steps[int]:
+        """LL_IOC_LADVISE with LU_LADVISE_LOCKAHEAD: LLA_RESULT_*; `mode` is F_RDLCK or F_WRLCK.
+
+        EINVAL for no range, EOPNOTSUPP where an OST does not know such locks, EAGAIN where a
+        group's lock is in the way.
+        """
+        self._check_lockable(file)
+        if mode not in AHEAD_MODES or not 0 <= start < end or not file.inode.is_reg:
+            raise LustreError(EINVAL)
+        if not file.inode.layout:
+            return 0
+        ahead = self.llite.data.lock_ahead(file.inode, AHEAD_MODES[mode], start, end, background)
+        return int((yield from ahead))
 
     def drop_file_locks(self, file: Any) -> Steps[None]:
         """The file is being closed (locks_remove_posix, locks_remove_file)."""

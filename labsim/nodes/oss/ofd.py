@@ -51,6 +51,7 @@ from labsim.wire.constants import (
     OS_STATE_DEGRADED,
     OS_STATE_READONLY,
     OST_CONNECT_SUPPORTED,
+    OST_CONNECT_SUPPORTED2,
 )
 from labsim.wire.lustre_msg import ObdConnectData
 from labsim.wire.message import Message
@@ -87,6 +88,7 @@ class ObjectHandlers(ObjectStore, SpaceFiles, tree="obdfilter.{name}"):
 
     all_net = (points.OST_ALL_REQUEST_NET, points.OST_ALL_REPLY_NET)
     supported = OST_CONNECT_SUPPORTED
+    supported2 = OST_CONNECT_SUPPORTED2
     stats = Param.stats(
         help="requests done, by kind; of reads and writes their bytes",
         order=COUNTED,

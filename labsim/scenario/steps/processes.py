@@ -58,6 +58,7 @@ def proc(ctx: Context, *call: str) -> Step:
     proc NAME open PATH FLAGS [MODE], read PATH LENGTH [OFFSET], write PATH DATA [OFFSET]
     proc NAME setlk|setlkw|getlk PATH F_RDLCK|F_WRLCK|F_UNLCK [OFFSET [LENGTH]]
     proc NAME flock PATH LOCK_SH|LOCK_EX|LOCK_UN|LOCK_NB, group_lock|group_unlock PATH GID
+    proc NAME lockahead PATH F_RDLCK|F_WRLCK START END [LF_ASYNC]
     proc NAME fill PATH LENGTH SEED [OFFSET], truncate PATH LENGTH, fsync PATH, close PATH, exit
     proc NAME interrupt: a signal reaches it, which ends its wait for a file lock (EINTR)
     """
@@ -161,6 +162,15 @@ def flock(process: Process, path: str, operation: int) -> Step:
 def group_lock(process: Process, path: str, gid: int) -> Step:
     """Share a file with a group only (LL_IOC_GROUP_LOCK)."""
     yield from process.vfs.group_lock(process.file(path), gid)
+
+
+@call("path kind start end [advice]", CALLS)
+def lockahead(
+    process: Process, path: str, kind: int, start: int, end: int, advice: int = 0
+) -> Step:
+    """Lock for I/O to come (LU_LADVISE_LOCKAHEAD); the value is LLA_RESULT_*."""
+    file = process.file(path)
+    return (yield from process.vfs.lock_ahead(file, kind, start, end, bool(advice)))
 
 
 @call("path gid", CALLS)

@@ -27,6 +27,7 @@ _OPEN_FLAGS = (
 FLAGS = {name: getattr(os, name) for name in _OPEN_FLAGS.split()}
 FLAGS |= {"XATTR_CREATE": 1, "XATTR_REPLACE": 2}
 FLAGS |= {"F_RDLCK": 0, "F_WRLCK": 1, "F_UNLCK": 2}
+FLAGS |= {"LF_ASYNC": 1}
 FLAGS |= {"LOCK_SH": 1, "LOCK_EX": 2, "LOCK_NB": 4, "LOCK_UN": 8}
 
 
@@ -69,6 +70,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "flags": flags, "mode": number, "size": number, "length": parse_size, "offset": parse_size,
     "uid": number, "gid": number, "dev": number, "atime": number, "mtime": number,
     "data": decode_value, "value": decode_value, "kind": flags, "operation": flags,
+    "start": parse_size, "end": parse_size, "advice": flags,
 }  # fmt: skip
 
 
