@@ -27,7 +27,7 @@ LIVE_MINUTES = 2.0
 @click.option("--calls", type=click.IntRange(1), default=60, show_default=True, help="Of a client.")
 @click.option("--troubles", type=click.IntRange(0), default=4, show_default=True, help="In a run.")
 @click.option("--faults", default="", metavar="KIND,KIND", help="Kinds of trouble; default: all; "
-              "with --live: power and client, which need no virtual time.")  # fmt: skip
+              "with --live: power and client; the others may be named.")  # fmt: skip
 @click.option("--live", is_flag=True, help="Run on real processes, not simulated.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="With --live: how long "
               "things break; default: 2. The rest takes a minute or two.")  # fmt: skip
