@@ -178,7 +178,8 @@ class Decoder:
         if kind is bool and tag == "bool":
             return node.value in {"true", "True", "TRUE"}
         if kind is int and tag == "int":
-            return int(node.value.replace("_", ""), 0)
+            text = node.value.replace("_", "")
+            return int(text, 10 if text.lstrip("+-").isdigit() else 0)
         if kind is float and tag in {"int", "float"}:
             return float(node.value)
         names = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -63,6 +63,12 @@ def test_a_whole_file() -> None:
     ]
 
 
+def test_a_number_with_zeros_before_it_is_decimal() -> None:
+    scenario = read("labsim: 1\ntitle: t\ncovers: [sanityn 16]\ncluster: {clients: 002}\n"
+                    "steps: [{c1: ls}]\n")  # fmt: skip
+    assert len(scenario.cluster.clients) == 2
+
+
 def test_a_behaviour_names_the_tests_it_covers() -> None:
     scenario = read("labsim: 1\ntitle: t\ncovers: [replay-single 20b, sanityn 16]\n"
                     "steps: [{c0: ls}]\n")  # fmt: skip
