@@ -7,9 +7,9 @@ fail_loc and fail_val (libcfs_fail.h): the low 16 bits name the point, the high 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from random import Random
 from typing import Any, NamedTuple
 
+from labsim.base.draws import Draws
 from labsim.base.errors import InputError, LustreError
 
 FAIL_SKIP = 0x20000000
@@ -93,7 +93,7 @@ class Armed:
         self.spent = False
         self.released: Any = None
 
-    def due(self, rng: Random) -> bool:
+    def due(self, rng: Draws) -> bool:
         """Count a visit, and say whether this one is hit."""
         self.visits += 1
         if self.spent:
@@ -113,7 +113,7 @@ class Faults:
     """The fault points that are armed on one node."""
 
     def __init__(
-        self, env: Any, rng: Random, on_hit: Callable[[Point], None] | None = None
+        self, env: Any, rng: Draws, on_hit: Callable[[Point], None] | None = None
     ) -> None:
         self._env = env
         self._rng = rng

@@ -123,6 +123,8 @@ class ParamTree:
         self.hz = hz
         self.console = console
         self.mounts: Mounts = []
+        self.on_look: list[Callable[[], None]] = []
+        """Called before the tree is looked through after a change: mount what nobody needed yet."""
         self._index: dict[str, Entries] | None = None
 
     def mount(self, component: Component, **names: str) -> Mount:
@@ -143,6 +145,10 @@ class ParamTree:
         """Take the component's files away."""
         self.mounts = [mount for mount in self.mounts if mount.component is not component]
         component.mounted = None
+        self._index = None
+
+    def changed(self) -> None:
+        """Something in `on_look` may have more to mount."""
         self._index = None
 
     # ---- by pattern, without lctl's words
@@ -190,6 +196,8 @@ class ParamTree:
     def _entries(self) -> dict[str, Entries]:
         """Every file and directory by root, sorted by path."""
         if self._index is None:
+            for mount_more in self.on_look:
+                mount_more()
             index: dict[str, dict[tuple[str, ...], File | None]] = {}
             for mount in self.mounts:
                 for planned in mount.plan.values():

@@ -69,7 +69,7 @@ class Namespace(Handlers, Component, tree="ldlm.namespaces.{name}"):
         return self.host.faults.visit(point)
 
     def new_cookie(self, taken: Callable[[int], bool]) -> int:
-        """A lock handle that is not in use: 64 bits that nobody can guess."""
+        """A lock handle that is not in use: 64 random bits."""
         while True:
             cookie = self.host.rng.getrandbits(64)
             if cookie and not taken(cookie):

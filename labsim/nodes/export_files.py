@@ -14,6 +14,8 @@ from labsim.base.ids import Nid
 from labsim.base.params import Param
 from labsim.base.stats import Stats
 from labsim.net.ptlrpc import Export, ServerRequest
+from labsim.nodes.config import TargetInfo
+from labsim.nodes.node import Node
 from labsim.nodes.target import Target
 from labsim.runtime.ports import Steps
 from labsim.wire.message import Message
@@ -75,7 +77,12 @@ class ExportFiles(Target):
 
     nid_files: ClassVar[type[NidFiles]]
     """What a NID's directory holds."""
-    nids: dict[int, NidFiles] | None = None
+
+    def __init__(self, node: Node, info: TargetInfo) -> None:
+        super().__init__(node, info)
+        self.nids: dict[int, NidFiles | None] = {}
+        """Who has ever connected; None where nobody has needed the directory yet."""
+        self.host.params.on_look.append(self._every_nid)
 
     def totals(self) -> Stats:
         """The counters of the whole target."""
@@ -90,9 +97,7 @@ class ExportFiles(Target):
                 stats.add(name, nbytes, "bytes")
 
     def at_nid(self, nid: int) -> Any:
-        """The directory of a NID; it is made when somebody connects from there."""
-        if self.nids is None:
-            self.nids = {}
+        """The directory of a NID; it is made when something is counted, or when somebody looks."""
         files = self.nids.get(nid)
         if files is None:
             files = self.nids[nid] = self.node.make(self.nid_files, self, nid)
@@ -102,14 +107,23 @@ class ExportFiles(Target):
     def connect(self, req: ServerRequest) -> Steps[Message]:
         """A client comes, or comes back."""
         reply = yield from super().connect(req)
-        self.at_nid(req.peer)
+        if req.peer not in self.nids:
+            self.nids[req.peer] = None
+            self.host.params.changed()
         return reply
+
+    def _every_nid(self) -> None:
+        for nid in self.nids:
+            self.at_nid(nid)
 
     def unmount(self) -> None:
         """The directories go with the target."""
-        for files in (self.nids or {}).values():
-            self.host.params.unmount(files)
-        self.nids = None
+        params = self.host.params
+        params.on_look.remove(self._every_nid)
+        for files in self.nids.values():
+            if files is not None:
+                params.unmount(files)
+        self.nids = {}
         super().unmount()
 
     # ---- locks
@@ -140,7 +154,8 @@ class ExportFiles(Target):
 
     def store_exports_clear(self, text: str) -> None:
         """Any write: directories without clients go, elsewhere `stats` begins anew."""
-        for nid, files in list((self.nids or {}).items()):
+        for nid in list(self.nids):
+            files = self.at_nid(nid)
             if files.exports():
                 files.stats.clear(self.host.params.wall_ns())
             else:

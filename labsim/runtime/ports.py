@@ -7,9 +7,9 @@ under Lustre's modules: scheduler, network, disks, clock.
 from __future__ import annotations
 
 from collections.abc import Generator
-from random import Random
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from labsim.base.draws import Draws
 from labsim.base.faults import Faults
 from labsim.base.overlay import Kit
 from labsim.base.trace import NodeTrace
@@ -88,7 +88,7 @@ class Host(NamedTuple):
     env: Env
     lnet: Any
     osd: Any
-    rng: Random
+    rng: Draws
     params: Any
     faults: Faults
     trace: NodeTrace

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from random import Random
 from typing import Any
 
 import msgspec
 
+from labsim.base.draws import Draws
 from labsim.base.errors import LustreError
 from labsim.base.faults import Armed, Faults, Point
 from labsim.base.ids import Nid
@@ -100,7 +100,7 @@ class Machine:
     def _host(self, incarnation: int) -> Host:
         spec, env = self.spec, self.env
         clock = Clock(env, spec.epoch_ns, spec.hz)
-        rng = Random(f"{spec.seed}:{spec.name}:{incarnation}")
+        rng = Draws(f"{spec.seed}:{spec.name}:{incarnation}")
         kit = load(spec.kits)(spec)
         faults = Faults(env, rng, self._hit)
         params = ParamTree(kit.dialect, lambda: clock.epoch_ns + env.now, spec.hz, self._console)
