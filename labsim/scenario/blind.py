@@ -21,6 +21,8 @@ DATA_CALLS = frozenset({"read", "write", "truncate", "ftruncate", "stat", "fstat
 """Calls that meet OSTs."""
 OWN_CALLS = frozenset({"close"})
 NEVER_ENDS = 1 << 62
+HOME = "-MDT0000"
+"""The MDT that has all names: nothing makes directories on others."""
 
 
 class Window(NamedTuple):
@@ -102,7 +104,7 @@ class Blindness:
             if ended < window.start_ns or call.begun_ns > window.end_ns:
                 continue
             index = ost_index(window.target)
-            if index is None and call.name not in OWN_CALLS:
+            if window.target.endswith(HOME) and call.name not in OWN_CALLS:
                 return True
             if index is not None and call.name in DATA_CALLS and place.on(index):
                 return True

@@ -269,7 +269,7 @@ def read(
     if sizes == (ANYTHING,) and got < length and got:
         sizes = (start + got,)
     outside, inside = _cut(content.ranges, start, start + got)
-    made = []
+    made, sent_ns = [], content.sent_ns
     for one in _by_page(_full(inside, start, start + got)):
         part = piece(data, one.start - start, one.end - start)
         shows = _matching(one, part, sources)
@@ -277,8 +277,11 @@ def read(
             return Seen(content, _difference(one, part, sources))
         if one.owner and one.owner != client and one.sent_ns == NOT_YET:
             one = one._replace(sent_ns=at_ns)
+            if one.owner == content.owner and (one.end,) == sizes:
+                sent_ns = min(sent_ns, at_ns)
         made.append(one._replace(shows=shows))
-    return Seen(content._replace(sizes=sizes, ranges=_joined([*outside, *made])))
+    ranges = _joined([*outside, *made])
+    return Seen(content._replace(sizes=sizes, ranges=ranges, sent_ns=sent_ns))
 
 
 def _by_page(ranges: Iterable[Range]) -> Iterator[Range]:

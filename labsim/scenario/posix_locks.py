@@ -24,7 +24,7 @@ from labsim.nodes.client.flock import (
     OFFSET_MAX,
 )
 from labsim.nodes.client.vfs_locks import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN
-from labsim.scenario.blind import Blindness
+from labsim.scenario.blind import HOME, Blindness
 from labsim.scenario.record import LOCKS, NEVER, Call, Note
 
 FOREVER = 1 << 62
@@ -190,11 +190,11 @@ class Table:
             for one in self._of(note.node, note.time_ns):
                 one.sure_until = min(one.sure_until, note.time_ns)
         for window in Blindness(notes).windows:
-            if "-MDT" in window.target:
+            if window.target.endswith(HOME):
                 for one in self._of(window.client, window.end_ns):
                     one.sure_until = min(one.sure_until, window.start_ns)
         for note in notes:
-            if note.what == "evicts" and "-MDT" in note.target:
+            if note.what == "evicts" and note.target.endswith(HOME):
                 for one in self._of(note.node, note.time_ns):
                     one.sure_until = min(one.sure_until, note.time_ns)
 

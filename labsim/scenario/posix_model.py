@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from labsim.scenario import posix_content as content
-from labsim.scenario.blind import Blindness, ost_index
+from labsim.scenario.blind import HOME, Blindness, ost_index
 from labsim.scenario.posix_answers import DOUBTFUL, World, paths_of, resolve
 from labsim.scenario.posix_calls import perform
 from labsim.scenario.posix_data import perhaps
@@ -31,6 +31,9 @@ NAMES = frozenset({
     "mkdir", "mknod", "symlink", "link", "open", "setstripe", "unlink", "rmdir", "rename",
 })  # fmt: skip
 """Calls that change names."""
+
+MOST_STEPS = 250_000
+"""So many calls are tried in all: some seconds."""
 
 BEGIN, NOTE, END = range(3)
 Event = tuple[int, int, int, int, Call | Note]
@@ -105,6 +108,7 @@ class _Search:
     ) -> None:
         self.level = level
         self.most = MOST_STATES[level]
+        self.left = MOST_STEPS
         self.world = World(calls)
         self.configs = [Config(start.fork())]
         self.live: dict[int, Call] = {}
@@ -170,6 +174,7 @@ class _Search:
         todo = [config]
         while todo:
             now = todo.pop()
+            self.left -= 1
             for after in self._steps(now, call):
                 yield after._replace(done=after.done - {call.number})
             others = [one for one in meeting if one is not call and one.number not in now.done]
@@ -293,8 +298,8 @@ class _Search:
                 self._in_doubt(call)
         for target, since_ns in self.blind.losses(note):
             for config in self.configs:
-                if "-MDT" in target:
-                    if since_ns is not None:
+                if target and ost_index(target) is None:
+                    if target.endswith(HOME) and since_ns is not None:
                         self._forget(config.state, note.node, since_ns, time_ns)
                     continue
                 lost_ns = content.NOT_YET if since_ns is None else since_ns
