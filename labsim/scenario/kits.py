@@ -6,8 +6,10 @@ come from the file beside a scenario, for the trees that have its bug by their h
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from labsim import trees
-from labsim.base.overlay import Kit
+from labsim.base.overlay import Kit, Overlay
 from labsim.scenario import model
 from labsim.scenario.load import overlay_file, overlays
 from labsim.scenario.topology import NodeSpec
@@ -16,8 +18,13 @@ from labsim.trees import Presence, Tree
 
 def kit(spec: NodeSpec) -> Kit:
     """The kit of one node: its tree, and what the files in its overlays declare."""
-    found = [overlay for path in spec.overlays for overlay in overlays(path)]
-    return trees.kit_for(trees.get(spec.tree), found)
+    return _made_of(spec.tree, tuple(o for path in spec.overlays for o in overlays(path)))
+
+
+@lru_cache(maxsize=128)
+def _made_of(tree: str, found: tuple[type[Overlay], ...]) -> Kit:
+    """Nodes that are made of the same share what is built from it."""
+    return trees.kit_for(trees.get(tree), found)
 
 
 def presence(scenario: model.Scenario, tree: str) -> Presence:
