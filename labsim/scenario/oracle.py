@@ -31,9 +31,16 @@ SHOWN = 12
 
 
 def posix(archive: Archive) -> list[str]:
-    """What the reference model does not explain, as a story; nothing where all is well."""
+    """What the reference model does not explain, as a story; nothing where all is well.
+
+    Where too much is in doubt to be sure, the archive is marked.
+    """
     calls, notes = posix_model.merged(archive.calls), archive.told()
-    violation = posix_model.check([call for call in calls if call.name not in LOCKS], notes)
+    try:
+        violation = posix_model.check([call for call in calls if call.name not in LOCKS], notes)
+    except posix_model.Undecided:
+        archive.undecided = True
+        return []
     if violation is None:
         return []
     return [story(violation, calls, notes)]

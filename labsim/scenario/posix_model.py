@@ -82,14 +82,16 @@ def check(calls: Sequence[Call], notes: Sequence[Note], start: State | None = No
 ):  # fmt: skip
     """The first call (of `merged`) that nothing explains; None where all is well.
 
-    `start` is what was there before the first call.
+    `start` is what was there before the first call. Undecided where there were too many ways.
     """
+    last = len(MOST_STATES) - 1
     found: Violation | None = None
-    for level in range(len(MOST_STATES)):
+    for level in range(last + 1):
         try:
             found = _Search(calls, notes, level, start or State()).run()
         except Undecided:
-            found = None
+            if level == last:
+                raise
             continue
         if found is None:
             return None

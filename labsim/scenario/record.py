@@ -324,6 +324,8 @@ class Archive:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.notes: list[Note] = []
+        self.undecided = False
+        """The reference model could not say whether all is well."""
         self._uuids: dict[str, tuple[str, int]] = {}
         """Whose they are, and since when."""
         self._boots: dict[str, int] = {}

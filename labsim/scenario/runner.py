@@ -56,6 +56,8 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[Shown] = []
     broken: list[str] = []
     """Invariants that did not hold, or why the run was cut short."""
+    undecided: bool = False
+    """Too much was in doubt for the reference model to say whether all calls were right."""
     skipped: str = ""
     """Why nothing was run: nobody knows what to expect."""
 
@@ -163,6 +165,7 @@ def _perform(
             cluster.run(runner.in_time())
             if made.expected == "pass" and cluster.archive is not None:
                 made.broken += oracle.posix(cluster.archive)
+                made.undecided = cluster.archive.undecided
                 if "flock" in scenario.cluster.options:
                     made.broken += oracle.locks(cluster.archive)
                 made.broken += oracle.causes(cluster.archive) if scenario.strict else []
