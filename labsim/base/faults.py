@@ -109,6 +109,10 @@ class Armed:
         return True
 
 
+NONE_ARMED: dict[int, Armed] = {}
+"""Of a node where nothing ever was; never changed in place."""
+
+
 class Faults:
     """The fault points that are armed on one node."""
 
@@ -118,7 +122,7 @@ class Faults:
         self._env = env
         self._rng = rng
         self._on_hit = on_hit
-        self._armed: dict[int, Armed] = {}
+        self._armed = NONE_ARMED
         self._races: dict[int, Race] = {}
         self.fail_loc = 0
         self.fail_val = 0
@@ -130,6 +134,8 @@ class Faults:
 
     def arm(self, armed: Armed) -> None:
         """Arm a point; several may be armed at once, one way each."""
+        if self._armed is NONE_ARMED:
+            self._armed = {}
         self._armed[armed.number] = armed
 
     def disarm(self, number: int) -> None:

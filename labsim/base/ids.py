@@ -7,6 +7,7 @@ Does not know who hands them out. Stands for `struct lu_fid` (lustre_idl.h) and 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from labsim.base.errors import InputError
@@ -45,7 +46,10 @@ ROOT_FID = Fid(0x200000007, 1, 0)
 class Nid(int):
     """A network identifier as the wire's u64; prints as "10.0.0.1@tcp"."""
 
+    __slots__ = ()
+
     @classmethod
+    @lru_cache(maxsize=1024)  # a thousand clients know the same few servers
     def parse(cls, text: str) -> Nid:
         """Read "A.B.C.D@tcp" or "A.B.C.D@tcpN"."""
         match = _NID.match(text)

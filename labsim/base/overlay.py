@@ -79,6 +79,8 @@ class Kit:
 
     def build(self, component: type[T]) -> type[T]:
         """The class to make `component` from: itself, or with its overlays mixed in."""
+        if not self.overlays:
+            return component
         built = self._built.get(component)
         if built is None:
             mixins = tuple(

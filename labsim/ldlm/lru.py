@@ -7,7 +7,7 @@ Stands for ns_unused_list and ns_last_pos.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Unused(Protocol):
@@ -20,14 +20,18 @@ class Unused(Protocol):
 L = TypeVar("L", bound=Unused)
 
 
+NO_LOCKS: dict[int, Any] = {}
+"""Of a client that never had an unused one; never changed in place."""
+
+
 class Lru(Generic[L]):
     """Locks in the order in which they were last used."""
 
     __slots__ = ("_fresh", "_locks")
 
     def __init__(self) -> None:
-        self._locks: dict[int, L] = {}
-        self._fresh: dict[int, L] = {}
+        self._locks: dict[int, L] = NO_LOCKS
+        self._fresh: dict[int, L] = NO_LOCKS
 
     def __len__(self) -> int:
         return len(self._locks)
@@ -41,6 +45,8 @@ class Lru(Generic[L]):
     def add(self, lock: L, now_ns: int) -> None:
         """The last user of `lock` has gone."""
         lock.last_used_ns = now_ns
+        if self._locks is NO_LOCKS:
+            self._locks, self._fresh = {}, {}
         self.remove(lock)
         self._locks[lock.cookie] = self._fresh[lock.cookie] = lock
 

@@ -44,7 +44,7 @@ class UnusedLocks(Namespace):
         self._start_ns = self.env.now
         self._scan: Any = None
         self._scan_ns = 0
-        imp.on_lock_volume = self._told_volume
+        imp.pooled = self
 
     def start_cancel(self, lock: ClientLock) -> None:
         """Begin to give an unused lock back."""
@@ -134,7 +134,7 @@ class UnusedLocks(Namespace):
 
     # ---- the pool's turns
 
-    def _told_volume(self, volume: int, limit: int) -> None:
+    def told_volume(self, volume: int, limit: int) -> None:
         """The server's lock volume has changed."""
         self.pool.told(volume, limit)
         if self.limit() is None:

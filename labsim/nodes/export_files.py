@@ -7,6 +7,7 @@ lprocfs_exp_setup and lprocfs_nid_stats_clear_seq_write (obdclass/lprocfs_status
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any, ClassVar
 
 from labsim.base.component import Component
@@ -101,7 +102,7 @@ class ExportFiles(Target):
         files = self.nids.get(nid)
         if files is None:
             files = self.nids[nid] = self.node.make(self.nid_files, self, nid)
-            self.host.params.mount(files, name=self.name, nid=str(Nid(nid)))
+            self.host.params.mount(files, name=self.name, nid=intern(str(Nid(nid))))
         return files
 
     def connect(self, req: ServerRequest) -> Steps[Message]:

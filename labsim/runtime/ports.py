@@ -72,6 +72,10 @@ class Clock:
         """Monotonic nanoseconds of the run."""
         return self._env.now
 
+    def wall_ns(self) -> int:
+        """The date, in nanoseconds since 1970."""
+        return self.epoch_ns + self._env.now
+
     def seconds(self) -> int:
         """The date, in seconds since 1970."""
         return (self.epoch_ns + self._env.now) // NS_PER_S

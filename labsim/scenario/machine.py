@@ -103,7 +103,7 @@ class Machine:
         rng = Draws(f"{spec.seed}:{spec.name}:{incarnation}")
         kit = load(spec.kits)(spec)
         faults = Faults(env, rng, self._hit)
-        params = ParamTree(kit.dialect, lambda: clock.epoch_ns + env.now, spec.hz, self._console)
+        params = ParamTree(kit.dialect, clock.wall_ns, spec.hz, self._console)
         return Host(
             spec.name, env, self.lnet, self.disks, rng, params, faults, self.trace, clock, kit
         )

@@ -90,7 +90,7 @@ def test_locks_that_weigh_too_much_go_the_oldest_first() -> None:
     user = world.user()
     cache(user, 10)
     world.wait(100)
-    user.imp.on_lock_volume = lambda *_: None  # the server would say something else
+    user.imp.pooled = None  # the server would say something else
     user.ns.pool.told(2000, 100)  # ten locks may be 200 s old, or five 400
     user.ns.shrink()
     cache(user, 1, first=50)
@@ -109,7 +109,7 @@ def test_a_higher_factor_makes_them_go_sooner() -> None:
     cache(user, 10)
     user.ns.pool.told(10_000, 100)
     user.params().set("ldlm.namespaces.*.pool.lock_volume_factor", "10")
-    user.imp.on_lock_volume = lambda *_: None
+    user.imp.pooled = None
     world.wait(90)
     assert user.ns.lock_count == 10
     world.wait(20)

@@ -6,9 +6,8 @@ ptl_send_rpc and reply_in_callback (ptlrpc/niobuf.c, events.c).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from labsim.base.errors import LustreError, ProtocolError
 from labsim.base.units import NS_PER_S
@@ -53,8 +52,11 @@ AT_FLAGS = MSGHDR_AT_SUPPORT | MSGHDR_CKSUM_INCOMPAT18
 """lm_flags once adaptive timeouts were negotiated (imp_msghdr_flags)."""
 
 
-def _nothing(_volume: int, _limit: int) -> None:
-    """Nobody keeps locks here."""
+class Pooled(Protocol):
+    """Who keeps locks as the server's lock volume allows."""
+
+    def told_volume(self, volume: int, limit: int) -> None:
+        """It has changed."""
 
 
 class Sender:
@@ -62,8 +64,8 @@ class Sender:
 
     __slots__ = (
         "_learned", "_times", "at_granted", "conn_cnt", "era", "handle", "jobs_granted",
-        "last_reply_ns", "last_sent_ns", "life", "lock_volume", "on_lock_volume", "outstanding",
-        "peer", "portals", "rpc",
+        "last_reply_ns", "last_sent_ns", "life", "lock_volume", "outstanding",
+        "peer", "pooled", "portals", "rpc",
     )  # fmt: skip
 
     def __init__(self, rpc: PtlRpc, peer: int, portals: tuple[int, int]) -> None:
@@ -79,7 +81,7 @@ class Sender:
         """Of the last reply that was not to a ping."""
         self.lock_volume = (0, 0)
         """What the server last said of its lock pool: (pb_slv, pb_limit)."""
-        self.on_lock_volume: Callable[[int, int], None] = _nothing
+        self.pooled: Pooled | None = None
         self.era = DECLARED
         """The protocol that both sides know, once their versions are known."""
         self.at_granted = False
@@ -240,7 +242,8 @@ class Sender:
                     self._learn(request, reply.body)
                 if reply.body.slv and self.lock_volume != (reply.body.slv, reply.body.limit):
                     self.lock_volume = reply.body.slv, reply.body.limit
-                    self.on_lock_volume(*self.lock_volume)
+                    if self.pooled is not None:
+                        self.pooled.told_volume(*self.lock_volume)
                 if request.bulk_in is not None:
                     request.collect()
                 self.answered(request, reply)

@@ -127,8 +127,7 @@ class Context:
 
     def now_ns(self) -> int:
         """The date in nanoseconds since 1970."""
-        clock = self.host.clock
-        return int(clock.epoch_ns + clock.now_ns)
+        return int(self.host.clock.wall_ns())
 
     def each(
         self, paths: Iterable[str], act: Callable[[str], Any], said: Callable[[str], str]
