@@ -21,6 +21,9 @@ DATA_CALLS = frozenset({"read", "write", "truncate", "ftruncate", "stat", "fstat
 """Calls that meet OSTs."""
 OWN_CALLS = frozenset({"close"})
 NEVER_ENDS = 1 << 62
+LOSSES = frozenset({"evicted", "evicts", "killed", "replay failed"})
+"""A replay that fails, though not by a version, is no eviction: what it did before is gone, as in
+Lustre a link of a file whose maker did not come back (ptlrpc_replay_interpret: status, old was)."""
 HOME = "-MDT0000"
 """The MDT that has all names: nothing makes directories on others."""
 
@@ -49,9 +52,9 @@ class Blindness:
         for note in ordered:
             if note.what == "full":
                 self._fulls.setdefault((note.node, note.target), []).append(note.time_ns)
-        self.notes = [note for note in ordered if note.what in ("evicted", "evicts", "killed")]
+        self.notes = [note for note in ordered if note.what in LOSSES]
         self.windows = [
-            window for note in self.notes if note.what == "evicted"
+            window for note in self.notes if note.what in ("evicted", "replay failed")
             for window in self._windows(note, ordered)
         ]  # fmt: skip
         self._sick = [self._sickness(note) for note in ordered if note.what == "disk eio"]

@@ -135,6 +135,8 @@ class Recorder:
             name, state = event.fields
             if state in ("EVICTED", "FULL"):
                 self.note(state.lower(), event.time_ns, _target(name))
+        elif event.kind == "import.replay_status":
+            self.note("replay failed", event.time_ns, _target(event.fields[0]))
         elif event.kind == "export.evict":
             target, uuid, _ = event.fields
             found = Note(node=uuid, what="evicts", time_ns=event.time_ns, target=target)

@@ -158,6 +158,7 @@ class MdtReints(MdtIntents):
         fid, parent = record.fid1, record.fid2
         if fid == parent or not (objects.is_client_fid(fid) and objects.is_client_fid(parent)):
             raise LustreError(errno.EPERM, f"link of {fid} in {parent}")
+        self.version(req, 0, parent)
         self.check_exists(fid)
         if stat.S_ISDIR(self.osd.attrs(fid).mode):
             raise LustreError(errno.EPERM, f"a second name for directory {fid}")
@@ -165,7 +166,6 @@ class MdtReints(MdtIntents):
         locks = yield from self.lock_name(req, parent, name, write=True)
         try:
             locks.append((yield from self.lock(req, fid, LCK_EX, LINK_BITS)))
-            self.version(req, 0, parent)
             self.version(req, 1, fid)
             self.name_version(req, 2, parent, name)
             tx = self.begin(req, fid)
@@ -189,8 +189,10 @@ class MdtReints(MdtIntents):
         name = objects.encode_name(req["name"])
         if name in (b".", b".."):
             raise LustreError(errno.EINVAL, f"a directory's own {name!r}")
+        self.version(req, 0, record.fid1)
         locks = yield from self.lock_name(req, record.fid1, name, write=True)
         try:
+            self.name_version(req, 1, record.fid1, name)
             fid = self.mdd.lookup(record.fid1, name, self.cred_of_record(req, record))
             locks.append((yield from self.lock(req, fid, LCK_EX, UNLINK_BITS)))
             victim = yield from self._unlink(req, record, name, fid)
@@ -200,7 +202,6 @@ class MdtReints(MdtIntents):
         return req.reply(**self.tell_victim(victim))
 
     def _unlink(self, req: ServerRequest, record: Any, name: bytes, fid: Fid) -> Steps[Victim]:
-        self.version(req, 0, record.fid1)
         self.version(req, 1, fid)
         tx = self.begin(req, fid)
         victim = self.mdd.unlink(

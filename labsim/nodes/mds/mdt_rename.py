@@ -76,8 +76,10 @@ class MdtRename(MdtSetattr):
         self, req: ServerRequest, record: Any, source: Link, target: Link, locks: list[ServerLock]
     ) -> Steps[Victim | None]:
         cred = self.cred_of_record(req, record)
+        self.name_version(req, 2, *source)
         fid = self.mdd.lookup(source.parent, source.name, cred)
         self.check_no_loop(fid, source, target)
+        self.name_version(req, 3, *target)
         replaced = self._replaced(target)
         if replaced == fid:
             return None
