@@ -65,8 +65,14 @@ def command(
     kinds = tuple(filter(None, faults.split(","))) or (stress.LIVE if live else stress.ALL)
     _known(kinds, tuple(TROUBLES))
     plan = stress.Plan(
-        clients=clients, mds=mds, oss=oss, osts=osts, calls=calls, troubles=troubles,
-        faults=kinds, live=live,
+        clients=clients,
+        mds=mds,
+        oss=oss,
+        osts=osts,
+        calls=calls,
+        troubles=troubles,
+        faults=kinds,
+        live=live,
     )
     if minutes is not None and not live:
         raise InputError("--minutes is for --live; without it, --calls says how much is done")
@@ -85,7 +91,7 @@ def command(
         click.echo(click.style(f"{len(chosen)} random runs: clean", "green"))
         return 0
     for one in bad:
-        click.echo(click.style(f"seed {one.seed}: {one.broken[0].splitlines()[0]}", "red"))
+        click.echo(click.style(f"seed {one.seed}: {one.wrong[0].splitlines()[0]}", "red"))
     _tell(plan, bad[0].seed, keep)
     return 1
 
@@ -135,11 +141,11 @@ def _tell(plan: Any, seed: int, keep: Path | None) -> None:
 
     def fails(script: Any) -> str:
         made = attempt(script)
-        return made.broken[0].partition(":")[0] if made.broken else ""
+        return made.wrong[0].partition(":")[0] if made.wrong else ""
 
     small = Shrinker(fails).shrink(stress.script(plan, seed))
     click.echo(f"seed {seed}, as small as it gets:")
-    for what in attempt(small).broken:
+    for what in attempt(small).wrong:
         click.echo(f"  {what}")
     text = text_of(stress.assembled(small, f"random run, seed {seed}"))
     if keep is None:

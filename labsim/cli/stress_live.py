@@ -82,12 +82,7 @@ def live(plan: stress.Plan, seeds: Iterable[int], check: bool) -> int:
         finally:
             listener.stop()
         click.echo(click.style(listener.line(made), fg="green" if made.ok else "red"))
-        for what in wrong(made):
+        for what in made.wrong:
             click.echo(what)
         bad += not made.ok
     return 1 if bad else 0
-
-
-def wrong(made: Run) -> list[str]:
-    """What was not as it must be: broken invariants, and steps that did not do what they should."""
-    return made.broken + [f"{one.label}: {one.differs}" for one in made.steps if one.differs]

@@ -66,6 +66,12 @@ class Run(msgspec.Struct, kw_only=True):
         """True when the verdict is the one that the tree's history demands."""
         return self.verdict == self.expected
 
+    @property
+    def wrong(self) -> list[str]:
+        """What is not as it must be: broken invariants, steps that did not do what they should."""
+        steps = [f"{one.label}: {one.differs}" for one in self.steps if one.differs]
+        return [*self.broken, *steps]
+
     def plain(self) -> dict[str, Any]:
         """What `run --json` prints of it."""
         plain = {name: getattr(self, name) for name in PLAIN}
