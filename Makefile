@@ -25,6 +25,7 @@ test: setup lint native-test
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --quiet --check labsim tests scenarios
 	$(BIN)/mypy
 
 # The C cores alone, under AddressSanitizer and UBSan.

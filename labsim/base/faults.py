@@ -116,9 +116,7 @@ NONE_ARMED: dict[int, Armed] = {}
 class Faults:
     """The fault points that are armed on one node."""
 
-    def __init__(
-        self, env: Any, rng: Draws, on_hit: Callable[[Point], None] | None = None
-    ) -> None:
+    def __init__(self, env: Any, rng: Draws, on_hit: Callable[[Point], None] | None = None) -> None:
         self._env = env
         self._rng = rng
         self._on_hit = on_hit

@@ -41,7 +41,6 @@ UNREACHABLE = frozenset({ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH})
 UNLIMITED = 1 << 31
 
 
-
 class Asts(Namespace):
     """Base of ServerNamespace: blocking, completion and glimpse callbacks."""
 

@@ -39,9 +39,7 @@ class ReplyData:
         if not self._osd.exists(REPLY_DATA):
             tx = self._osd.transaction()
             tx.create(REPLY_DATA, Attrs(mode=0o100644))
-            head = LsdReplyHeader(
-                magic=LRH_MAGIC, header_size=HEADER_SIZE, reply_size=RECORD_SIZE
-            )
+            head = LsdReplyHeader(magic=LRH_MAGIC, header_size=HEADER_SIZE, reply_size=RECORD_SIZE)
             tx.write(REPLY_DATA, 0, head.pack())
             yield from tx.stop()
         size = self._osd.attrs(REPLY_DATA).size - HEADER_SIZE

@@ -257,7 +257,9 @@ class Target(RecoveryFiles, Handlers):
         flags = want.connect_flags & self.supported & ~self.host.kit.traits.connect_unknown
         export.slot.multi = bool(flags & OBD_CONNECT_MULTIMODRPCS)
         granted = want.replace(
-            connect_flags=flags, connect_flags2=want.connect_flags2 & self.supported2
+            connect_flags=flags,
+            connect_flags2=want.connect_flags2
+            & self.supported2
             & ~self.host.kit.traits.connect_unknown2,
         )
         return self.negotiate(export, want, granted)
@@ -377,9 +379,7 @@ class Target(RecoveryFiles, Handlers):
     def _add_reply(self, tx: Tx, req: ServerRequest, transno: int) -> None:
         older = req.export.replies.get(req.xid)
         index = older.place if older is not None else self.reply_data.take()
-        reply = Reply(
-            index, req.body.tag, req.xid, transno, 0, req.opdata, req.pre_versions
-        )
+        reply = Reply(index, req.body.tag, req.xid, transno, 0, req.opdata, req.pre_versions)
         req.export.keep_reply(reply)
         req.noted = older
         self.reply_data.write(tx, reply, req.export.slot.generation)
@@ -415,9 +415,7 @@ class Target(RecoveryFiles, Handlers):
         elif req.xid == slot.close_xid:
             found = Reply(0, 0, req.xid, slot.close_transno)
         elif req.xid == slot.last_xid:
-            found = Reply(
-                0, 0, req.xid, slot.last_transno, 0, slot.last_data, slot.pre_versions
-            )
+            found = Reply(0, 0, req.xid, slot.last_transno, 0, slot.last_data, slot.pre_versions)
         if found is not None:
             self.host.trace.emit("rpc.again", req.opcode, req.xid)
             req.transno = found.transno if not found.result else 0
@@ -426,9 +424,7 @@ class Target(RecoveryFiles, Handlers):
 
     # ---- versions
 
-    def version(
-        self, req: ServerRequest, place: int, fid: Fid | None, check: bool = True
-    ) -> None:
+    def version(self, req: ServerRequest, place: int, fid: Fid | None, check: bool = True) -> None:
         """Tell in the reply which version an object had before the change (None: it is absent).
 
         With `check` a replay must find the version that its client was told: EOVERFLOW where

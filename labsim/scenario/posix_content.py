@@ -187,9 +187,7 @@ def write(
     return _sized(content, grown, client, sure)._replace(ranges=_joined([*outside, *made]))
 
 
-def truncate(
-    content: Content, size: int, client: str, at_ns: int, sure: bool = True
-) -> Content:
+def truncate(content: Content, size: int, client: str, at_ns: int, sure: bool = True) -> Content:
     """The content after a truncate of a client; the MDT and the OSTs know of it at once."""
     top = max(1 << 63, size)
     outside, inside = _cut(content.ranges, size, top)
@@ -257,7 +255,12 @@ class Seen(NamedTuple):
 
 
 def read(
-    content: Content, start: int, length: int, data: Payload, sources: Sources, client: str,
+    content: Content,
+    start: int,
+    length: int,
+    data: Payload,
+    sources: Sources,
+    client: str,
     at_ns: int,
 ) -> Seen:
     """Compare what was read: `data` of at most `length` bytes from `start` on."""

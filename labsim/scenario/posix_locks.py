@@ -163,9 +163,7 @@ class Table:
                     left = msgspec.structs.replace(one, wish=held._replace(start=start, end=end))
                     self.held.append(left)
                     kept.append(left)
-            part = held._replace(
-                start=max(held.start, asked.start), end=min(held.end, asked.end)
-            )
+            part = held._replace(start=max(held.start, asked.start), end=min(held.end, asked.end))
             one.wish = part
             one.sure_until = min(one.sure_until, call.begun_ns)
             if done:

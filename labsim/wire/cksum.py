@@ -115,9 +115,7 @@ def checksum(kind: int, data: Payload, ranges: Iterable[tuple[int, int]] = ()) -
         return _of_fill(kind, data.length, data.seed, data.offset)
     value, extend = _extend(kind)
     for part in data.pieces if isinstance(data, Chain) else (data,):
-        value = (
-            _over_fill(extend, value, part) if isinstance(part, Fill) else extend(value, part)
-        )
+        value = _over_fill(extend, value, part) if isinstance(part, Fill) else extend(value, part)
     return _finish(kind, value)
 
 

@@ -204,9 +204,7 @@ def test_an_object_may_be_said_to_be_contended() -> None:
     world.wait(1)
     fail(world.server, points.LDLM_SET_CONTENTION)
     with pytest.raises(LustreError) as refused:
-        two.take(
-            ost_resource(7), LCK_PW, extent=Extent(0, 4095), flags=LDLM_FL_DENY_ON_CONTENTION
-        )
+        two.take(ost_resource(7), LCK_PW, extent=Extent(0, 4095), flags=LDLM_FL_DENY_ON_CONTENTION)
     assert refused.value.errno == 87
 
 

@@ -177,7 +177,7 @@ def test_checksum_dump_keeps_what_was_damaged(
     last = 10095 if opcode == OST_WRITE else 12287
     name = f"/tmp/lustre-log-checksum_dump-%s-{fid}:[4096-{last}]-{ours:x}-{theirs:x}"
     assert c0.run("ls /tmp").stdout == name.rpartition("/")[2] % "osc" + "\n"
-    (path, kept), = world.oss.globals.files.items()
+    ((path, kept),) = world.oss.globals.files.items()
     assert path == name % "ost"
     mine, its = c0.run(f"cat '{name % 'osc'}'").stdout, tobytes(kept).decode()
     assert mine[4:6000] == its[4:] == "x" * 5996

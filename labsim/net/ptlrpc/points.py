@@ -31,9 +31,7 @@ PTLRPC_CLIENT_BULK_CB = Point(
 )
 PTLRPC_PAUSE_REQ = Point(0x50A, "before a request is handled", "PTLRPC_PAUSE_REQ", "delay")
 PTLRPC_PAUSE_REP = Point(0x50C, "before a reply is looked at", "PTLRPC_PAUSE_REP", "delay")
-PTLRPC_IMP_DEACTIVE = Point(
-    0x50D, "the pinger neither pings nor connects", "PTLRPC_IMP_DEACTIVE"
-)
+PTLRPC_IMP_DEACTIVE = Point(0x50D, "the pinger neither pings nor connects", "PTLRPC_IMP_DEACTIVE")
 PTLRPC_LONG_REPL_UNLINK = Point(
     0x50F, "the network holds on to a reply buffer", "PTLRPC_LONG_REPL_UNLINK"
 )

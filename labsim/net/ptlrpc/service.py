@@ -254,9 +254,7 @@ class Service:
         rpc.trace.emit("rpc.reply", req.opcode, req.xid, req.peer, reply.status, reply.wire_size)
         saved = target.awaits_ack(req) if target is not None else None
         acked = saved.acked if saved is not None else None
-        entry = rpc.lnet.put(
-            req.peer, req.reply_portal, req.xid, reply, offset=offset, ack=acked
-        )
+        entry = rpc.lnet.put(req.peer, req.reply_portal, req.xid, reply, offset=offset, ack=acked)
         if saved is not None:
             saved.sent(entry)
         for hook in req.hooks:

@@ -185,9 +185,7 @@ class FileLocks:
             return None
         page = run.offset - run.offset % PAGE_SIZE
         extent = Extent(page, page + PAGE_SIZE - 1, state.group)
-        lock = obj.osc.ldlm.match(
-            obj.resource, LCK_GROUP if state.group else mode, extent=extent
-        )
+        lock = obj.osc.ldlm.match(obj.resource, LCK_GROUP if state.group else mode, extent=extent)
         if lock is None:
             return None
         obj.users += 1

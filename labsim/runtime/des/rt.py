@@ -18,9 +18,7 @@ class RealtimeEnvironment(Environment):
     `strict`: RuntimeError when an event is more than one unit late.
     """
 
-    def __init__(
-        self, initial_time: SimTime = 0, factor: float = 1.0, strict: bool = True
-    ) -> None:
+    def __init__(self, initial_time: SimTime = 0, factor: float = 1.0, strict: bool = True) -> None:
         super().__init__(initial_time)
         self.env_start = initial_time
         self.real_start = monotonic()

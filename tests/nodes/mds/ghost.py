@@ -129,7 +129,8 @@ class GhostImport:
         route = ROUTES[request.opcode]
         arrived = rpc.env.event()
         entry = rpc.lnet.post(
-            route.reply_portal or MDC_REPLY_PORTAL, xid,
+            route.reply_portal or MDC_REPLY_PORTAL,
+            xid,
             lambda one: None if arrived.triggered else arrived.succeed(one.payload),
         )
         portal = request.portal or route.request_portal or MDS_REQUEST_PORTAL

@@ -96,6 +96,7 @@ def test_versions_tell_what_a_change_found(world: World) -> None:
     c = world.c0
     world.run(work(c))
     folder, file, touch, setxattr, link, rename, victim, unlink, symlink = replayable(c)
+
     def versions(done: Done) -> tuple[int, ...]:
         return done.reply.body.pre_versions
 
