@@ -203,11 +203,25 @@ class ImportShown(Component):
         ]
 
 
-class ImportFiles(ImportShown):
+class Switchable(Component):
+    """An import that its device's `active` file switches off and on (active_store)."""
+
+    imp: Import
+    active: bool
+
+    def set_active(self, value: bool) -> None:
+        """Switch the import off, failing what is under way; or on again, knowing nothing."""
+        self.active = value
+        if value:
+            self.imp.activate()
+        else:
+            self.imp.deactivate()
+
+
+class ImportFiles(ImportShown, Switchable):
     """Of an import that counts its requests in `self.stats` and may be switched off."""
 
     stats: Any
-    active: bool
 
     @Param.computed(access="rw", unit="bool", help="connect anew whenever the connection is lost")
     def pinger_recov(self) -> int:
@@ -242,14 +256,6 @@ class ImportFiles(ImportShown):
             *averages("read", counted),
             *averages("write", counted),
         ]
-
-    def set_active(self, value: bool) -> None:
-        """Switch the import off, failing what is under way; or on again, knowing nothing."""
-        self.active = value
-        if value:
-            self.imp.activate()
-        else:
-            self.imp.deactivate()
 
     @Param.computed(help="what requests took, by portal, and how far the server is")
     def timeouts(self) -> str:

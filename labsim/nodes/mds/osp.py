@@ -17,6 +17,7 @@ from labsim.base.errors import LustreError
 from labsim.base.params import Param
 from labsim.net.ptlrpc import Import, Request
 from labsim.nodes.config import TargetInfo
+from labsim.nodes.import_files import Switchable
 from labsim.nodes.mds import objects
 from labsim.nodes.mds.osp_precreate import Precreation
 from labsim.runtime.ports import Steps
@@ -63,7 +64,7 @@ _ID = struct.Struct("<Q")
 _NOTE = struct.Struct(">IQ")
 
 
-class Osp(Precreation):
+class Osp(Precreation, Switchable):
     """One OST, as one MDT sees it."""
 
     active = Param.flag(True, help="0: the OST is not to be used at all")
@@ -103,14 +104,6 @@ class Osp(Precreation):
         return ObdConnectData(
             connect_flags=FLAGS, version=self.mdt.host.kit.traits.ocd_version, index=self.index
         )
-
-    def set_active(self, value: bool) -> None:
-        """Switch the import off, failing what is under way; or on again (active_store)."""
-        self.active = value
-        if value:
-            self.imp.activate()
-        else:
-            self.imp.deactivate()
 
     def set_max_rpcs_in_flight(self, value: int) -> None:
         """Resize the permits together with the number."""
