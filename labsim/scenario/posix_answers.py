@@ -57,6 +57,10 @@ class World:
         """Where a file's data is."""
         return self.places.get(fid, content.ANYWHERE)
 
+    def possible_places(self, fid: str) -> list[content.Place]:
+        """The same; of a file whose FID nobody has seen yet, all that any file has."""
+        return [self.place(fid)] if fid else list(dict.fromkeys(self.places.values()))
+
 
 def inode_number(call: Call) -> int:
     """The number of the inode that a call makes: its own place in the history."""

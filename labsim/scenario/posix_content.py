@@ -104,6 +104,21 @@ class Place(NamedTuple):
             return None
         return self.osts[offset // self.stripe_size % len(self.osts)]
 
+    def ends(self, size: int) -> Iterator[int]:
+        """Where the last byte of each stripe ends in a file of that size, if it has any.
+
+        A call that failed may have reached the OST of one stripe and not that of another.
+        """
+        if size == ANYTHING or len(set(self.osts)) < 2:
+            return
+        row = self.stripe_size * len(self.osts)
+        rows, rest = divmod(size, row)
+        for start in range(0, row, self.stripe_size):
+            if rest > start:
+                yield rows * row + min(rest, start + self.stripe_size)
+            elif rows:
+                yield (rows - 1) * row + start + self.stripe_size
+
 
 ANYWHERE = Place()
 
@@ -174,9 +189,15 @@ def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 
 def write(
-    content: Content, number: int, start: int, end: int, client: str, sure: bool = True
+    content: Content,
+    number: int,
+    start: int,
+    end: int,
+    client: str,
+    sure: bool = True,
+    places: Iterable[Place] = (),
 ) -> Content:
-    """The content after write `number` of a client; not `sure`: it may have happened."""
+    """The content after write `number` of a client; not `sure`: it may have happened, or a part."""
     outside, inside = _cut(content.ranges, start, end)
     made = []
     for one in _full(inside, start, end):
@@ -184,11 +205,25 @@ def write(
         kept = one.under if one.owner == client else ()
         made.append(Range(one.start, one.end, shows, client, union(one.shows, kept)))
     grown = tuple(size if size == ANYTHING else max(size, end) for size in content.sizes)
+    if not sure:
+        least = min(content.sizes)
+        ends = [one for place in places for one in place.ends(end)]
+        grown = union(grown, (one for one in ends if start < one and least < one))
     return _sized(content, grown, client, sure)._replace(ranges=_joined([*outside, *made]))
 
 
-def truncate(content: Content, size: int, client: str, at_ns: int, sure: bool = True) -> Content:
-    """The content after a truncate of a client; the MDT and the OSTs know of it at once."""
+def truncate(
+    content: Content,
+    size: int,
+    client: str,
+    at_ns: int,
+    sure: bool = True,
+    places: Iterable[Place] = (),
+) -> Content:
+    """The content after a truncate of a client; the MDT and the OSTs know of it at once.
+
+    Not `sure`: it may have happened, or a part.
+    """
     top = max(1 << 63, size)
     outside, inside = _cut(content.ranges, size, top)
     cut = []
@@ -197,7 +232,11 @@ def truncate(content: Content, size: int, client: str, at_ns: int, sure: bool = 
         shows = (HOLE,) if sure else union(one.shows, (HOLE,))
         under = union(one.shows, kept)
         cut.append(Range(one.start, one.end, shows, client, under, at_ns))
-    after = _sized(content, (size,), client, sure)._replace(sent_ns=at_ns)
+    sizes: tuple[int, ...] = (size,)
+    if not sure:
+        known = (*content.sizes, size)
+        sizes = union(sizes, (e for place in places for one in known for e in place.ends(one)))
+    after = _sized(content, sizes, client, sure)._replace(sent_ns=at_ns)
     return after._replace(ranges=_joined([*outside, *cut]))
 
 

@@ -251,14 +251,15 @@ def perhaps(state: State, call: Call, world: World) -> bool:
 
 def _perhaps_data(state: State, call: Call, inode: int, world: World) -> None:
     held = state.inodes[inode].content
+    places = world.possible_places(state.inodes[inode].fid)
     if call.name == "write":
         if call.args[1] & os.O_APPEND:
             changed = content.UNKNOWN
         else:
             end = call.at + len(call.data)
             world.sources[call.number] = content.Source(call.at, call.data)
-            changed = content.write(held, call.number, call.at, end, call.client, sure=False)
+            changed = content.write(held, call.number, call.at, end, call.client, False, places)
     else:
         at_ns = call.ended_ns if call.ended_ns != NEVER else content.NOT_YET
-        changed = content.truncate(held, call.args[-1], call.client, at_ns, sure=False)
+        changed = content.truncate(held, call.args[-1], call.client, at_ns, False, places)
     state.change(inode, content=changed)

@@ -106,3 +106,17 @@ def test_a_directory_that_is_missing_says_nothing_of_the_source() -> None:
     h.call("link", "/f", "/none/g", errno=errno.ENOENT, on="c1")
     h.call("stat", "/f", value=attributes(0o040000, 2), fid="d", on="c1")
     assert h.wrong == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "right"), [(0, True), (100000, True), (65536, True), (34464, False), (70000, False)]
+)
+def test_a_truncate_that_failed_may_have_reached_some_stripes(size: int, right: bool) -> None:
+    """Stripes of 64 KiB on two OSTs: 100000 bytes end at 65536 on the first, at 100000 on both."""
+    h = History()
+    h.open("/f", place=[65536, 0, 1])
+    h.call("ftruncate", 100000, errno=errno.EIO, file=1)
+    h.note("evicted", 5, target=OST1)
+    h.now = 10
+    h.call("fstat", file=1, value=attributes(size=size))
+    assert (h.wrong == "") is right
