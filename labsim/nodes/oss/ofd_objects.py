@@ -135,10 +135,14 @@ class ObjectStore(SyncModes, ExportFiles):
                 wanted - self.last_id, self.available(), statfs.blocks
             )
             wanted = self.last_id + count
+        last_id = self.last_id
         tx = self.begin(req)
-        self._make(tx, wanted)
         try:
+            self._make(tx, wanted)
             yield from tx.stop()
+        except LustreError:
+            self.last_id = last_id
+            raise
         finally:
             self.grants.commit(self.grants.own, pending)
 
